@@ -1,0 +1,1 @@
+"""Deployable programs: wiring, default configuration, systemd units."""

@@ -1,0 +1,1 @@
+"""govsec: backup over three centers, drills, monitoring, graded protection and incidents for government clouds."""

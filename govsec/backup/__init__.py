@@ -1,0 +1,1 @@
+"""Sources, archive, restore, retention."""

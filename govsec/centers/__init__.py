@@ -1,0 +1,1 @@
+"""Topology, quorum, commit log, shipping, healing."""

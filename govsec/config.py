@@ -1,0 +1,320 @@
+"""One YAML file, read into frozen models: unknown keys are errors, every default is written in the model.
+
+Secrets are never values here: a field that ends in ``_file`` names a file that only its owner may read, and
+:func:`read_secret` is the one place that opens it. ``${CREDENTIALS_DIRECTORY}`` at the start of such a path means the
+directory that systemd passes credentials in.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from govsec.errors import ConfigurationError
+
+_CONFIG_SIZE_MAX = 4 << 20
+_SECRET_SIZE_MAX = 64 << 10
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Role(StrEnum):
+    """The three centers (三中心)."""
+
+    PRODUCTION = "production"
+    SAME_CITY = "same_city"
+    REMOTE = "remote"
+
+
+class Mode(StrEnum):
+    """What a backup needs before it counts; the words are those of database replication."""
+
+    MAXIMUM_PROTECTION = "maximum-protection"
+    MAXIMUM_AVAILABILITY = "maximum-availability"
+    MAXIMUM_PERFORMANCE = "maximum-performance"
+
+
+class Model(BaseModel):
+    """Base of every configuration model, here and in rooms that read YAML of their own (plans)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LocalStoreConfig(Model):
+    """A directory on a local or mounted file system."""
+
+    kind: Literal["local"]
+    path: Path
+
+
+class S3StoreConfig(Model):
+    """A bucket of an S3-compatible server. Credentials come from a file, never from here."""
+
+    kind: Literal["s3"]
+    endpoint: str = Field(pattern=r"^https?://[^/\s]+$", description="scheme, host and port of the server")
+    bucket: str = Field(min_length=3, max_length=63)
+    prefix: str = ""
+    region: str = "us-east-1"
+    path_style: bool = True
+    ca_bundle: Path | None = Field(
+        default=None, description="PEM file of the authorities to trust, instead of the system's"
+    )
+    connect_timeout_s: float = Field(default=10, gt=0, le=300)
+    read_timeout_s: float = Field(default=60, gt=0, le=900)
+    attempts_max: int = Field(default=5, ge=1, le=20)
+    connections_max: int = Field(default=8, ge=1, le=64)
+
+
+StoreConfig = Annotated[LocalStoreConfig | S3StoreConfig, Field(discriminator="kind")]
+
+
+class RetentionLockConfig(Model):
+    """Object lock at a center, set with the center's own credential and never by production."""
+
+    days: int = Field(ge=1, le=3650)
+    days_max: int = Field(default=400, ge=1, le=3650)
+    mode: Literal["compliance", "governance"] = "compliance"
+
+    @model_validator(mode="after")
+    def _within(self) -> RetentionLockConfig:
+        if self.days > self.days_max:
+            raise ValueError(f"days ({self.days}) is more than days_max ({self.days_max})")
+        return self
+
+
+class CenterConfig(Model):
+    """One center. Each site's configuration names only the credential files that this site has."""
+
+    role: Role
+    store: StoreConfig
+    site: str = Field(default="", description="where the center is, as reports print it")
+    credentials_file: Path | None = Field(default=None, description="what this side writes with")
+    read_credentials_file: Path | None = Field(default=None, description="read-only, for shipping and drills")
+    owner_credentials_file: Path | None = Field(
+        default=None, description="the center's own: retention, release, quarantine"
+    )
+    object_lock: RetentionLockConfig | None = None
+    rate_bytes_per_s: Bytes | None = None
+
+
+class FilesSourceConfig(Model):
+    """Files and directories."""
+
+    kind: Literal["files"]
+    paths: tuple[Path, ...] = Field(min_length=1)
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+
+
+class CommandSourceConfig(Model):
+    """The standard output of a program; its exit code decides whether there is a snapshot."""
+
+    kind: Literal["command"]
+    argv: tuple[str, ...] = Field(min_length=1)
+    filename: str = Field(min_length=1)
+    timeout_s: float = Field(default=6 * 3600, gt=0)
+
+
+class RetentionPolicy(Model):
+    """Which snapshots ``forget`` keeps; the rules and words are restic's (0.16 and later)."""
+
+    keep_last: int = Field(default=0, ge=-1)
+    keep_hourly: int = Field(default=0, ge=-1)
+    keep_daily: int = Field(default=0, ge=-1)
+    keep_weekly: int = Field(default=0, ge=-1)
+    keep_monthly: int = Field(default=0, ge=-1)
+    keep_yearly: int = Field(default=0, ge=-1)
+    keep_within: str | None = None
+    keep_within_hourly: str | None = None
+    keep_within_daily: str | None = None
+    keep_within_weekly: str | None = None
+    keep_within_monthly: str | None = None
+    keep_within_yearly: str | None = None
+    keep_tags: tuple[tuple[str, ...], ...] = ()
+
+
+class BackupConfig(Model):
+    """One backup job."""
+
+    name: Name
+    source: Annotated[FilesSourceConfig | CommandSourceConfig, Field(discriminator="kind")]
+    tags: tuple[str, ...] = ()
+    nonce: bool = Field(default=True, description="plant a nonce that drills must find again")
+    samples_count: int = Field(default=32, ge=0, le=10_000, description="source files read independently for drills")
+    pack_size_bytes: int = Field(default=16 << 20, ge=4 << 20, le=128 << 20)
+
+
+class Objectives(Model):
+    """What the business agreed to."""
+
+    rpo_s: int = Field(default=24 * 3600, gt=0)
+    rto_s: int = Field(default=24 * 3600, gt=0)
+
+
+class SystemConfig(Model):
+    """One information system: one repository, one key, at every center under ``<prefix>/<name>``."""
+
+    name: Name
+    title: str = ""
+    password_file: Path | None = Field(default=None, description="opens the repository; absent where no key belongs")
+    mode: Mode = Mode.MAXIMUM_AVAILABILITY
+    objectives: Objectives = Objectives()
+    backups: tuple[BackupConfig, ...] = ()
+    retention: RetentionPolicy = RetentionPolicy(keep_within="30d", keep_within_monthly="1y")
+    release_grace_s: int = Field(
+        default=30 * 86400, ge=0, description="between release and removal; longer than lag and lock"
+    )
+    plans: tuple[Path, ...] = Field(default=(), description="recovery plans (YAML)")
+    register_: Mapping[str, JsonValue] = Field(default_factory=dict, alias="register")
+
+
+class SigningConfig(Model):
+    """Which keys this site signs with, and which roots it trusts. Made by ``govsec center init``."""
+
+    commit_key_file: Path | None = None
+    evidence_key_file: Path | None = None
+    roots_file: Path | None = Field(default=None, description="public keys pinned by people")
+
+
+class Config(Model):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    organization: str = ""
+    lang: Literal["zh", "en"] = "zh"
+    state_dir: Path = Path("/var/lib/govsec")
+    centers: Mapping[Name, CenterConfig] = Field(default_factory=dict)
+    signing: SigningConfig = SigningConfig()
+    systems: tuple[SystemConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        roles = [center.role for center in self.centers.values()]
+        for role in Role:
+            if roles.count(role) > 1:
+                raise ValueError(f"two centers have the role {role.value}")
+        names = [system.name for system in self.systems]
+        if len(set(names)) != len(names):
+            raise ValueError("two systems have the same name")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in ``path``; relative paths in it are taken from the directory it lies in.
+
+    Raises:
+        ConfigurationError: with the file, the key and what is wrong with it.
+    """
+    value = read_yaml(path)
+    try:
+        config = Config.model_validate(value)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {explain(error)}") from error
+    return _rooted(config, path.resolve().parent)
+
+
+def read_yaml(path: Path) -> object:
+    """The one document in a YAML file, with safe types only.
+
+    Raises:
+        ConfigurationError: unreadable, too large, not YAML, or a key written twice.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_CONFIG_SIZE_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    if len(data) > _CONFIG_SIZE_MAX:
+        raise ConfigurationError(f"{path}: larger than {_CONFIG_SIZE_MAX} bytes")
+    try:
+        return yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigurationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def read_secret(path: Path) -> bytes:
+    """The content of a secret file, without the newline at its end.
+
+    Raises:
+        ConfigurationError: unreadable, empty, or open to group or others.
+    """
+    actual = _credential_path(path)
+    try:
+        descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            data = file.read(_SECRET_SIZE_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(f"secret file {actual}: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+        raise ConfigurationError(
+            f"secret file {actual}: must be a regular file that only its owner can read (chmod 600)"
+        )
+    secret = data.rstrip(b"\r\n")
+    if not secret or len(data) > _SECRET_SIZE_MAX:
+        raise ConfigurationError(f"secret file {actual}: empty or too long")
+    return secret
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found wrong, in one line, without the values (they may be secrets)."""
+    parts = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(step) for step in item["loc"]) or "(top level)"
+        parts.append(f"{where}: {item['msg']}")
+    return "; ".join(parts[:10])
+
+
+def _credential_path(path: Path) -> Path:
+    marker = "${CREDENTIALS_DIRECTORY}"
+    text = str(path)
+    if marker not in text:
+        return path
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ConfigurationError(
+            f"secret file {text}: CREDENTIALS_DIRECTORY is not set; start this from its systemd unit"
+        )
+    # The path was joined to the configuration's directory when it was loaded; only what follows the marker counts.
+    return Path(directory + text.split(marker, 1)[1])
+
+
+def _rooted(model: Config, base: Path) -> Config:
+    rooted = _root_paths(model, base)
+    assert isinstance(rooted, Config)  # _root_paths gives back the type it was given
+    return rooted
+
+
+def _root_paths(value: object, base: Path) -> object:
+    if isinstance(value, Path):
+        return value if value.is_absolute() else base / value
+    if isinstance(value, Model):
+        changed = {name: _root_paths(getattr(value, name), base) for name in type(value).model_fields}
+        return value.model_copy(update=changed)
+    if isinstance(value, tuple):
+        return tuple(_root_paths(item, base) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _root_paths(item, base) for key, item in value.items()}
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice; YAML's own rule, which PyYAML does not hold."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key_node.value!r} is written twice", key_node.start_mark
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,1 @@
+"""Suites, key files, signing. The one room that imports ``cryptography``."""

@@ -1,0 +1,1 @@
+"""Recovery plans, drills, probes, capability level."""

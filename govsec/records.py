@@ -1,0 +1,65 @@
+"""What rooms hand to each other as judgement and proof: ``Severity``, ``Finding``, ``Evidence``.
+
+A finding says that something was judged, never what to do about it; evidence says what was observed, and is what the
+ledger signs. Both are frozen and have one canonical form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+
+from govsec.clock import format_time
+
+Moment = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+#: A kind is dotted lower-case words: ``drill.failed``, ``center.degraded``.
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=100)]
+
+
+class Severity(IntEnum):
+    """How bad a finding is, technically. The legal level of an incident is another axis."""
+
+    INFO = 10
+    LOW = 20
+    MEDIUM = 30
+    HIGH = 40
+    CRITICAL = 50
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> dict[str, JsonValue]:
+        """The record as plain JSON values, ready for :func:`govsec.canonical.dumps`."""
+        value: dict[str, JsonValue] = self.model_dump(mode="json", exclude_none=True)
+        return value
+
+
+class Finding(_Record):
+    """One judgement about one subject at one time."""
+
+    kind: Kind
+    severity: Severity
+    time: Moment
+    subject: str = Field(min_length=1, max_length=500)
+    #: One English sentence with the numbers in it; the words for people come from the message catalogue by ``kind``.
+    summary: str = Field(min_length=1, max_length=2000)
+    facts: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class Evidence(_Record):
+    """Something that was observed and can be shown to an assessor."""
+
+    kind: Kind
+    time: Moment
+    subject: str = Field(min_length=1, max_length=500)
+    facts: Mapping[str, JsonValue]
+
+
+def as_evidence(finding: Finding) -> Evidence:
+    """The finding as an entry for the ledger."""
+    facts = {**finding.facts, "severity": finding.severity.name.lower(), "summary": finding.summary}
+    return Evidence(kind=finding.kind, time=finding.time, subject=finding.subject, facts=facts)

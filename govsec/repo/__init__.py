@@ -1,0 +1,1 @@
+"""The repository in restic's format, version 2."""

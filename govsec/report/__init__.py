@@ -1,0 +1,1 @@
+"""Reports and message catalogues for people (zh, en)."""

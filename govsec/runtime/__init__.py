@@ -1,0 +1,1 @@
+"""Tick loop, signals, watchdog, bounded worker pools."""

@@ -1,0 +1,1 @@
+"""Stores: where objects lie. Local directory, memory, S3-compatible; wrappers with the same interface."""

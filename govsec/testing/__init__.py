@@ -1,0 +1,1 @@
+"""Fakes, faults, the store contract suite: shipped and public."""
