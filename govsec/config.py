@@ -248,7 +248,7 @@ def read_secret(path: Path) -> bytes:
     actual = _credential_path(path)
     try:
         descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             data = file.read(_SECRET_SIZE_MAX + 1)
     except OSError as error:
