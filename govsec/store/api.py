@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
 
-from govsec.errors import RefusedError
+from govsec.errors import IntegrityError, LimitError, RefusedError
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,199}")
 _NAME_MAX = 900
@@ -51,6 +51,7 @@ class ReadStore(Protocol):
 
         Raises:
             ObjectNotFoundError: there is none.
+            IntegrityError: the range does not lie wholly inside the object; fewer bytes are never returned.
             LimitError: the answer would be longer than ``size_max``; nothing beyond it was kept in memory.
             StoreUnavailableError, StoreDeniedError: as named.
         """
@@ -102,6 +103,33 @@ class RetainingStore(ObjectStore, Protocol):
     def hold(self, name: str, *, is_held: bool) -> None:
         """Set or lift a legal hold on the current version."""
         ...
+
+
+def check_prefix(prefix: str) -> str:
+    """``prefix``, when names can start with it: empty, or whole segments and perhaps the beginning of one.
+
+    Raises:
+        RefusedError: no name can start with it.
+    """
+    if prefix:
+        # "data/" and "data/ab" both begin "data/abx"; a letter completes the last segment, empty or not.
+        check_name(prefix + "x")
+    return prefix
+
+
+def check_range(name: str, size_bytes: int, offset: int, length: int | None, size_max: int) -> tuple[int, int]:
+    """Start and length of the part of an object of ``size_bytes`` that a ``get`` asks for.
+
+    Raises:
+        IntegrityError: the object does not hold that range.
+        LimitError: the range is longer than ``size_max``.
+    """
+    wanted = size_bytes - offset if length is None else length
+    if offset < 0 or wanted < 0 or offset + wanted > size_bytes:
+        raise IntegrityError(f"{name}: holds {size_bytes} bytes, asked for {length} from {offset}")
+    if wanted > size_max:
+        raise LimitError(f"{name}: {wanted} bytes are more than the {size_max} allowed here")
+    return offset, wanted
 
 
 def check_name(name: str) -> str:

@@ -1,0 +1,285 @@
+"""Objects as files under one directory, in the layout that stock restic reads (``data/ab/abcd…``).
+
+A put writes a temporary file in ``.incoming/``, syncs it, renames (or, for ``if_absent``, links) it into place and
+syncs the directory: after any crash an object is wholly there or not at all. What a crash leaves in ``.incoming/`` is
+no object; no name can begin with a dot, so listings never show it.
+
+Paths are walked segment by segment with ``O_NOFOLLOW``: a symbolic link inside the store is damage, never a way out of
+it. A root that does not exist is an error, not an empty store: it is how a disk that is not mounted looks.
+
+Nothing here can keep an object from a process that may write the directory; the capability probe says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from govsec.errors import (
+    ConfigurationError,
+    GovsecError,
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RefusedError,
+    StoreDeniedError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from govsec.store.api import ObjectInfo, check_name, check_prefix, check_range
+
+log = logging.getLogger(__name__)
+
+_INCOMING = ".incoming"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: O_NONBLOCK: opening a planted fifo must not hang; it means nothing for regular files.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+#: ELOOP is how O_NOFOLLOW reports a symbolic link, ENOTDIR how O_DIRECTORY reports a file.
+_DAMAGED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
+
+
+class LocalStore:
+    """An ``ObjectStore`` under ``root``. With ``create`` the root is made when it is not there.
+
+    Raises:
+        ConfigurationError: ``root`` exists and is not a directory.
+    """
+
+    def __init__(self, root: Path, *, name: str = "local", create: bool = False) -> None:
+        self._name = name
+        self._root = root
+        if create:
+            with self._translated("(root)"):
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if root.exists() and not root.is_dir():
+            raise ConfigurationError(f"{name}: {root} is not a directory")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def root(self) -> Path:
+        """The directory that the objects lie under."""
+        return self._root
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
+        with self._opened(name) as (descriptor, status):
+            start, wanted = check_range(name, status.st_size, offset, length, size_max)
+            parts = []
+            while wanted:
+                part = os.pread(descriptor, wanted, start)
+                if not part:
+                    raise StoreUnavailableError(f"{self._name}: {name} became shorter while it was read")
+                parts.append(part)
+                start, wanted = start + len(part), wanted - len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def head(self, name: str) -> ObjectInfo:
+        with self._opened(name) as (_, status):
+            return self._info(name, status)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        check_prefix(prefix)
+        folder = prefix.rpartition("/")[0]
+        with self._translated(prefix or "(root)"):
+            try:
+                descriptor = self._open_directory(folder)
+            except FileNotFoundError:
+                return
+        try:
+            yield from self._walk(descriptor, folder + "/" if folder else "", prefix)
+        finally:
+            os.close(descriptor)
+
+    def clone(self) -> LocalStore:
+        return LocalStore(self._root, name=self._name)
+
+    def put(
+        self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
+    ) -> ObjectInfo:
+        check_name(name)
+        if retain_until is not None:
+            raise RefusedError(f"{self._name}: a local directory cannot keep {name} from deletion")
+        folder, _, leaf = name.rpartition("/")
+        with self._translated(name):
+            incoming = self._open_directory(_INCOMING, create=True)
+            try:
+                temporary = f"{leaf[:64]}.{os.getpid()}.{secrets.token_hex(8)}"
+                status = _write_file(incoming, temporary, data)
+                try:
+                    self._publish(incoming, temporary, folder, leaf, if_absent=if_absent)
+                except FileExistsError as error:
+                    raise ObjectExistsError(f"{self._name}: {name} exists") from error
+                finally:
+                    # After a rename there is nothing left to remove; after a link, or a failure, there is.
+                    _remove_if_there(incoming, temporary)
+            finally:
+                os.close(incoming)
+        return self._info(name, status)
+
+    def delete(self, name: str) -> None:
+        check_name(name)
+        folder, _, leaf = name.rpartition("/")
+        with self._translated(name):
+            try:
+                directory = self._open_directory(folder)
+            except FileNotFoundError:
+                return
+            try:
+                if _remove_if_there(directory, leaf):
+                    os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def _publish(self, incoming: int, temporary: str, folder: str, leaf: str, *, if_absent: bool) -> None:
+        directory = self._open_directory(folder, create=True)
+        try:
+            if if_absent:
+                os.link(temporary, leaf, src_dir_fd=incoming, dst_dir_fd=directory, follow_symlinks=False)
+            else:
+                os.rename(temporary, leaf, src_dir_fd=incoming, dst_dir_fd=directory)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[int, os.stat_result]]:
+        check_name(name)
+        folder, _, leaf = name.rpartition("/")
+        with self._translated(name):
+            try:
+                directory = self._open_directory(folder)
+                try:
+                    descriptor = os.open(leaf, _READ, dir_fd=directory)
+                finally:
+                    os.close(directory)
+            except FileNotFoundError as error:
+                raise ObjectNotFoundError(f"{self._name}: there is no object {name}") from error
+            try:
+                status = os.fstat(descriptor)
+                if stat.S_ISDIR(status.st_mode):
+                    raise ObjectNotFoundError(f"{self._name}: there is no object {name}")
+                if not stat.S_ISREG(status.st_mode):
+                    raise IntegrityError(f"{self._name}: {name} is not a regular file")
+                yield descriptor, status
+            finally:
+                os.close(descriptor)
+
+    def _open_directory(self, folder: str, *, create: bool = False) -> int:
+        # The root itself may be a link: where the store lies is the operator's choice.
+        try:
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise StoreUnavailableError(
+                f"{self._name}: there is no directory {self._root} (is its disk mounted?)"
+            ) from error
+        for segment in folder.split("/") if folder else ():
+            parent = descriptor
+            try:
+                descriptor = _open_segment(parent, segment, create=create)
+            finally:
+                os.close(parent)
+        return descriptor
+
+    def _walk(self, directory: int, path: str, prefix: str) -> Iterator[ObjectInfo]:
+        with self._translated(path or "(root)"), os.scandir(directory) as entries:
+            # A folder sorts as its name with a slash, so names come out as S3 orders them: "a-b" before "a/b".
+            found = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
+        for leaf in found:
+            full = path + leaf
+            if leaf.startswith(".") or not (full.startswith(prefix) or prefix.startswith(full)):
+                continue
+            with self._translated(full):
+                try:
+                    below = os.open(leaf[:-1], _DIRECTORY, dir_fd=directory) if leaf.endswith("/") else -1
+                    status = os.stat(leaf, dir_fd=directory, follow_symlinks=False) if below < 0 else None
+                except FileNotFoundError:
+                    continue  # deleted since the folder was read
+            if status is None:
+                try:
+                    yield from self._walk(below, full, prefix)
+                finally:
+                    os.close(below)
+            elif full.startswith(prefix) and self._is_object(full, status):
+                yield self._info(full, status)
+
+    def _is_object(self, name: str, status: os.stat_result) -> bool:
+        try:
+            check_name(name)
+        except RefusedError:
+            is_named = False
+        else:
+            is_named = True
+        if not is_named or not stat.S_ISREG(status.st_mode):
+            log.warning("not an object, left out of the list", extra={"store": self._name, "object": name[:200]})
+            return False
+        return True
+
+    def _info(self, name: str, status: os.stat_result) -> ObjectInfo:
+        modified = datetime.fromtimestamp(status.st_mtime, UTC)
+        return ObjectInfo(name, status.st_size, modified, (self._name,))
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except GovsecError:
+            raise
+        except OSError as error:
+            raise _translate(error, f"{self._name}: {name}: {error.strerror}") from error
+
+
+def _translate(error: OSError, message: str) -> GovsecError:
+    if error.errno in _FULL:
+        return StoreFullError(message)
+    if error.errno in _DENIED:
+        return StoreDeniedError(message)
+    if error.errno in _DAMAGED:
+        return IntegrityError(f"{message} (the path holds a link or a file where a folder belongs)")
+    return StoreUnavailableError(message)
+
+
+def _open_segment(parent: int, segment: str, *, create: bool) -> int:
+    try:
+        return os.open(segment, _DIRECTORY, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):  # another writer may be faster
+        os.mkdir(segment, mode=0o700, dir_fd=parent)
+    os.fsync(parent)
+    return os.open(segment, _DIRECTORY, dir_fd=parent)
+
+
+def _write_file(directory: int, name: str, data: bytes) -> os.stat_result:
+    descriptor = os.open(name, _CREATE, mode=0o600, dir_fd=directory)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+        return os.fstat(descriptor)
+    except OSError:
+        _remove_if_there(directory, name)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_there(directory: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
