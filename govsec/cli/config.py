@@ -1,0 +1,65 @@
+"""``govsec config``: the schema of the configuration, a check of it, and what is in force."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from govsec.cli import frame
+
+
+def register(parser: frame.Parser) -> None:
+    """Add the verbs ``schema``, ``check`` and ``show``."""
+    verbs = frame.verbs_of(parser)
+    frame.add_verb(
+        verbs,
+        "schema",
+        run_schema,
+        "print the JSON Schema of the configuration",
+        examples=["govsec config schema > govsec.schema.json    # for editors that complete and check YAML"],
+    )
+    frame.add_verb(
+        verbs,
+        "check",
+        run_check,
+        "read the configuration and say what is wrong with it",
+        examples=["govsec config check --config ./govsec.yaml"],
+    )
+    frame.add_verb(
+        verbs,
+        "show",
+        run_show,
+        "print the configuration in force, defaults included (it holds no secrets)",
+        examples=["govsec config show --json | jq .systems"],
+    )
+
+
+def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
+    """Print the JSON Schema."""
+    from govsec.config import Config
+
+    schema = Config.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    io.result(schema, lambda: json.dumps(schema, ensure_ascii=False, indent=2))
+    return 0
+
+
+def run_check(args: argparse.Namespace, io: frame.IO) -> int:
+    """Read the configuration; what is wrong with it leaves as ``ConfigurationError``."""
+    config = io.config()
+    facts = {
+        "config": str(io.config_path),
+        "centers": sorted(config.centers),
+        "systems": [system.name for system in config.systems],
+    }
+    io.result(facts, f"{io.config_path}: good ({len(config.centers)} centers, {len(config.systems)} systems)")
+    return 0
+
+
+def run_show(args: argparse.Namespace, io: frame.IO) -> int:
+    """Print the configuration with every default written out."""
+    import yaml
+
+    plain = io.config().model_dump(mode="json", by_alias=True)
+    io.result(plain, lambda: yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
+    return 0

@@ -1,0 +1,101 @@
+"""The program ``govsec``: topics, each loaded only when it is asked for.
+
+``TOPICS`` is the whole list. A topic's module is imported when its name stands on the command line, so that
+``govsec --help`` answers at once and ``govsec center status`` does not load what only drills need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io as streams
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, TextIO
+
+from govsec.cli import frame
+
+TOPICS = {
+    "demo": "back up, ship, lose two centers and restore, on sample data in a directory",
+    "doctor": "look at this machine and its configuration for what would go wrong",
+    "config": "print the schema, check the configuration, show what is in force",
+    "repo": "make and check a system's repository, its keys and locks",
+    "backup": "back up, list, restore, forget and prune",
+    "center": "set up, watch, ship to, verify and heal the three centers",
+    "drill": "lose a center on purpose and prove that its data comes back",
+    "ledger": "verify, show and export the signed chain of evidence",
+}
+_EXIT_TERMINATED = 143
+_EPILOG = """\
+govsec TOPIC --help tells more.
+
+examples:
+  govsec demo                       see the whole story in a minute
+  govsec doctor                     what is missing on this machine
+  govsec backup run --system hr     back up one system to production and same-city
+  govsec center status --json       the state of every center
+  govsec drill run --plan hr.yaml   prove that the data comes back
+
+exit codes:
+  0 done   1 findings or a failed drill   2 usage   3 configuration   4 unreachable   5 refused
+  6 integrity failure   7 coverage too low   70 internal error   75 try again   130 interrupted
+"""
+
+
+class _TopicParser(frame.Parser):
+    """Loads its topic when the command line gets to it."""
+
+    def __init__(self, *, topic: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._topic = topic
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        importlib.import_module(f"govsec.cli.{self._topic}").register(self)
+        return super().parse_known_args(args, namespace)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"govsec {version('govsec')}\n")
+        parser.exit()
+
+
+def build_parser() -> frame.Parser:
+    """The parser of the whole program; topics fill themselves in when they are asked for."""
+    parser = frame.Parser(
+        prog="govsec",
+        description="Encrypted backup over two sites and three centers, and drills that prove it.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    topics = parser.add_subparsers(
+        title="topics", dest="topic", required=True, metavar="TOPIC", parser_class=_TopicParser
+    )
+    for name, summary in TOPICS.items():
+        topics.add_parser(name, topic=name, help=summary, description=summary[:1].upper() + summary[1:] + ".")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; gives its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    _make_printable(sys.stdout, is_json="--json" in arguments)
+    _make_printable(sys.stderr, is_json=False)
+    signal.signal(signal.SIGTERM, _terminate)
+    return frame.run(build_parser(), arguments, stdout=sys.stdout, stderr=sys.stderr)
+
+
+def _make_printable(stream: TextIO, *, is_json: bool) -> None:
+    # A name that the terminal's encoding lacks is written as an escape, never a crash. JSON is UTF-8 everywhere, and
+    # there `backslashreplace` writes a lone surrogate exactly as JSON spells it.
+    if isinstance(stream, streams.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8" if is_json else None, errors="backslashreplace")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # An exception, so that locks are released and workers are stopped on the way out.
+    raise SystemExit(_EXIT_TERMINATED)
