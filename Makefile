@@ -1,0 +1,64 @@
+# Everything a fresh machine needs is made here: `make demo` and `make test` are the two commands.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
+SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-s3 test lint servers bench soak clean
+
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/installed ## back up, ship, lose two centers, restore and prove it, in under a minute
+	$(BIN)/govsec demo
+
+demo-s3: $(VENV)/installed-test ## the same on three real SeaweedFS servers with object lock
+	$(BIN)/python -m tests.support.demo_s3
+
+test: $(VENV)/installed-test ## the whole suite (what needs a missing server is named and skipped)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+servers: ## install the servers and tools that tests run against (Debian, as root)
+	@missing=; for package in $(SERVERS); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	if [ -z "$$missing" ]; then echo "servers: all there"; exit 0; fi; \
+	if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+	  echo "servers: missing; as root on Debian: apt-get install --no-install-recommends$$missing" >&2; exit 1; fi; \
+	echo "servers: installing$$missing"; apt-get -qq update; \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null
+
+bench: $(VENV)/installed-test ## side by side with restic and borg; prints medians and ratios
+	$(BIN)/python -m bench
+
+soak: $(VENV)/installed-test ## the long sweeps, kill loops and fuzzers
+	$(BIN)/python -m pytest -m soak
+
+clean: ## remove what was made
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# python3-venv is a package of its own on Debian; root gets it, anyone else is told.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "govsec needs Python 3.11 or newer as $(PYTHON) (make PYTHON=/path/to/python3.11)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv </dev/null; \
+	  else echo "python3-venv is missing: sudo apt-get install python3-venv" >&2; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[test,lint]'
+	@touch $(VENV)/installed $@
