@@ -22,6 +22,7 @@ Foreign exceptions (``OSError``, botocore's, pydantic's …) are translated at t
     │   └── LimitError                6  larger, deeper or longer than any honest input
     ├── CoverageError                 7  too little could be looked at for a verdict
     ├── SourceError                   1  what was to be backed up could not be read as asked
+    ├── WorkerError                  70  a worker process died or failed in a way that nobody foresaw
     └── TryAgainError                75  not now; the same call may work later
 """
 
@@ -120,6 +121,10 @@ class SourceError(GovsecError):
     """What was to be backed up could not be read as asked (missing path, failed command)."""
 
     exit_code = 1
+
+
+class WorkerError(GovsecError):
+    """A worker process died, or failed in a way that nobody foresaw."""
 
 
 class TryAgainError(GovsecError):
