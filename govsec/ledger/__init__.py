@@ -1,1 +1,1 @@
-"""Append-only, hash-chained, signed evidence."""
+"""Append-only, hash-chained, signed evidence: append, replicate, verify, export."""
