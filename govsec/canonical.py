@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 
 #: Largest integer that every JSON reader keeps exactly (RFC 8785, section 3.2.2.3; IEEE 754 double).
 INTEGER_MAX = 2**53 - 1
@@ -99,4 +100,5 @@ def _number(value: float) -> str:
     # Outside this span ECMAScript switches to exponents that Python writes differently; nothing we record needs it.
     if not math.isfinite(value) or (value != 0 and not 1e-6 <= abs(value) <= INTEGER_MAX):
         raise ValueError(f"number {value!r} has no canonical form")
-    return str(int(value)) if value.is_integer() else repr(value)
+    # Python writes an exponent below 1e-4, ECMAScript only below 1e-6; the shortest digits are the same.
+    return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")

@@ -21,6 +21,8 @@ from govsec.errors import ConfigurationError
 
 _CONFIG_SIZE_MAX = 4 << 20
 _SECRET_SIZE_MAX = 64 << 10
+#: A configuration of a thousand systems has about a hundred thousand values.
+_YAML_NODES_MAX = 1_000_000
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -247,7 +249,8 @@ def read_secret(path: Path) -> bytes:
     """
     actual = _credential_path(path)
     try:
-        descriptor = os.open(actual, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK a fifo in the secret's place would hang the program before it can be refused.
+        descriptor = os.open(actual, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             data = file.read(_SECRET_SIZE_MAX + 1)
@@ -306,7 +309,28 @@ def _root_paths(value: object, base: Path) -> object:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice; YAML's own rule, which PyYAML does not hold."""
+    """SafeLoader that refuses a key written twice (YAML's own rule, which PyYAML does not hold) and bounds aliases.
+
+    An alias costs as much as what it stands for, so nine lines of aliases to aliases cannot grow to a billion values.
+    """
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self._nodes_count = 0
+        self._weights: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        is_alias = self.check_event(yaml.AliasEvent)
+        before = self._nodes_count
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self._weights:
+            raise yaml.composer.ComposerError(None, None, "an alias stands inside its own anchor")
+        self._nodes_count += self._weights[id(node)] if is_alias else 1
+        if self._nodes_count > _YAML_NODES_MAX:
+            raise yaml.composer.ComposerError(None, None, f"more than {_YAML_NODES_MAX} values, aliases counted")
+        if not is_alias:
+            self._weights[id(node)] = self._nodes_count - before
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen: set[str] = set()
