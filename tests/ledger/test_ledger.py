@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_of_two_writers_at_the_same_head_one_wins_and_the_other_takes_the_next_n
     class Racing(FaultStore[MemoryStore]):
         """Lets another process append between our reading of the head and our put."""
 
-        rivals = [evidence(2)]
+        rivals: ClassVar = [evidence(2)]
 
         def put(
             self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
