@@ -6,8 +6,11 @@ never ahead, so that a machine that holds no password or no credential can still
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from govsec.clock import Clock
 from govsec.config import CenterConfig, Config, LocalStoreConfig, Role, S3StoreConfig, SystemConfig, read_secret
+from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, UsageError
 from govsec.store.api import ObjectStore, ReadStore
 from govsec.store.local import LocalStore
@@ -66,6 +69,28 @@ class Site:
         if system.password_file is None:
             raise ConfigurationError(f"system {system.name}: password_file is not set; this needs the key")
         return read_secret(system.password_file)
+
+    def signer(self, purpose: Purpose) -> Signer:
+        """The key that this site signs with for ``purpose`` (commit, evidence or release).
+
+        Raises:
+            ConfigurationError: this site has none.
+        """
+        field = f"{purpose.value}_key_file"
+        path: Path | None = getattr(self.config.signing, field, None)
+        if path is None:
+            raise ConfigurationError(f"signing.{field} is not set; this site does not sign {purpose.value}s")
+        return Signer.load(path, purpose)
+
+    def trusted(self) -> TrustedKeys:
+        """The public keys that people pinned at this site.
+
+        Raises:
+            ConfigurationError: there is no roots file; nothing is trusted by default.
+        """
+        if self.config.signing.roots_file is None:
+            raise ConfigurationError("signing.roots_file is not set; nothing can be verified without pinned keys")
+        return TrustedKeys.load(self.config.signing.roots_file)
 
     def _open(self, system: SystemConfig, center: str, credential: str, *, create: bool) -> ObjectStore:
         name, found = self.center(center)
