@@ -1,0 +1,159 @@
+"""Checkpoints keep the cost of reading the log bounded: the state after a commit, signed by whoever wrote the commit.
+
+``govsec/checkpoints/<number>-<sha256>``, a signed document of purpose ``commit``::
+
+    format      1
+    repository  as in commits
+    number      of the commit that it follows
+    commit      digest of that commit
+    epoch       of that commit
+    time        when it was written
+    added       every object named up to here: the lists of the checkpoint before, and new ones
+    released    those of them that were released
+    snapshots   how many of them are snapshots that were not released, and the newest of these
+
+Lists are shared with the checkpoint before: only what came since is written, and the last list again when it was not
+full. When more than half of the names are released, both sets are written anew without them.
+
+A checkpoint is only a shortcut. Commits are never removed, and a full verification reads them all from the first on
+and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from govsec.centers import names
+from govsec.centers.commits import (
+    COMMIT_SIZE_MAX,
+    LIST_ENTRIES_MAX,
+    Digest,
+    NameSet,
+    SnapshotRef,
+    iterate_names,
+    parse_body,
+    split_names,
+)
+from govsec.crypto.document import open_document, sign_document
+from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.errors import FormatError, IntegrityError, ObjectNotFoundError
+from govsec.records import Moment
+from govsec.store.api import ReadStore
+
+#: A checkpoint is due when this many commits follow the one before.
+COMMITS_BETWEEN = 256
+
+
+class Checkpoint(BaseModel):
+    """The state of the log after one commit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1] = 1
+    # A document of the same key and purpose as a commit: this word keeps one from being read as the other.
+    kind: Literal["checkpoint"] = "checkpoint"
+    repository: Digest
+    number: int = Field(ge=1, lt=10**names.NUMBER_DIGITS)
+    commit: Digest
+    epoch: int = Field(ge=1)
+    time: Moment
+    added: NameSet
+    released: NameSet
+    newest: SnapshotRef | None = None
+
+
+def sign_checkpoint(signer: Signer, checkpoint: Checkpoint) -> tuple[str, bytes]:
+    """The name and the bytes of the checkpoint's object."""
+    data = sign_document(signer, checkpoint.model_dump(mode="json"))
+    digest = hashlib.sha256(data).hexdigest()
+    return names.numbered(names.CHECKPOINTS, checkpoint.number, digest), data
+
+
+def open_checkpoint(trusted: TrustedKeys, name: str, data: bytes) -> Checkpoint:
+    """The checkpoint that lies under ``name``.
+
+    Raises:
+        IntegrityError: the bytes are not what the name says, or not signed by a key pinned for commits.
+        FormatError: signed, but not a checkpoint of a version that is known here.
+    """
+    parsed = names.parse_numbered(name)
+    if parsed is None or hashlib.sha256(data).hexdigest() != parsed[1]:
+        raise IntegrityError(f"{name[:120]}: the bytes are not what the name says")
+    body = open_document(trusted, Purpose.COMMIT, data, size_max=COMMIT_SIZE_MAX)
+    checkpoint = parse_body(Checkpoint, name, body)
+    if checkpoint.number != parsed[0]:
+        raise FormatError(f"{name}: the checkpoint inside has number {checkpoint.number}")
+    return checkpoint
+
+
+def newest_checkpoint(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> Checkpoint | None:
+    """The newest genuine checkpoint whose commit is there, or None."""
+    found = sorted((info.name for info in store.list(names.CHECKPOINTS)), reverse=True)
+    for name in found:
+        try:
+            checkpoint = open_checkpoint(trusted, name, store.get(name, size_max=COMMIT_SIZE_MAX))
+            store.head(names.numbered(names.COMMITS, checkpoint.number, checkpoint.commit))
+        except (IntegrityError, ObjectNotFoundError):
+            continue  # an older one, or the whole log, says the same; verification reports the damage
+        if repository is None or checkpoint.repository == repository:
+            return checkpoint
+    return None
+
+
+def next_checkpoint(
+    store: ReadStore,
+    previous: Checkpoint | None,
+    commits: Iterable[tuple[NameSet, NameSet, SnapshotRef | None]],
+    *,
+    repository: str,
+    number: int,
+    commit: str,
+    epoch: int,
+    time: datetime,
+) -> tuple[Checkpoint, dict[str, bytes]]:
+    """The checkpoint after ``commits`` (added, released and snapshot of each since ``previous``), and its new lists."""
+    newest = previous.newest if previous else None
+    added: dict[str, int] = {}
+    released = dict(iterate_names(store, previous.released)) if previous else {}
+    for commit_added, commit_released, snapshot in commits:
+        for name, size in iterate_names(store, commit_added):
+            added[name] = size
+            released.pop(name, None)
+        released.update(iterate_names(store, commit_released))
+        newest = snapshot or newest
+    before = previous.added if previous else NameSet()
+    kept = before.lists
+    if len(released) * 2 > before.count + len(added):
+        everything = {**dict(iterate_names(store, before)), **added}
+        added = {name: size for name, size in everything.items() if name not in released}
+        released, kept = {}, ()
+    else:
+        added.update(before.names)
+        if kept and kept[-1].count < LIST_ENTRIES_MAX // 2:
+            last = NameSet(count=kept[-1].count, size_bytes=kept[-1].size_bytes, lists=kept[-1:])
+            added.update(iterate_names(store, last))
+            kept = kept[:-1]
+    added_set, objects = split_names(added.items())
+    released_set, more = split_names(released.items())
+    joined = NameSet(
+        count=added_set.count + sum(ref.count for ref in kept),
+        size_bytes=added_set.size_bytes + sum(ref.size_bytes for ref in kept),
+        names=added_set.names,
+        lists=(*kept, *added_set.lists),
+    )
+    checkpoint = Checkpoint(
+        repository=repository,
+        number=number,
+        commit=commit,
+        epoch=epoch,
+        time=time,
+        added=joined,
+        released=released_set,
+        newest=newest,
+    )
+    return checkpoint, {**objects, **more}

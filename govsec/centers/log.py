@@ -1,0 +1,247 @@
+"""Reading the commit log of a center: which commits are genuine, how they hang together, where they end.
+
+The log is a graph in which every commit names its parents by digest; normally it is one chain. Nothing is believed
+that is not signed by a pinned key and does not hang, commit by commit, on the first one (or on a signed checkpoint, or
+on a commit that the reader already holds). What does not fit becomes a :class:`Flaw`, never an exception: a hostile
+production may write what it likes beside the log and must not stop its reading.
+
+Not found here: that the newest commits were removed. That shows when the heads of several centers are compared
+(:func:`compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from govsec.centers import names
+from govsec.centers.checkpoints import Checkpoint, newest_checkpoint
+from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
+from govsec.crypto.signing import TrustedKeys
+from govsec.errors import IntegrityError, LimitError, ObjectNotFoundError
+from govsec.runtime.lanes import for_each
+from govsec.store.api import ReadStore
+
+#: Beyond this many objects that are no commits something fills the folder on purpose.
+_FLAWS_MAX = 10_000
+#: Up to here one listing of the whole folder is cheaper than several of its parts.
+_LIST_WHOLE_MAX = 2_000
+
+
+class FlawKind(StrEnum):
+    """What is wrong with an object under ``govsec/commits/``, or with what should be there."""
+
+    FORGED = "forged"
+    FOREIGN = "foreign"
+    GAP = "gap"
+    FORK = "fork"
+    MISPLACED = "misplaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One thing that is wrong with a log."""
+
+    kind: FlawKind
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log: after the commit of this number and digest."""
+
+    number: int
+    digest: str
+
+
+START = Position(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What was read. ``entries`` are the genuine commits after ``base``, parents before children."""
+
+    base: Position
+    checkpoint: Checkpoint | None
+    entries: tuple[Entry, ...]
+    flaws: tuple[Flaw, ...]
+
+    @property
+    def heads(self) -> tuple[Entry, ...]:
+        """Commits that no other stands on, newest last; several mean that two sides wrote apart."""
+        parents = {digest for entry in self.entries for digest in entry.commit.parents}
+        return tuple(entry for entry in self.entries if entry.digest not in parents)
+
+    @property
+    def head(self) -> Position:
+        """Where the log ends; of several heads the one with the largest epoch, number and digest."""
+        heads = self.heads
+        if not heads:
+            return self.base
+        best = max(heads, key=lambda entry: (entry.commit.epoch, entry.number, entry.digest))
+        return Position(best.number, best.digest)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the head was written in; 1 before the first commit."""
+        found = [entry.commit.epoch for entry in self.entries]
+        return max([*found, self.checkpoint.epoch if self.checkpoint else 1])
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """The digests of all entries."""
+        return frozenset(entry.digest for entry in self.entries)
+
+
+def read_log(
+    store: ReadStore,
+    trusted: TrustedKeys,
+    *,
+    repository: str | None = None,
+    after: Position | None = None,
+    threads: int = 0,
+) -> Log:
+    """The log of a center, from its newest checkpoint, or from ``after``, on; ``START`` reads all of it.
+
+    ``repository`` is the digest of the system's ``config``: commits of another one are flaws. Only the store's own
+    errors leave here.
+    """
+    checkpoint = newest_checkpoint(store, trusted, repository) if after is None else None
+    base = after or (Position(checkpoint.number, checkpoint.commit) if checkpoint else START)
+    entries: dict[str, Entry] = {}
+    flaws: list[Flaw] = []
+    for found in for_each(
+        _names_after(store, base, flaws), lambda: _reader(store, trusted, repository), threads=threads
+    ):
+        if isinstance(found, Flaw):
+            _note(flaws, found)
+        else:
+            entries[found.digest] = found
+    return _assemble(base, checkpoint, entries, flaws)
+
+
+def union(logs: Iterable[Log]) -> Log:
+    """One log of what several centers hold. All must have been read from the same base."""
+    logs = list(logs)
+    entries = {entry.digest: entry for log in logs for entry in log.entries}
+    base = logs[0].base if logs else START
+    if any(log.base != base for log in logs):
+        raise ValueError("logs that begin at different places have no union")
+    return _assemble(base, logs[0].checkpoint if logs else None, entries, [])
+
+
+def compare(logs: Mapping[str, Log]) -> dict[str, tuple[Entry, ...]]:
+    """For each center the commits that another center has and it lacks. All read from the same base."""
+    everything = union(logs.values())
+    return {
+        center: tuple(entry for entry in everything.entries if entry.digest not in log.digests)
+        for center, log in logs.items()
+    }
+
+
+def live_names(store: ReadStore, log: Log) -> dict[str, int]:
+    """Every object that the log says production still has, with its size; about 200 bytes of memory a name.
+
+    Needs a log that was read from a checkpoint or from the start.
+    """
+    live: dict[str, int] = {}
+    if log.checkpoint is not None:
+        live.update(iterate_names(store, log.checkpoint.added))
+        _drop(live, store, log.checkpoint.released)
+    for entry in log.entries:
+        live.update(iterate_names(store, entry.commit.added))
+        _drop(live, store, entry.commit.released)
+    return live
+
+
+def _drop(live: dict[str, int], store: ReadStore, released: NameSet) -> None:
+    for name, _ in iterate_names(store, released):
+        live.pop(name, None)
+
+
+def _reader(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> Callable[[str], Entry | Flaw]:
+    own = store.clone()
+
+    def read(name: str) -> Entry | Flaw:
+        try:
+            entry = open_commit(trusted, name, own.get(name, size_max=COMMIT_SIZE_MAX))
+        except ObjectNotFoundError:
+            return Flaw(FlawKind.GAP, name, f"{name}: listed, and gone when it was read")
+        except IntegrityError as error:
+            return Flaw(FlawKind.FORGED, name, str(error))
+        if repository is not None and entry.commit.repository != repository:
+            return Flaw(FlawKind.FOREIGN, name, f"{name}: a commit of another system")
+        return entry
+
+    return read
+
+
+def _names_after(store: ReadStore, base: Position, flaws: list[Flaw]) -> Iterator[str]:
+    for prefix in covering_prefixes(base.number):
+        for info in store.list(prefix):
+            parsed = names.parse_numbered(info.name)
+            if parsed is None:
+                _note(flaws, Flaw(FlawKind.MISPLACED, info.name, f"{info.name[:120]}: not the name of a commit"))
+            elif parsed[0] > base.number:
+                yield info.name
+
+
+def covering_prefixes(number: int) -> list[str]:
+    """Prefixes whose listings hold every commit after ``number`` and few before it.
+
+    A log grows for years, and a listing begins only at a prefix. For 12345 these are 1234 with its last digit 5…9
+    (nine digits: the rest of the ten), 124…129, 13…19, and so on up to one digit more than the number has: a log
+    cannot have grown tenfold behind the back of whoever holds its head.
+    """
+    if number < _LIST_WHOLE_MAX:
+        return [names.COMMITS]
+    digits = f"{number:0{names.NUMBER_DIGITS}d}"
+    prefixes = [names.COMMITS + digits]
+    first = len(digits) - len(str(number)) - 1
+    for position in range(names.NUMBER_DIGITS - 1, first - 1, -1):
+        prefixes += [f"{names.COMMITS}{digits[:position]}{digit}" for digit in range(int(digits[position]) + 1, 10)]
+    return prefixes
+
+
+def _assemble(base: Position, checkpoint: Checkpoint | None, entries: dict[str, Entry], flaws: list[Flaw]) -> Log:
+    # Parents have smaller numbers, so one pass in order of number decides about each commit.
+    attached: dict[str, Entry] = {}
+    for entry in sorted(entries.values(), key=lambda entry: (entry.number, entry.digest)):
+        message = _refusal(entry, base, attached)
+        if message is None:
+            attached[entry.digest] = entry
+        else:
+            _note(flaws, Flaw(FlawKind.GAP, entry.name, message))
+    log = Log(base, checkpoint, tuple(attached.values()), ())
+    if len(log.heads) > 1:
+        ends = ", ".join(f"{entry.number}-{entry.digest[:8]}" for entry in log.heads)
+        _note(flaws, Flaw(FlawKind.FORK, log.heads[-1].name, f"the log has several ends: {ends}"))
+    return Log(base, checkpoint, log.entries, tuple(flaws))
+
+
+def _refusal(entry: Entry, base: Position, attached: Mapping[str, Entry]) -> str | None:
+    commit = entry.commit
+    numbers = []
+    epochs = [1]
+    for parent in commit.parents:
+        if parent == base.digest:
+            numbers.append(base.number)
+        elif parent in attached:
+            numbers.append(attached[parent].number)
+            epochs.append(attached[parent].commit.epoch)
+        else:
+            return f"{entry.name}: its parent {parent[:16]}… is missing"
+    expected = max(numbers, default=0) + 1
+    if commit.number != expected or (not commit.parents and base != START):
+        return f"{entry.name}: number {commit.number} where {expected} follows"
+    if commit.epoch < max(epochs):
+        return f"{entry.name}: epoch {commit.epoch} after {max(epochs)}"
+    return None
+
+
+def _note(flaws: list[Flaw], flaw: Flaw) -> None:
+    flaws.append(flaw)
+    if len(flaws) > _FLAWS_MAX:
+        raise LimitError(f"more than {_FLAWS_MAX} objects under {names.COMMITS} are no commits of this log")
