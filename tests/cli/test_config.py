@@ -1,0 +1,63 @@
+"""``govsec config`` and the sample configurations that are installed with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import govsec_agents
+import jsonschema
+import pytest
+
+from govsec.cli.main import main
+from govsec.config import read_yaml
+
+SAMPLES = sorted((Path(govsec_agents.__path__[0]) / "config").glob("*.yaml"))
+
+
+def test_there_are_sample_configurations_for_every_site() -> None:
+    assert {path.stem for path in SAMPLES} >= {"production", "same-city", "remote", "one-machine"}
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_every_sample_is_good_by_the_model_and_by_the_printed_schema(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+
+    jsonschema.validate(read_yaml(path), schema)
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: good")
+
+
+def test_production_holds_nothing_that_opens_the_remote_center() -> None:
+    sample = next(path for path in SAMPLES if path.stem == "production")
+    value = read_yaml(sample)
+
+    assert isinstance(value, dict)
+    assert {center["role"] for center in value["centers"].values()} == {"production", "same_city"}
+    assert not any("owner_credentials_file" in center for center in value["centers"].values())
+
+
+def test_show_prints_every_default_and_is_a_configuration_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = next(path for path in SAMPLES if path.stem == "one-machine")
+    assert main(["config", "show", "--config", str(sample)]) == 0
+    shown = capsys.readouterr().out
+    again = tmp_path / "govsec.yaml"
+    again.write_text(shown, encoding="utf-8")
+
+    assert "release_grace_s: 2592000" in shown
+    assert "办公室文件" in shown
+    assert main(["config", "show", "--config", str(again)]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_an_unknown_key_is_named_in_one_line_and_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "govsec.yaml"
+    path.write_text("organisation: x\n")
+
+    assert main(["config", "check", "--config", str(path)]) == 3
+    assert capsys.readouterr().err == f"govsec: {path}: organisation: Extra inputs are not permitted\n"
