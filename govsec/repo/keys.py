@@ -1,0 +1,162 @@
+"""Key files in a repository: open it, add a password, change one, remove one.
+
+Key files come from the store, and whoever may write there may put junk beside them. So files whose digest is not their
+name, other formats and costs without measure are passed over, and at most twenty passwords are tried, as restic does;
+a ``key_hint`` (an id, remembered from the last time) is tried first.
+
+Removing a password does not change the master key: who copied a key file before and knows its password still opens
+every center that he can read.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from govsec.clock import Clock
+from govsec.crypto.keyfile import (
+    KEY_FILE_SIZE_MAX,
+    KdfParameters,
+    KeyFileInfo,
+    create_key_file,
+    open_key_file,
+    read_key_file_info,
+)
+from govsec.crypto.restic import MasterKey
+from govsec.errors import FormatError, IntegrityError, LimitError, ObjectNotFoundError, RefusedError, WrongPasswordError
+from govsec.repo.layout import Kind, id_in_name, object_name
+from govsec.store.api import ObjectStore, ReadStore
+
+_TRIES_MAX = 20
+_FILES_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """One key file of a repository; ``info`` is None when it is none that govsec reads."""
+
+    id: str
+    info: KeyFileInfo | None
+
+
+def find_master_key(store: ReadStore, password: bytes, *, key_hint: str | None = None) -> tuple[MasterKey, str]:
+    """The master key and the id of the key file that gave it.
+
+    Raises:
+        ObjectNotFoundError: there are no key files: no repository here.
+        WrongPasswordError: none of the (at most twenty) files opens with this password.
+    """
+    tries_count = 0
+    is_empty = True
+    for key_id, data in _key_files(store, key_hint):
+        is_empty = False
+        try:
+            return open_key_file(data, password), key_id
+        except (FormatError, LimitError):
+            continue
+        except WrongPasswordError:
+            tries_count += 1
+            if tries_count == _TRIES_MAX:
+                break
+    if is_empty:
+        raise ObjectNotFoundError(f"{store.name}: no key files; there is no repository here")
+    raise WrongPasswordError(f"{store.name}: no key file opens with this password ({tries_count} tried)")
+
+
+def list_keys(store: ReadStore) -> list[KeyInfo]:
+    """All key files and what they say in the clear."""
+    keys = []
+    for key_id, data in _key_files(store, None):
+        try:
+            keys.append(KeyInfo(key_id, read_key_file_info(data)))
+        except IntegrityError:
+            keys.append(KeyInfo(key_id, None))
+    return keys
+
+
+def add_key(
+    store: ObjectStore,
+    master: MasterKey,
+    password: bytes,
+    clock: Clock,
+    *,
+    hostname: str | None = None,
+    username: str | None = None,
+    kdf: KdfParameters | None = None,
+) -> str:
+    """Wrap the master key under one more password; the id of the new key file."""
+    data = create_key_file(
+        master,
+        password,
+        hostname=socket.gethostname() if hostname is None else hostname,
+        username=user_name() if username is None else username,
+        created=clock.now(),
+        kdf=kdf,
+    )
+    key_id = hashlib.sha256(data).hexdigest()
+    store.put(object_name(Kind.KEY, key_id), data)
+    return key_id
+
+
+def remove_key(store: ObjectStore, key_id: str, *, used_key_id: str) -> None:
+    """Remove one password's key file.
+
+    Raises:
+        RefusedError: it is the one that opened the repository, or there is none of this id.
+    """
+    if key_id == used_key_id:
+        raise RefusedError(f"key {key_id[:8]} opened this repository and cannot be removed with itself")
+    if key_id not in {key.id for key in list_keys(store)}:
+        raise RefusedError(f"{store.name}: no key file {key_id[:64]!r}")
+    store.delete(object_name(Kind.KEY, key_id))
+
+
+def change_password(
+    store: ObjectStore,
+    master: MasterKey,
+    password: bytes,
+    clock: Clock,
+    *,
+    used_key_id: str,
+    kdf: KdfParameters | None = None,
+) -> str:
+    """Put a new password in the place of the one in use; the id of its file.
+
+    The new file is read back and opened before the old one goes; when this raises, the old password still opens.
+    """
+    key_id = add_key(store, master, password, clock, kdf=kdf)
+    written = store.get(object_name(Kind.KEY, key_id), size_max=KEY_FILE_SIZE_MAX)
+    if open_key_file(written, password) != master:
+        raise IntegrityError(f"key {key_id[:8]}: {store.name} does not give back what was written; nothing was removed")
+    store.delete(object_name(Kind.KEY, used_key_id))
+    return key_id
+
+
+def user_name() -> str:
+    """The name of the user that runs this, or the number where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _key_files(store: ReadStore, key_hint: str | None) -> Iterator[tuple[str, bytes]]:
+    """Key files whose digest is their name, the hinted one first."""
+    ids = []
+    for item in store.list(Kind.KEY.prefix):
+        key_id = id_in_name(Kind.KEY, item.name)
+        if key_id is not None and item.size_bytes <= KEY_FILE_SIZE_MAX:
+            ids.append(key_id)
+        if len(ids) == _FILES_MAX:
+            break
+    if key_hint in ids:
+        ids.remove(key_hint)
+        ids.insert(0, key_hint)
+    for key_id in ids:
+        data = store.get(object_name(Kind.KEY, key_id), size_max=KEY_FILE_SIZE_MAX)
+        if hashlib.sha256(data).hexdigest() == key_id:
+            yield key_id, data

@@ -1,0 +1,493 @@
+"""A repository: read it with :class:`Repository`, which holds a ``ReadStore`` only; add to it with the writing one.
+
+Order is what makes it safe without transactions. Writing goes packs, index, snapshot; reading goes the other way:
+list snapshots before the index is loaded, or a snapshot may name blobs that the index does not know yet.
+
+*Nothing is taken on trust.* Every object's SHA-256 is compared with its name, every blob's with its id, on every read;
+sizes are bounded by kind. An object that is missing, damaged or not reachable is looked for in the ``fallbacks`` (other
+centers), a blob also in other packs that hold it. A store that did not answer is asked last from then on.
+
+*Junk does not stop a reader.* Index files and snapshots that cannot be read are passed over and listed in
+``unreadable``: somebody who may write objects must not be able to make the good ones unreachable. Who is about to
+remove something asks for ``strict`` reading instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self, TypeVar
+
+from govsec.clock import Clock
+from govsec.crypto.api import Suite
+from govsec.crypto.keyfile import KdfParameters
+from govsec.crypto.restic import MasterKey, ResticSuite
+from govsec.errors import (
+    GovsecError,
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RefusedError,
+    StoreUnavailableError,
+    UsageError,
+)
+from govsec.repo.codec import LEVEL_DEFAULT, Codec
+from govsec.repo.index import Index, IndexBuilder, Location
+from govsec.repo.indexfile import PackRows, decode_index, encode_index, split_for_files
+from govsec.repo.keys import add_key, find_master_key
+from govsec.repo.layout import (
+    CONFIG,
+    CONFIG_SIZE_MAX,
+    INDEX_SIZE_MAX,
+    LOCK_SIZE_MAX,
+    PACK_SIZE_MAX,
+    SNAPSHOT_SIZE_MAX,
+    Kind,
+    id_in_name,
+    object_name,
+    pack_name,
+)
+from govsec.repo.lock import HeldLock, hold_lock
+from govsec.repo.pack import BlobType, FinishedPack, open_blob
+from govsec.repo.settings import RepositoryConfig, decode_config, encode_config, new_config
+from govsec.repo.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from govsec.repo.tree import Tree, decode_tree
+from govsec.runtime.lanes import for_each
+from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
+
+log = logging.getLogger(__name__)
+
+_SIZE_MAX = {Kind.INDEX: INDEX_SIZE_MAX, Kind.SNAPSHOT: SNAPSHOT_SIZE_MAX, Kind.LOCK: LOCK_SIZE_MAX}
+#: Index files are read by this many threads: they wait for the store, not for the processor.
+_INDEX_THREADS = 4
+_UNREADABLE_MAX = 1000
+#: Neighbouring blobs are read in one request while it stays below this.
+_RANGE_MAX = 16 << 20
+#: Shortest start of an id that people may type; restic asks for as much.
+_PREFIX_MIN = 4
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that was passed over, and why."""
+
+    name: str
+    reason: str
+
+
+class Repository:
+    """Reads a repository. Not for two threads or processes at once; see :meth:`clone`."""
+
+    def __init__(
+        self,
+        store: ReadStore,
+        suite: Suite,
+        config: RepositoryConfig | None = None,
+        *,
+        key_id: str = "",
+        fallbacks: Sequence[ReadStore] = (),
+    ) -> None:
+        self._store = store
+        self._suite = suite
+        self._sources: list[ReadStore] = [store, *fallbacks]
+        self._codec = Codec()
+        self._index: Index | None = None
+        self._unreadable: dict[str, Unreadable] = {}
+        #: The key file that opened the repository.
+        self.key_id = key_id
+        #: How many objects or blobs were not read from where they were looked for first.
+        self.fallback_count = 0
+        self._config = config or read_config(self._fetch, suite)
+
+    @classmethod
+    def open(
+        cls, store: ReadStore, password: bytes, *, key_hint: str | None = None, fallbacks: Sequence[ReadStore] = ()
+    ) -> Self:
+        """The repository in ``store``.
+
+        Raises:
+            ObjectNotFoundError: there is no repository.
+            WrongPasswordError: no key file opens with the password.
+            IntegrityError: ``config`` or the key is damaged, or of a version that govsec does not know.
+        """
+        master, key_id = _first_that_answers(
+            [store, *fallbacks], lambda s: find_master_key(s, password, key_hint=key_hint)
+        )
+        return cls(store, ResticSuite(master), key_id=key_id, fallbacks=fallbacks)
+
+    @property
+    def store(self) -> ReadStore:
+        """The store that is asked first."""
+        return self._store
+
+    @property
+    def suite(self) -> Suite:
+        """What seals and opens."""
+        return self._suite
+
+    @property
+    def config(self) -> RepositoryConfig:
+        """Version, id and the chunker's secret."""
+        return self._config
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Objects that were passed over so far (the first thousand)."""
+        return tuple(self._unreadable.values())
+
+    @property
+    def index(self) -> Index:
+        """The index, loaded when first asked for."""
+        return self._index if self._index is not None else self.load_index()
+
+    def clone(self) -> Self:
+        """The same repository for another thread or process: connections and contexts of its own, the same index."""
+        stores = [source.clone() for source in self._sources]
+        other = type(self)(stores[0], self._suite.clone(), self._config, key_id=self.key_id, fallbacks=stores[1:])
+        other._index = self._index
+        return other
+
+    def load_index(self, *, strict: bool = False, threads: int = _INDEX_THREADS) -> Index:
+        """Read all index files. Snapshots that are to be read with it are listed before.
+
+        Raises:
+            LimitError: more blobs than govsec takes into memory.
+            IntegrityError: with ``strict``, an index file that cannot be read.
+        """
+        builder = IndexBuilder()
+        for _, packs in self.index_files(strict=strict, threads=threads):
+            for pack_id, rows in packs:
+                builder.add_pack(pack_id, rows)
+        self._index = builder.finish()
+        return self._index
+
+    def index_files(
+        self, *, strict: bool = False, threads: int = _INDEX_THREADS
+    ) -> Iterator[tuple[str, list[PackRows]]]:
+        """The id and the content of every index file, in no order."""
+        ids = self.object_ids(Kind.INDEX)
+        for index_id, outcome in for_each(ids, self._index_reader, threads=threads if len(ids) > 1 else 0):
+            if isinstance(outcome, GovsecError):
+                self._pass_over(object_name(Kind.INDEX, index_id), outcome, strict=strict)
+            else:
+                yield index_id, outcome
+
+    def snapshots(self, *, strict: bool = False) -> list[Snapshot]:
+        """All snapshots, oldest first.
+
+        Raises:
+            IntegrityError: with ``strict``, a snapshot that cannot be read.
+        """
+        found = []
+        for snapshot_id in self.object_ids(Kind.SNAPSHOT):
+            try:
+                found.append(self.load_snapshot(snapshot_id))
+            except (IntegrityError, ObjectNotFoundError) as error:
+                self._pass_over(object_name(Kind.SNAPSHOT, snapshot_id), error, strict=strict)
+        return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
+
+    def resolve(
+        self,
+        selector: str = "latest",
+        *,
+        before: datetime | None = None,
+        hostname: str | None = None,
+        tags: Sequence[str] = (),
+        paths: Sequence[str] = (),
+    ) -> Snapshot:
+        """The snapshot that ``selector`` names: ``latest``, or the first digits of an id.
+
+        The other arguments narrow the choice: made before a moment, on a host, with all tags, of all paths.
+
+        Raises:
+            UsageError: none fits, or the digits fit several.
+        """
+        fitting = [
+            snapshot
+            for snapshot in self.snapshots()
+            if (before is None or snapshot.time < before)
+            and (hostname is None or snapshot.hostname == hostname)
+            and set(tags) <= set(snapshot.tags)
+            and set(paths) <= set(snapshot.paths)
+        ]
+        if selector == "latest":
+            if not fitting:
+                raise UsageError(f"{self._store.name}: no snapshot fits")
+            return fitting[-1]
+        if len(selector) < _PREFIX_MIN:
+            raise UsageError(f"snapshot {selector!r}: at least {_PREFIX_MIN} digits of an id are needed")
+        named = [snapshot for snapshot in fitting if snapshot.id.startswith(selector)]
+        if len(named) != 1:
+            raise UsageError(f"snapshot {selector[:80]!r}: {len(named)} snapshots fit, exactly one must")
+        return named[0]
+
+    def load_snapshot(self, snapshot_id: str) -> Snapshot:
+        """One snapshot by its whole id. Raises ``IntegrityError`` or ``ObjectNotFoundError``."""
+        return decode_snapshot(snapshot_id, self.load_unpacked(Kind.SNAPSHOT, snapshot_id))
+
+    def load_blob(self, blob_type: BlobType, blob_id: bytes) -> bytes:
+        """The plaintext of a blob, from whichever pack and store gives it whole.
+
+        Raises:
+            ObjectNotFoundError: no index names it, or no store has a pack that holds it.
+            IntegrityError: what was found is not what the id names.
+            StoreUnavailableError: no store that answers has it.
+        """
+        places = self.index.find(blob_type, blob_id)
+        if not places:
+            raise ObjectNotFoundError(f"{blob_type.label} blob {blob_id.hex()}: no index file names it")
+        failure: GovsecError | None = None
+        for place in places:
+            for source in tuple(self._sources):
+                try:
+                    sealed = self._read(source, pack_name(place.pack), place.offset, place.length, place.length)
+                    plain = self._open(place, sealed)
+                except (ObjectNotFoundError, IntegrityError, StoreUnavailableError) as error:
+                    failure = _graver(failure, error)
+                    continue
+                if failure is not None:
+                    self.fallback_count += 1
+                return plain
+        assert failure is not None  # there is a place and a store, so something failed
+        raise failure
+
+    def load_tree(self, tree_id: bytes) -> Tree:
+        """The directory with this id. Raises as :meth:`load_blob`, and ``FormatError`` for what is no honest tree."""
+        return decode_tree(self.load_blob(BlobType.TREE, tree_id))
+
+    def load_pack_blobs(self, places: Sequence[Location]) -> Iterator[tuple[Location, bytes]]:
+        """The plaintexts of several blobs of one pack, in the order of ``places``, with few requests.
+
+        ``places`` ascend by offset. A range that cannot be had or a blob that does not open is read again on its own,
+        from wherever it can be. Raises as :meth:`load_blob` when that fails too.
+        """
+        for group in _ranges(places):
+            start, end = group[0].offset, group[-1].offset + group[-1].length
+            sealed: memoryview | None = None
+            try:
+                source = self._sources[0]
+                sealed = memoryview(self._read(source, pack_name(group[0].pack), start, end - start, end - start))
+            except (ObjectNotFoundError, StoreUnavailableError) as error:
+                log.info("range not read", extra={"pack": group[0].pack.hex(), "reason": str(error)})
+            for place in group:
+                plain = None
+                if sealed is not None:
+                    try:
+                        plain = self._open(place, sealed[place.offset - start : place.offset - start + place.length])
+                    except IntegrityError as error:
+                        log.warning("blob is damaged", extra={"blob": place.blob_id.hex(), "reason": str(error)})
+                if plain is None:
+                    plain = self.load_blob(place.blob_type, place.blob_id)
+                    self.fallback_count += 1
+                yield place, plain
+
+    def load_unpacked(self, kind: Kind, object_id: str) -> bytes:
+        """The JSON of an index, a snapshot or a lock, digest and seal checked."""
+        size_max = _SIZE_MAX[kind]
+        return self._fetch_checked(
+            object_name(kind, object_id),
+            size_max,
+            lambda data: self._codec.unpack_json(self._suite.open(_matching(data, object_id)), size_max),
+        )
+
+    def load_pack(self, pack_id: bytes) -> bytes:
+        """All bytes of a pack, digest checked."""
+        text = pack_id.hex()
+        return self._fetch_checked(pack_name(pack_id), PACK_SIZE_MAX, lambda data: _matching(data, text))
+
+    def object_ids(self, kind: Kind) -> list[str]:
+        """The ids of all objects of a kind, ascending; foreign names are skipped."""
+        return _first_that_answers(
+            self._sources,
+            lambda store: [
+                object_id for item in store.list(kind.prefix) if (object_id := id_in_name(kind, item.name)) is not None
+            ],
+        )
+
+    def _open(self, place: Location, sealed: bytes | memoryview) -> bytes:
+        return open_blob(
+            self._suite,
+            self._codec,
+            sealed,
+            blob_id=place.blob_id,
+            raw=place.raw,
+            size_max=place.blob_type.size_max,
+        )
+
+    def _fetch(self, name: str, size_max: int) -> bytes:
+        return self._fetch_checked(name, size_max, lambda data: data)
+
+    def _fetch_checked(self, name: str, size_max: int, check: Callable[[bytes], T]) -> T:
+        failure: GovsecError | None = None
+        for source in tuple(self._sources):
+            try:
+                result = check(self._read(source, name, 0, None, size_max))
+            except (ObjectNotFoundError, IntegrityError, StoreUnavailableError) as error:
+                failure = _graver(failure, error)
+                continue
+            if failure is not None:
+                self.fallback_count += 1
+            return result
+        assert failure is not None  # there is at least one store, so something failed
+        raise failure
+
+    def _read(self, source: ReadStore, name: str, offset: int, length: int | None, size_max: int) -> bytes:
+        try:
+            return source.get(name, offset=offset, length=length, size_max=size_max)
+        except StoreUnavailableError:
+            # Asked last from now on: a center that hangs must not cost its time-out for every object.
+            self._sources.remove(source)
+            self._sources.append(source)
+            raise
+
+    def _index_reader(self) -> Callable[[str], tuple[str, list[PackRows] | GovsecError]]:
+        own = self.clone()
+
+        def read(index_id: str) -> tuple[str, list[PackRows] | GovsecError]:
+            try:
+                return index_id, decode_index(own.load_unpacked(Kind.INDEX, index_id))
+            except (IntegrityError, ObjectNotFoundError) as error:
+                return index_id, error
+
+        return read
+
+    def _pass_over(self, name: str, error: GovsecError, *, strict: bool) -> None:
+        if strict:
+            raise error
+        if name not in self._unreadable and len(self._unreadable) < _UNREADABLE_MAX:
+            log.warning("object passed over", extra={"object": name, "reason": str(error)})
+            self._unreadable[name] = Unreadable(name, str(error))
+
+
+class WritableRepository(Repository):
+    """Reads a repository and adds to it. Nothing here removes anything but locks."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        suite: Suite,
+        config: RepositoryConfig | None = None,
+        *,
+        key_id: str = "",
+        fallbacks: Sequence[ReadStore] = (),
+        level: int = LEVEL_DEFAULT,
+    ) -> None:
+        super().__init__(store, suite, config, key_id=key_id, fallbacks=fallbacks)
+        if self.config.version == 1:
+            raise RefusedError(f"{store.name}: a repository of version 1 is read only; `restic migrate` makes it 2")
+        self._object_store = store
+        self._codec = Codec(level)
+
+    @classmethod
+    def initialize(
+        cls,
+        store: ObjectStore,
+        password: bytes,
+        clock: Clock,
+        *,
+        hostname: str | None = None,
+        username: str | None = None,
+        kdf: KdfParameters | None = None,
+    ) -> Self:
+        """A new repository in an empty store.
+
+        Raises:
+            ObjectExistsError: there is a repository already, or the rest of one.
+        """
+        if any(True for prefix in (CONFIG, Kind.KEY.prefix) for _ in store.list(prefix)):
+            raise ObjectExistsError(f"{store.name}: there is a repository already")
+        suite = ResticSuite(MasterKey.generate())
+        config = new_config()
+        # The key goes first: a repository is there when its config is, and then somebody can open it.
+        key_id = add_key(store, suite.master, password, clock, hostname=hostname, username=username, kdf=kdf)
+        store.put(CONFIG, _sealed(suite, encode_config(config)), if_absent=True)
+        return cls(store, suite, config, key_id=key_id)
+
+    @property
+    def object_store(self) -> ObjectStore:
+        """The store, for writing."""
+        return self._object_store
+
+    def save_pack(self, pack: FinishedPack) -> ObjectInfo:
+        """Store a pack. Its blobs count for nothing until an index names them."""
+        return self._object_store.put(pack_name(pack.id), pack.data)
+
+    def save_index(self, packs: Iterable[PackRows]) -> list[ObjectInfo]:
+        """Store index files that name these packs, each pack wholly in one of them. The packs are stored before."""
+        return [self.save_unpacked(Kind.INDEX, encode_index(group)) for group in split_for_files(packs)]
+
+    def save_snapshot(self, snapshot: Snapshot) -> tuple[Snapshot, ObjectInfo]:
+        """Store a snapshot, with its id then; its packs and index are stored before."""
+        info = self.save_unpacked(Kind.SNAPSHOT, encode_snapshot(snapshot))
+        return replace(snapshot, id=info.name.rpartition("/")[2]), info
+
+    def save_unpacked(self, kind: Kind, json: bytes) -> ObjectInfo:
+        """Seal, open again, compare, and store the JSON of an index or a snapshot."""
+        packed = self._codec.pack_json(json)
+        sealed = _sealed(self._suite, packed)
+        if self._codec.unpack_json(packed, len(json)) != json:
+            raise IntegrityError(f"{kind.value}: compressing changed the content; it was not stored")
+        return self._object_store.put(object_name(kind, hashlib.sha256(sealed).hexdigest()), sealed)
+
+    def lock(self, clock: Clock, *, exclusive: bool = False) -> AbstractContextManager[HeldLock]:
+        """Hold a lock for the length of a ``with`` block; see :mod:`govsec.repo.lock`."""
+        return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive)
+
+
+def read_config(fetch: Callable[[str, int], bytes], suite: Suite) -> RepositoryConfig:
+    """Open ``config``. Raises ``ObjectNotFoundError`` or ``IntegrityError``."""
+    return decode_config(suite.open(fetch(CONFIG, CONFIG_SIZE_MAX)))
+
+
+def _sealed(suite: Suite, plain: bytes) -> bytes:
+    sealed = suite.seal(plain)
+    if suite.open(sealed) != plain:
+        raise IntegrityError("sealing changed the content; it was not stored")
+    return sealed
+
+
+def _matching(data: bytes, object_id: str) -> bytes:
+    if hashlib.sha256(data).hexdigest() != object_id:
+        raise IntegrityError(f"object {object_id}: its content has another digest")
+    return data
+
+
+def _first_that_answers(stores: Sequence[ReadStore], ask: Callable[[ReadStore], T]) -> T:
+    failure: StoreUnavailableError | None = None
+    for store in stores:
+        try:
+            return ask(store)
+        except StoreUnavailableError as error:
+            failure = failure or error
+    assert failure is not None  # there is at least one store
+    raise failure
+
+
+def _graver(first: GovsecError | None, second: GovsecError) -> GovsecError:
+    """What to tell when no store gave an object: damage, before silence, before absence."""
+    order = (IntegrityError, StoreUnavailableError, GovsecError)
+    if first is None:
+        return second
+    return min(
+        (first, second), key=lambda error: next(rank for rank, kind in enumerate(order) if isinstance(error, kind))
+    )
+
+
+def _ranges(places: Sequence[Location]) -> Iterator[list[Location]]:
+    """Runs of neighbouring blobs of one pack that are worth one request."""
+    group: list[Location] = []
+    for place in places:
+        if group:
+            last = group[-1]
+            is_next = place.pack == last.pack and place.offset == last.offset + last.length
+            if not is_next or place.offset + place.length - group[0].offset > _RANGE_MAX:
+                yield group
+                group = []
+        group.append(place)
+    if group:
+        yield group
