@@ -105,6 +105,34 @@ class RetainingStore(ObjectStore, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """One version of an object in a versioned bucket; a delete marker is a version without bytes."""
+
+    name: str
+    version_id: str
+    size_bytes: int
+    modified: datetime
+    is_latest: bool
+    is_delete_marker: bool
+
+
+class VersionedStore(RetainingStore, Protocol):
+    """A store that keeps every version, seen with the center's own credential: what overwriting and deleting hid."""
+
+    def versions(self, prefix: str) -> Iterator[VersionInfo]:
+        """Every version of every object whose name starts with ``prefix``: ascending by name, newest first."""
+        ...
+
+    def get_version(self, name: str, version_id: str, *, size_max: int) -> bytes:
+        """The whole bytes of one version. Raises as ``get`` does."""
+        ...
+
+    def delete_version(self, name: str, version_id: str) -> None:
+        """Remove one version (or delete marker) for good. ``StoreDeniedError`` when it is retained or held."""
+        ...
+
+
 def check_prefix(prefix: str) -> str:
     """``prefix``, when names can start with it: empty, or whole segments and perhaps the beginning of one.
 

@@ -267,10 +267,9 @@ def _identities(principal: str) -> dict[str, Identity]:
 
 
 def _until_serving(server: S3Server) -> S3Server:
-    client = server.client()
-
     def serves() -> bool:
         try:
+            client = server.client()
             if server.bucket not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
                 client.create_bucket(Bucket=server.bucket)
             client.put_object(Bucket=server.bucket, Key="ready", Body=b"1")
