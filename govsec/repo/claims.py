@@ -11,7 +11,7 @@ full (about 40 million claims) every further id counts as new, and ``overflow_co
 
 from __future__ import annotations
 
-from govsec.repo.index import shared_memory
+from govsec.repo.memory import shared_memory
 from govsec.repo.pack import ID_SIZE, NULL_ID
 
 #: A level is left when all slots of an id's window are taken.

@@ -5,7 +5,7 @@ list snapshots before the index is loaded, or a snapshot may name blobs that the
 
 *Nothing is taken on trust.* Every object's SHA-256 is compared with its name, every blob's with its id, on every read;
 sizes are bounded by kind. An object that is missing, damaged or not reachable is looked for in the ``fallbacks`` (other
-centers), a blob also in other packs that hold it. A store that did not answer is asked last from then on.
+centers; see :mod:`govsec.repo.sources`), a blob also in other packs that hold it.
 
 *Junk does not stop a reader.* Index files and snapshots that cannot be read are passed over and listed in
 ``unreadable``: somebody who may write objects must not be able to make the good ones unreachable. Who is about to
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self, TypeVar
+from typing import Self
 
 from govsec.clock import Clock
 from govsec.crypto.api import Suite
@@ -32,11 +32,11 @@ from govsec.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     RefusedError,
-    StoreUnavailableError,
-    UsageError,
+    StoreError,
 )
 from govsec.repo.codec import LEVEL_DEFAULT, Codec
-from govsec.repo.index import Index, IndexBuilder, Location
+from govsec.repo.index import Index, Location
+from govsec.repo.indexbuild import IndexBuilder
 from govsec.repo.indexfile import PackRows, decode_index, encode_index, split_for_files
 from govsec.repo.keys import add_key, find_master_key
 from govsec.repo.layout import (
@@ -52,9 +52,11 @@ from govsec.repo.layout import (
     pack_name,
 )
 from govsec.repo.lock import HeldLock, hold_lock
-from govsec.repo.pack import BlobType, FinishedPack, open_blob
+from govsec.repo.pack import BlobType, open_blob
+from govsec.repo.packer import FinishedPack
 from govsec.repo.settings import RepositoryConfig, decode_config, encode_config, new_config
-from govsec.repo.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from govsec.repo.snapshot import Snapshot, decode_snapshot, encode_snapshot, select
+from govsec.repo.sources import Sources
 from govsec.repo.tree import Tree, decode_tree
 from govsec.runtime.lanes import for_each
 from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
@@ -67,9 +69,6 @@ _INDEX_THREADS = 4
 _UNREADABLE_MAX = 1000
 #: Neighbouring blobs are read in one request while it stays below this.
 _RANGE_MAX = 16 << 20
-#: Shortest start of an id that people may type; restic asks for as much.
-_PREFIX_MIN = 4
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +93,15 @@ class Repository:
     ) -> None:
         self._store = store
         self._suite = suite
-        self._sources: list[ReadStore] = [store, *fallbacks]
+        self._sources = Sources([store, *fallbacks])
         self._codec = Codec()
         self._index: Index | None = None
         self._unreadable: dict[str, Unreadable] = {}
         #: The key file that opened the repository.
         self.key_id = key_id
-        #: How many objects or blobs were not read from where they were looked for first.
-        self.fallback_count = 0
-        self._config = config or read_config(self._fetch, suite)
+        self._config = config or self._sources.get(
+            CONFIG, CONFIG_SIZE_MAX, lambda data: decode_config(suite.open(data))
+        )
 
     @classmethod
     def open(
@@ -115,9 +114,8 @@ class Repository:
             WrongPasswordError: no key file opens with the password.
             IntegrityError: ``config`` or the key is damaged, or of a version that govsec does not know.
         """
-        master, key_id = _first_that_answers(
-            [store, *fallbacks], lambda s: find_master_key(s, password, key_hint=key_hint)
-        )
+        sources = Sources([store, *fallbacks])
+        master, key_id = sources.first_good(lambda one: find_master_key(one, password, key_hint=key_hint))
         return cls(store, ResticSuite(master), key_id=key_id, fallbacks=fallbacks)
 
     @property
@@ -141,14 +139,20 @@ class Repository:
         return tuple(self._unreadable.values())
 
     @property
+    def fallback_count(self) -> int:
+        """How often something was not read from where it was looked for first."""
+        return self._sources.fallback_count
+
+    @property
     def index(self) -> Index:
         """The index, loaded when first asked for."""
         return self._index if self._index is not None else self.load_index()
 
     def clone(self) -> Self:
         """The same repository for another thread or process: connections and contexts of its own, the same index."""
-        stores = [source.clone() for source in self._sources]
-        other = type(self)(stores[0], self._suite.clone(), self._config, key_id=self.key_id, fallbacks=stores[1:])
+        sources = self._sources.clone()
+        first, *rest = sources.stores
+        other = type(self)(first, self._suite.clone(), self._config, key_id=self.key_id, fallbacks=rest)
         other._index = self._index
         return other
 
@@ -207,24 +211,7 @@ class Repository:
         Raises:
             UsageError: none fits, or the digits fit several.
         """
-        fitting = [
-            snapshot
-            for snapshot in self.snapshots()
-            if (before is None or snapshot.time < before)
-            and (hostname is None or snapshot.hostname == hostname)
-            and set(tags) <= set(snapshot.tags)
-            and set(paths) <= set(snapshot.paths)
-        ]
-        if selector == "latest":
-            if not fitting:
-                raise UsageError(f"{self._store.name}: no snapshot fits")
-            return fitting[-1]
-        if len(selector) < _PREFIX_MIN:
-            raise UsageError(f"snapshot {selector!r}: at least {_PREFIX_MIN} digits of an id are needed")
-        named = [snapshot for snapshot in fitting if snapshot.id.startswith(selector)]
-        if len(named) != 1:
-            raise UsageError(f"snapshot {selector[:80]!r}: {len(named)} snapshots fit, exactly one must")
-        return named[0]
+        return select(self.snapshots(), selector, before=before, hostname=hostname, tags=tags, paths=paths)
 
     def load_snapshot(self, snapshot_id: str) -> Snapshot:
         """One snapshot by its whole id. Raises ``IntegrityError`` or ``ObjectNotFoundError``."""
@@ -243,17 +230,13 @@ class Repository:
             raise ObjectNotFoundError(f"{blob_type.label} blob {blob_id.hex()}: no index file names it")
         failure: GovsecError | None = None
         for place in places:
-            for source in tuple(self._sources):
-                try:
-                    sealed = self._read(source, pack_name(place.pack), place.offset, place.length, place.length)
-                    plain = self._open(place, sealed)
-                except (ObjectNotFoundError, IntegrityError, StoreUnavailableError) as error:
-                    failure = _graver(failure, error)
-                    continue
-                if failure is not None:
-                    self.fallback_count += 1
-                return plain
-        assert failure is not None  # there is a place and a store, so something failed
+            try:
+                plain = self._sources.first_good(lambda store, at=place: self._read_blob(store, at))  # type: ignore[misc] # default binds the loop's value
+            except (IntegrityError, StoreError) as error:
+                failure = failure or error
+                continue
+            return plain
+        assert failure is not None  # there is a place, so something failed
         raise failure
 
     def load_tree(self, tree_id: bytes) -> Tree:
@@ -270,9 +253,8 @@ class Repository:
             start, end = group[0].offset, group[-1].offset + group[-1].length
             sealed: memoryview | None = None
             try:
-                source = self._sources[0]
-                sealed = memoryview(self._read(source, pack_name(group[0].pack), start, end - start, end - start))
-            except (ObjectNotFoundError, StoreUnavailableError) as error:
+                sealed = memoryview(self._sources.get_range(pack_name(group[0].pack), start, end - start))
+            except (IntegrityError, StoreError) as error:
                 log.info("range not read", extra={"pack": group[0].pack.hex(), "reason": str(error)})
             for place in group:
                 plain = None
@@ -283,13 +265,12 @@ class Repository:
                         log.warning("blob is damaged", extra={"blob": place.blob_id.hex(), "reason": str(error)})
                 if plain is None:
                     plain = self.load_blob(place.blob_type, place.blob_id)
-                    self.fallback_count += 1
                 yield place, plain
 
     def load_unpacked(self, kind: Kind, object_id: str) -> bytes:
         """The JSON of an index, a snapshot or a lock, digest and seal checked."""
         size_max = _SIZE_MAX[kind]
-        return self._fetch_checked(
+        return self._sources.get(
             object_name(kind, object_id),
             size_max,
             lambda data: self._codec.unpack_json(self._suite.open(_matching(data, object_id)), size_max),
@@ -298,15 +279,14 @@ class Repository:
     def load_pack(self, pack_id: bytes) -> bytes:
         """All bytes of a pack, digest checked."""
         text = pack_id.hex()
-        return self._fetch_checked(pack_name(pack_id), PACK_SIZE_MAX, lambda data: _matching(data, text))
+        return self._sources.get(pack_name(pack_id), PACK_SIZE_MAX, lambda data: _matching(data, text))
 
     def object_ids(self, kind: Kind) -> list[str]:
         """The ids of all objects of a kind, ascending; foreign names are skipped."""
-        return _first_that_answers(
-            self._sources,
+        return self._sources.first_good(
             lambda store: [
                 object_id for item in store.list(kind.prefix) if (object_id := id_in_name(kind, item.name)) is not None
-            ],
+            ]
         )
 
     def _open(self, place: Location, sealed: bytes | memoryview) -> bytes:
@@ -319,31 +299,9 @@ class Repository:
             size_max=place.blob_type.size_max,
         )
 
-    def _fetch(self, name: str, size_max: int) -> bytes:
-        return self._fetch_checked(name, size_max, lambda data: data)
-
-    def _fetch_checked(self, name: str, size_max: int, check: Callable[[bytes], T]) -> T:
-        failure: GovsecError | None = None
-        for source in tuple(self._sources):
-            try:
-                result = check(self._read(source, name, 0, None, size_max))
-            except (ObjectNotFoundError, IntegrityError, StoreUnavailableError) as error:
-                failure = _graver(failure, error)
-                continue
-            if failure is not None:
-                self.fallback_count += 1
-            return result
-        assert failure is not None  # there is at least one store, so something failed
-        raise failure
-
-    def _read(self, source: ReadStore, name: str, offset: int, length: int | None, size_max: int) -> bytes:
-        try:
-            return source.get(name, offset=offset, length=length, size_max=size_max)
-        except StoreUnavailableError:
-            # Asked last from now on: a center that hangs must not cost its time-out for every object.
-            self._sources.remove(source)
-            self._sources.append(source)
-            raise
+    def _read_blob(self, store: ReadStore, place: Location) -> bytes:
+        sealed = store.get(pack_name(place.pack), offset=place.offset, length=place.length, size_max=place.length)
+        return self._open(place, sealed)
 
     def _index_reader(self) -> Callable[[str], tuple[str, list[PackRows] | GovsecError]]:
         own = self.clone()
@@ -439,11 +397,6 @@ class WritableRepository(Repository):
         return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive)
 
 
-def read_config(fetch: Callable[[str, int], bytes], suite: Suite) -> RepositoryConfig:
-    """Open ``config``. Raises ``ObjectNotFoundError`` or ``IntegrityError``."""
-    return decode_config(suite.open(fetch(CONFIG, CONFIG_SIZE_MAX)))
-
-
 def _sealed(suite: Suite, plain: bytes) -> bytes:
     sealed = suite.seal(plain)
     if suite.open(sealed) != plain:
@@ -455,27 +408,6 @@ def _matching(data: bytes, object_id: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != object_id:
         raise IntegrityError(f"object {object_id}: its content has another digest")
     return data
-
-
-def _first_that_answers(stores: Sequence[ReadStore], ask: Callable[[ReadStore], T]) -> T:
-    failure: StoreUnavailableError | None = None
-    for store in stores:
-        try:
-            return ask(store)
-        except StoreUnavailableError as error:
-            failure = failure or error
-    assert failure is not None  # there is at least one store
-    raise failure
-
-
-def _graver(first: GovsecError | None, second: GovsecError) -> GovsecError:
-    """What to tell when no store gave an object: damage, before silence, before absence."""
-    order = (IntegrityError, StoreUnavailableError, GovsecError)
-    if first is None:
-        return second
-    return min(
-        (first, second), key=lambda error: next(rank for rank, kind in enumerate(order) if isinstance(error, kind))
-    )
 
 
 def _ranges(places: Sequence[Location]) -> Iterator[list[Location]]:

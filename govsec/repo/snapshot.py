@@ -5,14 +5,18 @@ Unknown fields are skipped on reading. An id is the name of the stored object; a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
 from govsec.clock import format_time, parse_time
-from govsec.errors import FormatError
+from govsec.errors import FormatError, UsageError
 from govsec.repo.layout import is_id
+
+#: Shortest start of an id that people may type; restic asks for as much.
+_PREFIX_MIN = 4
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,3 +133,39 @@ def decode_snapshot(snapshot_id: str, json: bytes) -> Snapshot:
         summary=wire.summary,
         time_text=wire.time,
     )
+
+
+def select(
+    snapshots: Iterable[Snapshot],
+    selector: str = "latest",
+    *,
+    before: datetime | None = None,
+    hostname: str | None = None,
+    tags: Sequence[str] = (),
+    paths: Sequence[str] = (),
+) -> Snapshot:
+    """The snapshot that ``selector`` names: ``latest``, or the first digits of an id.
+
+    The other arguments narrow the choice: made before a moment, on a host, with all tags, of all paths.
+
+    Raises:
+        UsageError: none fits, or the digits fit several.
+    """
+    fitting = [
+        snapshot
+        for snapshot in snapshots
+        if (before is None or snapshot.time < before)
+        and (hostname is None or snapshot.hostname == hostname)
+        and set(tags) <= set(snapshot.tags)
+        and set(paths) <= set(snapshot.paths)
+    ]
+    if selector == "latest":
+        if not fitting:
+            raise UsageError("snapshot 'latest': no snapshot fits")
+        return max(fitting, key=lambda snapshot: (snapshot.time, snapshot.id))
+    if len(selector) < _PREFIX_MIN:
+        raise UsageError(f"snapshot {selector!r}: at least {_PREFIX_MIN} digits of an id are needed")
+    named = [snapshot for snapshot in fitting if snapshot.id.startswith(selector)]
+    if len(named) != 1:
+        raise UsageError(f"snapshot {selector[:80]!r}: {len(named)} snapshots fit, exactly one must")
+    return named[0]
