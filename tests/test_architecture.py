@@ -80,10 +80,9 @@ def _judge(place: str, tree: ast.Module, package: Path, rooms: Map) -> Iterator[
             yield from ((line, what) for what in _judge_import(place, room, module, package, rooms))
         if isinstance(node, ast.Call):
             yield from ((node.lineno, what) for what in _judge_call(place, room, node))
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and place != "clock.py":
-            names = {alias.name for alias in node.names}
-            if (isinstance(node, ast.Import) and "time" in names) or getattr(node, "module", None) == "time":
-                yield node.lineno, "only clock.py reads time"
+        # Generators of `random` may be passed in, so its name may be imported; nothing may be drawn from it.
+        if isinstance(node, ast.ImportFrom) and node.module == "random" and room != "testing":
+            yield node.lineno, "randomness comes from secrets"
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -111,9 +110,9 @@ def _judge_import(place: str, room: str, module: str, package: Path, rooms: Map)
         other = target if (package / target).is_dir() and target else "kernel"
         if other != room and other not in rooms.rooms[room]:
             yield f"{room} may not import {other} ({module})"
-    elif top == "random":
-        if room != "testing":
-            yield "randomness comes from secrets"
+    elif top == "time":
+        if place != "clock.py":
+            yield "only clock.py reads time"
     elif top not in sys.stdlib_module_names:
         if top not in rooms.libraries:
             yield f"library {top} is not in the map"
@@ -127,6 +126,8 @@ def _judge_call(place: str, room: str, node: ast.Call) -> Iterator[str]:
         yield "only clock.py reads time"
     if called == "print" and room != "cli":
         yield "only cli prints"
+    if called.startswith("random.") and room != "testing":
+        yield "randomness comes from secrets"
     if called in ("os.system", "os.popen"):
         yield "nothing starts a shell"
     for keyword in node.keywords:
@@ -195,7 +196,9 @@ def test_modules_stay_short_enough_to_be_read_at_a_sitting(capsys: pytest.Captur
         ("repo/bad.py", "from time import monotonic", "only clock.py reads time"),
         ("repo/bad.py", "from datetime import datetime\nx = datetime.now()", "only clock.py reads time"),
         ("repo/bad.py", "import datetime\nx = datetime.datetime.utcnow()", "only clock.py reads time"),
-        ("repo/bad.py", "import random", "randomness comes from secrets"),
+        ("repo/bad.py", "import random\nx = random.random()", "randomness comes from secrets"),
+        ("repo/bad.py", "import random\nx = random.Random(1)", "randomness comes from secrets"),
+        ("repo/bad.py", "from random import choice", "randomness comes from secrets"),
         ("repo/bad.py", "import subprocess\nsubprocess.run('ls', shell=True)", "nothing starts a shell"),
         ("cli/bad.py", "import os\nos.system('ls')", "nothing starts a shell"),
         ("repo/bad.py", "print('hello')", "only cli prints"),

@@ -6,14 +6,23 @@ never ahead, so that a machine that holds no password or no credential can still
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from govsec.clock import Clock
 from govsec.config import CenterConfig, Config, LocalStoreConfig, Role, S3StoreConfig, SystemConfig, read_secret
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, UsageError
 from govsec.store.api import ObjectStore, ReadStore
+from govsec.store.credentials import read_credentials
+from govsec.store.limit import ByteRate, LimitStore
 from govsec.store.local import LocalStore
+from govsec.store.readonly import ReadOnlyStore
+from govsec.store.retry import RetryStore
+
+if TYPE_CHECKING:
+    from govsec.repo.repository import Repository
 
 
 class Site:
@@ -22,6 +31,7 @@ class Site:
     def __init__(self, config: Config, clock: Clock) -> None:
         self.config = config
         self.clock = clock
+        self._rates: dict[str, ByteRate] = {}
 
     def system(self, name: str | None = None) -> SystemConfig:
         """The system of that name; without a name the only one.
@@ -54,11 +64,13 @@ class Site:
 
     def read_store(self, system: SystemConfig, center: str) -> ReadStore:
         """The system's repository at a center, to read; with the read-only credential where there is one."""
-        return self._open(system, center, "read_credentials_file", create=False)
+        # Who may only write, or owns the center, can read too; the narrowest credential that this site has is taken.
+        fields = ("read_credentials_file", "credentials_file", "owner_credentials_file")
+        return ReadOnlyStore(self._open(system, center, fields))
 
     def store(self, system: SystemConfig, center: str, *, create: bool = False) -> ObjectStore:
         """The system's repository at a center, with what this site writes with."""
-        return self._open(system, center, "credentials_file", create=create)
+        return self._open(system, center, ("credentials_file",), create=create)
 
     def password(self, system: SystemConfig) -> bytes:
         """What opens the system's repository.
@@ -92,10 +104,42 @@ class Site:
             raise ConfigurationError("signing.roots_file is not set; nothing can be verified without pinned keys")
         return TrustedKeys.load(self.config.signing.roots_file)
 
-    def _open(self, system: SystemConfig, center: str, credential: str, *, create: bool) -> ObjectStore:
+    def repository(self, system: SystemConfig, center: str, *, others: Sequence[str] = ()) -> Repository:
+        """The system's repository at a center, to read; what is missing or damaged there is looked for at ``others``.
+
+        Raises:
+            WrongPasswordError: no key file there opens with this site's password.
+            StoreError: there is none, or it cannot be reached.
+        """
+        from govsec.repo.repository import Repository  # numpy and more; shipping, verifying and status do without
+
+        fallbacks = [self.read_store(system, other) for other in others]
+        return Repository.open(self.read_store(system, center), self.password(system), fallbacks=fallbacks)
+
+    def _open(self, system: SystemConfig, center: str, fields: Sequence[str], *, create: bool = False) -> ObjectStore:
         name, found = self.center(center)
-        match found.store:
-            case LocalStoreConfig(path=path):
-                return LocalStore(path / system.name, name=name, create=create)
-            case S3StoreConfig():
-                raise ConfigurationError(f"center {name}: S3 is not wired yet")
+        if isinstance(found.store, LocalStoreConfig):
+            store: ObjectStore = LocalStore(found.store.path / system.name, name=name, create=create)
+        else:
+            store = self._open_s3(system, name, found, found.store, fields)
+        if found.rate_bytes_per_s is not None:
+            store = LimitStore[ObjectStore](store, self._rate(name, found.rate_bytes_per_s))
+        return store
+
+    def _open_s3(
+        self, system: SystemConfig, name: str, center: CenterConfig, where: S3StoreConfig, fields: Sequence[str]
+    ) -> ObjectStore:
+        from govsec.store.s3 import S3Store  # boto3 takes a third of a second to import; directories do without it
+
+        path = next((path for field in fields if (path := getattr(center, field)) is not None), None)
+        if path is None:
+            raise ConfigurationError(f"center {name}: {fields[0]} is not set; this site has no such access there")
+        prefix = f"{where.prefix.strip('/')}/{system.name}".lstrip("/")
+        store = S3Store(
+            where.model_copy(update={"prefix": prefix}), read_credentials(path), name=name, clock=self.clock
+        )
+        return RetryStore(store, self.clock, attempts_max=where.attempts_max)
+
+    def _rate(self, name: str, bytes_per_s: int) -> ByteRate:
+        # One bucket for all stores of a center: the line is shared, whatever is opened over it.
+        return self._rates.setdefault(name, ByteRate(bytes_per_s, self.clock))
