@@ -17,13 +17,16 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from govsec.errors import FormatError
+from govsec.errors import FormatError, LimitError
 from govsec.repo.index import ids_from_hex
 from govsec.repo.pack import ID_SIZE, NULL_ID, ROW, Rows
 
 #: As many blobs as restic puts into one index file; a pack more may stand above it.
 BLOBS_A_FILE = 50_000
 _U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+#: restic's largest index (50,000 blobs and one full pack) and room for its packs. Each is one JSON object, and takes a
+#: few hundred bytes while it is decoded, so their number bounds the memory that a hostile file can take.
+OBJECTS_MAX = 600_000
 _LABELS = ("data", "tree")
 
 PackRows = tuple[bytes, Rows]
@@ -50,7 +53,14 @@ _decoder = msgspec.json.Decoder(_Index)
 
 
 def decode_index(json: bytes) -> list[PackRows]:
-    """The packs that an index file lists. Raises ``FormatError``."""
+    """The packs that an index file lists.
+
+    Raises:
+        FormatError: not an index, or ids and numbers that none can have.
+        LimitError: more packs and blobs than any writer puts into one file.
+    """
+    if json.count(b"{") > OBJECTS_MAX:
+        raise LimitError(f"index: more than {OBJECTS_MAX} packs and blobs in one file")
     try:
         packs = _decoder.decode(json).packs or []
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

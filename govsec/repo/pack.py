@@ -30,6 +30,8 @@ HEADER_SIZE_MAX = 16 * MIB
 LENGTH = struct.Struct("<I")
 PLAIN_ENTRY = struct.Struct("<BI32s")
 COMPRESSED_ENTRY = struct.Struct("<BII32s")
+#: One entry, the seal of the header, and its length: what restic calls the smallest pack.
+PACK_SIZE_MIN = PLAIN_ENTRY.size + 32 + LENGTH.size
 #: One more would not fit into the largest header.
 ENTRIES_MAX = (HEADER_SIZE_MAX + LENGTH.size - 36) // COMPRESSED_ENTRY.size
 

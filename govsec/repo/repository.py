@@ -27,8 +27,10 @@ from govsec.crypto.api import Suite
 from govsec.crypto.keyfile import KdfParameters
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import (
+    FormatError,
     GovsecError,
     IntegrityError,
+    LimitError,
     ObjectExistsError,
     ObjectNotFoundError,
     RefusedError,
@@ -52,7 +54,7 @@ from govsec.repo.layout import (
     pack_name,
 )
 from govsec.repo.lock import HeldLock, hold_lock
-from govsec.repo.pack import BlobType, open_blob
+from govsec.repo.pack import LENGTH, PACK_SIZE_MIN, BlobType, Rows, check_extent, header_size, open_blob, parse_header
 from govsec.repo.packer import FinishedPack
 from govsec.repo.settings import RepositoryConfig, decode_config, encode_config, new_config
 from govsec.repo.snapshot import Snapshot, decode_snapshot, encode_snapshot, select
@@ -64,9 +66,14 @@ from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 log = logging.getLogger(__name__)
 
 _SIZE_MAX = {Kind.INDEX: INDEX_SIZE_MAX, Kind.SNAPSHOT: SNAPSHOT_SIZE_MAX, Kind.LOCK: LOCK_SIZE_MAX}
-#: Index files are read by this many threads: they wait for the store, not for the processor.
-_INDEX_THREADS = 4
+#: Many small objects are read by this many threads: they wait for the store, not for the processor.
+_THREADS = 4
 _UNREADABLE_MAX = 1000
+#: Snapshots are kept in memory together; a flood of them is refused. A hundred thousand is 270 a day for a year.
+_SNAPSHOTS_MAX = 100_000
+_SNAPSHOTS_SIZE_MAX = 256 << 20
+#: Holds the header of a pack of 1500 blobs; larger ones take a second request.
+_TAIL_SIZE = 64 << 10
 #: Neighbouring blobs are read in one request while it stays below this.
 _RANGE_MAX = 16 << 20
 
@@ -156,7 +163,7 @@ class Repository:
         other._index = self._index
         return other
 
-    def load_index(self, *, strict: bool = False, threads: int = _INDEX_THREADS) -> Index:
+    def load_index(self, *, strict: bool = False) -> Index:
         """Read all index files. Snapshots that are to be read with it are listed before.
 
         Raises:
@@ -164,18 +171,16 @@ class Repository:
             IntegrityError: with ``strict``, an index file that cannot be read.
         """
         builder = IndexBuilder()
-        for _, packs in self.index_files(strict=strict, threads=threads):
+        for _, packs in self.index_files(strict=strict):
             for pack_id, rows in packs:
                 builder.add_pack(pack_id, rows)
         self._index = builder.finish()
         return self._index
 
-    def index_files(
-        self, *, strict: bool = False, threads: int = _INDEX_THREADS
-    ) -> Iterator[tuple[str, list[PackRows]]]:
+    def index_files(self, *, strict: bool = False) -> Iterator[tuple[str, list[PackRows]]]:
         """The id and the content of every index file, in no order."""
         ids = self.object_ids(Kind.INDEX)
-        for index_id, outcome in for_each(ids, self._index_reader, threads=threads if len(ids) > 1 else 0):
+        for index_id, outcome in for_each(ids, self._index_reader, threads=_threads(ids)):
             if isinstance(outcome, GovsecError):
                 self._pass_over(object_name(Kind.INDEX, index_id), outcome, strict=strict)
             else:
@@ -185,13 +190,24 @@ class Repository:
         """All snapshots, oldest first.
 
         Raises:
+            LimitError: more than a hundred thousand, or together larger than 256 MiB.
             IntegrityError: with ``strict``, a snapshot that cannot be read.
         """
-        found = []
-        for snapshot_id in self.object_ids(Kind.SNAPSHOT):
+        ids = self.object_ids(Kind.SNAPSHOT)
+        if len(ids) > _SNAPSHOTS_MAX:
+            raise LimitError(f"{self._store.name}: more than {_SNAPSHOTS_MAX} snapshots")
+        found: list[Snapshot] = []
+        size = 0
+        for snapshot_id, outcome in for_each(ids, self._snapshot_reader, threads=_threads(ids)):
+            if isinstance(outcome, GovsecError):
+                self._pass_over(object_name(Kind.SNAPSHOT, snapshot_id), outcome, strict=strict)
+                continue
+            size += len(outcome)
+            if size > _SNAPSHOTS_SIZE_MAX:
+                raise LimitError(f"{self._store.name}: snapshots take more than {_SNAPSHOTS_SIZE_MAX} bytes")
             try:
-                found.append(self.load_snapshot(snapshot_id))
-            except (IntegrityError, ObjectNotFoundError) as error:
+                found.append(decode_snapshot(snapshot_id, outcome))
+            except IntegrityError as error:
                 self._pass_over(object_name(Kind.SNAPSHOT, snapshot_id), error, strict=strict)
         return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
 
@@ -281,6 +297,24 @@ class Repository:
         text = pack_id.hex()
         return self._sources.get(pack_name(pack_id), PACK_SIZE_MAX, lambda data: _matching(data, text))
 
+    def load_pack_header(self, pack_id: bytes, size_bytes: int) -> Rows:
+        """What the header of a pack of this size lists; only the pack's end is read. Raises as :meth:`load_pack`."""
+        name = pack_name(pack_id)
+        if size_bytes < PACK_SIZE_MIN:
+            raise FormatError(f"pack {pack_id.hex()}: {size_bytes} bytes, fewer than one blob and a header take")
+
+        def read(store: ReadStore) -> Rows:
+            tail_size = min(size_bytes, _TAIL_SIZE)
+            tail = store.get(name, offset=size_bytes - tail_size, length=tail_size, size_max=tail_size)
+            needed = header_size(tail, size_bytes) + LENGTH.size
+            if needed > tail_size:
+                tail = store.get(name, offset=size_bytes - needed, length=needed, size_max=needed)
+            rows = parse_header(self._suite.open(memoryview(tail)[len(tail) - needed : -LENGTH.size]))
+            check_extent(rows, size_bytes - needed)
+            return rows
+
+        return self._sources.first_good(read)
+
     def object_ids(self, kind: Kind) -> list[str]:
         """The ids of all objects of a kind, ascending; foreign names are skipped."""
         return self._sources.first_good(
@@ -311,6 +345,17 @@ class Repository:
                 return index_id, decode_index(own.load_unpacked(Kind.INDEX, index_id))
             except (IntegrityError, ObjectNotFoundError) as error:
                 return index_id, error
+
+        return read
+
+    def _snapshot_reader(self) -> Callable[[str], tuple[str, bytes | GovsecError]]:
+        own = self.clone()
+
+        def read(snapshot_id: str) -> tuple[str, bytes | GovsecError]:
+            try:
+                return snapshot_id, own.load_unpacked(Kind.SNAPSHOT, snapshot_id)
+            except (IntegrityError, ObjectNotFoundError) as error:
+                return snapshot_id, error
 
         return read
 
@@ -395,6 +440,10 @@ class WritableRepository(Repository):
     def lock(self, clock: Clock, *, exclusive: bool = False) -> AbstractContextManager[HeldLock]:
         """Hold a lock for the length of a ``with`` block; see :mod:`govsec.repo.lock`."""
         return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive)
+
+
+def _threads(ids: Sequence[str]) -> int:
+    return min(_THREADS, len(ids)) if len(ids) > 1 else 0
 
 
 def _sealed(suite: Suite, plain: bytes) -> bytes:

@@ -46,6 +46,9 @@ _TREE_TAIL = b"]}\n"
 _PLAIN_NAME = re.compile(rb"[ !#-\[\]-~]+")
 _NULL_ID = "0" * 64
 _NAME_MAX = 4096
+#: Nodes and extended attributes of one directory. Each is one JSON object and takes up to a kilobyte while it is
+#: decoded, so their number bounds the memory that a hostile tree can take.
+OBJECTS_MAX = 1_000_000
 _SHORT_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
 _UNESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
 _ESCAPE = re.compile(
@@ -107,6 +110,8 @@ def decode_tree(data: bytes) -> Tree:
     """
     if len(data) > TREE_BLOB_SIZE_MAX:
         raise LimitError(f"tree: {len(data)} bytes, more than {TREE_BLOB_SIZE_MAX}")
+    if data.count(b"{") > OBJECTS_MAX:
+        raise LimitError(f"tree: more than {OBJECTS_MAX} entries and attributes in one directory")
     try:
         tree = _tree_decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
