@@ -31,7 +31,8 @@ class Chunker:
             CHUNK_SIZE_AVERAGE,
             min_size=CHUNK_SIZE_MIN,
             max_size=CHUNK_SIZE_MAX,
-            seed=int.from_bytes(seed[:8], "big"),
+            # 63 bits: the library doubles the seed in an unsigned 64-bit number.
+            seed=int.from_bytes(seed[:8], "big") >> 1,
         )
 
     def cuts(self, buffer: bytes | bytearray | memoryview) -> Iterator[int]:
