@@ -16,53 +16,25 @@ Source: restic, ``internal/data/snapshot_policy.go`` (``ApplyPolicy``), ``intern
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from datetime import UTC, datetime, timedelta, timezone
 
 from govsec.config import RetentionPolicy
 from govsec.errors import ConfigurationError, RefusedError
+from govsec.repo.snapshot import Snapshot
 
 _DURATION = re.compile(r"(?:(\d{1,5})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?")
+_ZONE = re.compile(r"([+-])([01]\d|2[0-3]):([0-5]\d)\Z")
 #: Reaches behind every snapshot: what restic's zero time is, when all snapshots lie in the future.
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
-
-
-class Dated(Protocol):
-    """What a policy looks at in a snapshot."""
-
-    @property
-    def id(self) -> str:
-        """The snapshot's name."""
-        ...
-
-    @property
-    def time(self) -> datetime:
-        """When it was made, in the zone that its buckets are counted in."""
-        ...
-
-    @property
-    def hostname(self) -> str:
-        """The machine that made it."""
-        ...
-
-    @property
-    def paths(self) -> Sequence[str]:
-        """What it is a backup of."""
-        ...
-
-    @property
-    def tags(self) -> Sequence[str]:
-        """Words that people gave it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the policy says of one snapshot. No reasons: nothing wants it."""
 
-    snapshot: Dated
+    snapshot: Snapshot
     reasons: tuple[str, ...]
 
     @property
@@ -104,7 +76,7 @@ def parse_duration(text: str) -> Duration:
     return Duration(*(int(part or 0) for part in match.groups()))
 
 
-def apply_policy(snapshots: Iterable[Dated], policy: RetentionPolicy, *, now: datetime) -> list[Decision]:
+def apply_policy(snapshots: Iterable[Snapshot], policy: RetentionPolicy, *, now: datetime) -> list[Decision]:
     """A decision for each snapshot, group by group (host and paths), newest first.
 
     Raises:
@@ -114,7 +86,7 @@ def apply_policy(snapshots: Iterable[Dated], policy: RetentionPolicy, *, now: da
     rules = _rules(policy)
     if not rules and not any(policy.keep_tags):
         raise RefusedError("the retention policy is empty; it would remove every snapshot")
-    groups: dict[tuple[str, tuple[str, ...]], list[Dated]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[Snapshot]] = {}
     for snapshot in snapshots:
         groups.setdefault((snapshot.hostname, tuple(sorted(snapshot.paths))), []).append(snapshot)
     decisions = []
@@ -147,7 +119,7 @@ def _rules(policy: RetentionPolicy) -> list[_Rule]:
     return rules
 
 
-def _decide_group(group: list[Dated], policy: RetentionPolicy, now: datetime) -> list[Decision]:
+def _decide_group(group: list[Snapshot], policy: RetentionPolicy, now: datetime) -> list[Decision]:
     ordered = sorted(group, key=lambda snapshot: snapshot.time, reverse=True)
     latest = max((snapshot.time for snapshot in ordered if snapshot.time < now), default=None)
     rules = _rules(policy)  # rules count down, so each group has its own
@@ -156,7 +128,9 @@ def _decide_group(group: list[Dated], policy: RetentionPolicy, now: datetime) ->
         reasons = [f"has tags {', '.join(tags)}" for tags in policy.keep_tags if tags and set(tags) <= {*snapshot.tags}]
         is_oldest = position == len(ordered) - 1
         reasons += [
-            reason for rule in rules if (reason := _test(rule, snapshot.time, position, is_oldest, latest)) is not None
+            reason
+            for rule in rules
+            if (reason := _test(rule, _own_time(snapshot), position, is_oldest, latest)) is not None
         ]
         decisions.append(Decision(snapshot, tuple(reasons)))
     return decisions
@@ -177,6 +151,15 @@ def _test(rule: _Rule, time: datetime, position: int, is_oldest: bool, latest: d
     if rule.count is not None and rule.count > 0:
         rule.count -= 1
     return rule.reason if is_new else f"oldest {rule.reason}"
+
+
+def _own_time(snapshot: Snapshot) -> datetime:
+    """The snapshot's time in the zone that it was written in: its days and hours are those of its makers."""
+    zone = _ZONE.search(snapshot.time_text)
+    if zone is None:
+        return snapshot.time
+    minutes = int(zone[2]) * 60 + int(zone[3])
+    return snapshot.time.astimezone(timezone(timedelta(minutes=-minutes if zone[1] == "-" else minutes)))
 
 
 def _iso_week(time: datetime, _: int) -> int:

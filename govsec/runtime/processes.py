@@ -47,6 +47,7 @@ TaskIn = TypeVar("TaskIn", contravariant=True)
 #: glibc's mallopt parameters (malloc.h): a worker's many buffers of one size would otherwise stay in its arenas.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEEP_FREE_BYTES_MAX = 1 << 20
+_IDLE_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,12 @@ class Finished:
     result: object
 
 
-Event = Message | Done | Finished
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing was reported for a while: a chance to look at other things."""
+
+
+Event = Message | Done | Finished | Idle
 
 
 class Work(Protocol[TaskIn]):
@@ -143,7 +149,10 @@ class Pool(Generic[TaskT]):
             yield from self._inline()
             return
         while self._children:
-            for ready in wait(list(self._children)):
+            all_ready = wait(list(self._children), _IDLE_AFTER_S)
+            if not all_ready:
+                yield Idle()
+            for ready in all_ready:
                 assert isinstance(ready, Connection)  # only connections are waited for
                 child = self._children[ready]
                 try:

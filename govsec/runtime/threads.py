@@ -1,94 +1,44 @@
-"""Bounded work on threads: many items through one function, and single calls that may not take for ever.
+"""One call ahead: a thread does one thing while its owner prepares the next.
 
-One idea: the caller never waits longer than it said and never has more in flight than it asked for. Threads suit work
-that waits (stores) or hashes large buffers (which frees the interpreter's lock); what computes goes to processes.
-With ``threads=0`` everything happens in the calling thread, in order: what deterministic tests want.
+Deliberately no queue: at most one call runs and none waits, so memory is bounded by two pieces of work, and an error
+comes back at the very next call.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
-from govsec.errors import StoreUnavailableError
-
-T = TypeVar("T")
-R = TypeVar("R")
+ResultT = TypeVar("ResultT")
 
 
-def for_each(items: Iterable[T], prepare: Callable[[], Callable[[T], R]], *, threads: int) -> Iterator[R]:
-    """What the function gives for each item, as they are done; each thread calls ``prepare`` for a function of its own.
+class OneAhead(Generic[ResultT]):
+    """Runs calls one after another in a thread of its own. A context manager: leaving waits for the last call."""
 
-    At most two items a thread are in flight, and ``items`` is consumed no faster. The first error ends it: nothing
-    more is begun, what runs is waited for, the error is raised.
-    """
-    if threads <= 0:
-        yield from map(prepare(), items)
-        return
-    local = threading.local()
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1)
+        self._running: Future[ResultT] | None = None
 
-    def run(item: T) -> R:
-        work: Callable[[T], R] | None = getattr(local, "work", None)
-        if work is None:
-            work = local.work = prepare()
-        return work(item)
+    def __enter__(self) -> Self:
+        return self
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="govsec") as pool:
-        running: set[Future[R]] = set()
-        try:
-            for item in items:
-                running.add(pool.submit(run, item))
-                if len(running) >= 2 * threads:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=True)
 
+    def submit(self, call: Callable[[], ResultT]) -> ResultT | None:
+        """Wait for the call before, start this one, and give the result of the one before (None when there is none).
 
-class Lane:
-    """One thread that does one call at a time; the caller waits a limited time for each.
+        Raises whatever the call before raised; this one is not started then.
+        """
+        before = self.drain()
+        self._running = self._executor.submit(call)
+        return before
 
-    A call that is late goes on in its thread, and its outcome is lost: the caller must treat it as unknown. Until it
-    ends, further calls are refused at once instead of queued.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._pool: ThreadPoolExecutor | None = None
-        self._late: Future[object] | None = None
-
-    @property
-    def is_stuck(self) -> bool:
-        """True while a late call has not ended."""
-        return self._late is not None and not self._late.done()
-
-    def start(self, call: Callable[[], R]) -> Future[R]:
-        """Begin ``call``. Raises ``StoreUnavailableError`` while a late one has not ended."""
-        if self.is_stuck:
-            raise StoreUnavailableError(f"{self._name}: an earlier call has not answered yet")
-        self._late = None
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"govsec-{self._name}")
-        return self._pool.submit(call)
-
-    def result(self, future: Future[R], timeout_s: float) -> R:
-        """What the call gives. Raises ``StoreUnavailableError`` when it takes longer than ``timeout_s``."""
-        try:
-            return future.result(timeout_s)
-        except TimeoutError as error:
-            self._late = future  # type: ignore[assignment]  # Future is invariant; only done() is asked of it
-            raise StoreUnavailableError(f"{self._name}: no answer within {timeout_s:g} s") from error
-
-    def close(self) -> None:
-        """Let the thread end; a late call is not waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+    def drain(self) -> ResultT | None:
+        """Wait for the call that runs and give its result, None when none runs. Raises what it raised."""
+        running, self._running = self._running, None
+        return None if running is None else running.result()
