@@ -14,12 +14,12 @@ from govsec.clock import Clock
 from govsec.config import CenterConfig, Config, LocalStoreConfig, Role, S3StoreConfig, SystemConfig, read_secret
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, UsageError
-from govsec.store.api import ObjectStore, ReadStore
-from govsec.store.credentials import read_credentials
+from govsec.store.api import ObjectStore, ReadStore, VersionedStore
+from govsec.store.credentials import Credentials, read_credentials
 from govsec.store.limit import ByteRate, LimitStore
 from govsec.store.local import LocalStore
 from govsec.store.readonly import ReadOnlyStore
-from govsec.store.retry import RetryStore
+from govsec.store.retry import RetryStore, RetryVersionedStore
 
 if TYPE_CHECKING:
     from govsec.repo.repository import Repository
@@ -116,29 +116,47 @@ class Site:
         fallbacks = [self.read_store(system, other) for other in others]
         return Repository.open(self.read_store(system, center), self.password(system), fallbacks=fallbacks)
 
+    def owner_store(self, system: SystemConfig, center: str) -> VersionedStore | None:
+        """The system's objects and their versions at a center, with the center's own credential.
+
+        None where the center is a directory: it keeps no versions and no retention.
+
+        Raises:
+            ConfigurationError: this site does not own that center.
+        """
+        from govsec.store.s3versions import OwnedS3Store
+
+        name, found = self.center(center)
+        if isinstance(found.store, LocalStoreConfig):
+            return None
+        where, credentials = self._s3(system, name, found, found.store, ("owner_credentials_file",))
+        mode = found.object_lock.mode if found.object_lock else "compliance"
+        store = OwnedS3Store(where, credentials, name=name, clock=self.clock, lock_mode=mode)
+        return RetryVersionedStore(store, self.clock, attempts_max=where.attempts_max)
+
     def _open(self, system: SystemConfig, center: str, fields: Sequence[str], *, create: bool = False) -> ObjectStore:
         name, found = self.center(center)
         if isinstance(found.store, LocalStoreConfig):
             store: ObjectStore = LocalStore(found.store.path / system.name, name=name, create=create)
         else:
-            store = self._open_s3(system, name, found, found.store, fields)
+            from govsec.store.s3 import S3Store  # boto3 takes a third of a second to import; directories do without it
+
+            where, credentials = self._s3(system, name, found, found.store, fields)
+            inner = S3Store(where, credentials, name=name, clock=self.clock)
+            store = RetryStore[ObjectStore](inner, self.clock, attempts_max=where.attempts_max)
         if found.rate_bytes_per_s is not None:
             store = LimitStore[ObjectStore](store, self._rate(name, found.rate_bytes_per_s))
         return store
 
-    def _open_s3(
+    def _s3(
         self, system: SystemConfig, name: str, center: CenterConfig, where: S3StoreConfig, fields: Sequence[str]
-    ) -> ObjectStore:
-        from govsec.store.s3 import S3Store  # boto3 takes a third of a second to import; directories do without it
-
+    ) -> tuple[S3StoreConfig, Credentials]:
+        """Where the system's objects lie in the bucket, and the first credential of ``fields`` that this site has."""
         path = next((path for field in fields if (path := getattr(center, field)) is not None), None)
         if path is None:
             raise ConfigurationError(f"center {name}: {fields[0]} is not set; this site has no such access there")
         prefix = f"{where.prefix.strip('/')}/{system.name}".lstrip("/")
-        store = S3Store(
-            where.model_copy(update={"prefix": prefix}), read_credentials(path), name=name, clock=self.clock
-        )
-        return RetryStore(store, self.clock, attempts_max=where.attempts_max)
+        return where.model_copy(update={"prefix": prefix}), read_credentials(path)
 
     def _rate(self, name: str, bytes_per_s: int) -> ByteRate:
         # One bucket for all stores of a center: the line is shared, whatever is opened over it.
