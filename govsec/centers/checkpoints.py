@@ -10,10 +10,11 @@
     time        when it was written
     added       every object named up to here: the lists of the checkpoint before, and new ones
     released    those of them that were released
-    snapshots   how many of them are snapshots that were not released, and the newest of these
+    newest      the newest snapshot named up to here, or null
 
 Lists are shared with the checkpoint before: only what came since is written, and the last list again when it was not
-full. When more than half of the names are released, both sets are written anew without them.
+full. Nothing ever leaves the sets, because each center lets go of released objects in its own time and must know them
+until then; a released name never comes back.
 
 A checkpoint is only a shortcut. Commits are never removed, and a full verification reads them all from the first on
 and compares.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -46,7 +48,7 @@ from govsec.records import Moment
 from govsec.store.api import ReadStore
 
 #: A checkpoint is due when this many commits follow the one before.
-COMMITS_BETWEEN = 256
+COMMITS_BETWEEN = 64
 
 
 class Checkpoint(BaseModel):
@@ -65,6 +67,15 @@ class Checkpoint(BaseModel):
     added: NameSet
     released: NameSet
     newest: SnapshotRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint that was verified, and the object it lies in."""
+
+    checkpoint: Checkpoint
+    name: str
+    size_bytes: int
 
 
 def sign_checkpoint(signer: Signer, checkpoint: Checkpoint) -> tuple[str, bytes]:
@@ -91,17 +102,17 @@ def open_checkpoint(trusted: TrustedKeys, name: str, data: bytes) -> Checkpoint:
     return checkpoint
 
 
-def newest_checkpoint(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> Checkpoint | None:
+def newest_checkpoint(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> StoredCheckpoint | None:
     """The newest genuine checkpoint whose commit is there, or None."""
-    found = sorted((info.name for info in store.list(names.CHECKPOINTS)), reverse=True)
-    for name in found:
+    for name in sorted((info.name for info in store.list(names.CHECKPOINTS)), reverse=True):
         try:
-            checkpoint = open_checkpoint(trusted, name, store.get(name, size_max=COMMIT_SIZE_MAX))
+            data = store.get(name, size_max=COMMIT_SIZE_MAX)
+            checkpoint = open_checkpoint(trusted, name, data)
             store.head(names.numbered(names.COMMITS, checkpoint.number, checkpoint.commit))
         except (IntegrityError, ObjectNotFoundError):
             continue  # an older one, or the whole log, says the same; verification reports the damage
         if repository is None or checkpoint.repository == repository:
-            return checkpoint
+            return StoredCheckpoint(checkpoint, name, len(data))
     return None
 
 
@@ -117,43 +128,39 @@ def next_checkpoint(
     time: datetime,
 ) -> tuple[Checkpoint, dict[str, bytes]]:
     """The checkpoint after ``commits`` (added, released and snapshot of each since ``previous``), and its new lists."""
-    newest = previous.newest if previous else None
     added: dict[str, int] = {}
-    released = dict(iterate_names(store, previous.released)) if previous else {}
+    released: dict[str, int] = {}
+    newest = previous.newest if previous else None
     for commit_added, commit_released, snapshot in commits:
-        for name, size in iterate_names(store, commit_added):
-            added[name] = size
-            released.pop(name, None)
+        added.update(iterate_names(store, commit_added))
         released.update(iterate_names(store, commit_released))
         newest = snapshot or newest
-    before = previous.added if previous else NameSet()
-    kept = before.lists
-    if len(released) * 2 > before.count + len(added):
-        everything = {**dict(iterate_names(store, before)), **added}
-        added = {name: size for name, size in everything.items() if name not in released}
-        released, kept = {}, ()
-    else:
-        added.update(before.names)
-        if kept and kept[-1].count < LIST_ENTRIES_MAX // 2:
-            last = NameSet(count=kept[-1].count, size_bytes=kept[-1].size_bytes, lists=kept[-1:])
-            added.update(iterate_names(store, last))
-            kept = kept[:-1]
-    added_set, objects = split_names(added.items())
-    released_set, more = split_names(released.items())
-    joined = NameSet(
-        count=added_set.count + sum(ref.count for ref in kept),
-        size_bytes=added_set.size_bytes + sum(ref.size_bytes for ref in kept),
-        names=added_set.names,
-        lists=(*kept, *added_set.lists),
-    )
+    added_set, objects = _extended(store, previous.added if previous else NameSet(), added)
+    released_set, more = _extended(store, previous.released if previous else NameSet(), released)
     checkpoint = Checkpoint(
         repository=repository,
         number=number,
         commit=commit,
         epoch=epoch,
         time=time,
-        added=joined,
+        added=added_set,
         released=released_set,
         newest=newest,
     )
     return checkpoint, {**objects, **more}
+
+
+def _extended(store: ReadStore, before: NameSet, new: dict[str, int]) -> tuple[NameSet, dict[str, bytes]]:
+    kept, joined = before.lists, {**dict(before.names), **new}
+    if kept and kept[-1].count < LIST_ENTRIES_MAX // 2:
+        last = NameSet(count=kept[-1].count, size_bytes=kept[-1].size_bytes, lists=kept[-1:])
+        joined.update(iterate_names(store, last))
+        kept = kept[:-1]
+    part, objects = split_names(joined.items())
+    extended = NameSet(
+        count=part.count + sum(ref.count for ref in kept),
+        size_bytes=part.size_bytes + sum(ref.size_bytes for ref in kept),
+        names=part.names,
+        lists=(*kept, *part.lists),
+    )
+    return extended, objects

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from govsec.centers import names
 from govsec.centers.checkpoints import Checkpoint, newest_checkpoint
-from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
+from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, iterate_names, open_commit
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import IntegrityError, LimitError, ObjectNotFoundError
 from govsec.runtime.lanes import for_each
@@ -108,7 +108,8 @@ def read_log(
     ``repository`` is the digest of the system's ``config``: commits of another one are flaws. Only the store's own
     errors leave here.
     """
-    checkpoint = newest_checkpoint(store, trusted, repository) if after is None else None
+    stored = newest_checkpoint(store, trusted, repository) if after is None else None
+    checkpoint = stored.checkpoint if stored else None
     base = after or (Position(checkpoint.number, checkpoint.commit) if checkpoint else START)
     entries: dict[str, Entry] = {}
     flaws: list[Flaw] = []
@@ -141,24 +142,30 @@ def compare(logs: Mapping[str, Log]) -> dict[str, tuple[Entry, ...]]:
     }
 
 
-def live_names(store: ReadStore, log: Log) -> dict[str, int]:
-    """Every object that the log says production still has, with its size; about 200 bytes of memory a name.
+@dataclass(frozen=True, slots=True)
+class NamedObjects:
+    """Every object that a log names, with sizes; about 200 bytes of memory a name."""
 
-    Needs a log that was read from a checkpoint or from the start.
-    """
-    live: dict[str, int] = {}
+    added: Mapping[str, int]
+    released: frozenset[str]
+
+    @property
+    def live(self) -> dict[str, int]:
+        """What production still has."""
+        return {name: size for name, size in self.added.items() if name not in self.released}
+
+
+def named_objects(store: ReadStore, log: Log) -> NamedObjects:
+    """Every object named up to the end of ``log``, which was read from a checkpoint or from the start."""
+    added: dict[str, int] = {}
+    released: set[str] = set()
     if log.checkpoint is not None:
-        live.update(iterate_names(store, log.checkpoint.added))
-        _drop(live, store, log.checkpoint.released)
+        added.update(iterate_names(store, log.checkpoint.added))
+        released.update(name for name, _ in iterate_names(store, log.checkpoint.released))
     for entry in log.entries:
-        live.update(iterate_names(store, entry.commit.added))
-        _drop(live, store, entry.commit.released)
-    return live
-
-
-def _drop(live: dict[str, int], store: ReadStore, released: NameSet) -> None:
-    for name, _ in iterate_names(store, released):
-        live.pop(name, None)
+        added.update(iterate_names(store, entry.commit.added))
+        released.update(name for name, _ in iterate_names(store, entry.commit.released))
+    return NamedObjects(added, frozenset(released))
 
 
 def _reader(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> Callable[[str], Entry | Flaw]:

@@ -6,9 +6,13 @@
 | ``maximum-availability`` | either | ``degraded``: production alone; ``held_by`` and the receipt say so |
 | ``maximum-performance`` | production | nothing: same-city follows by shipping |
 
-Packs and indexes go to both at once; a snapshot goes to same-city first and then to production, so that what production
-shows is never ahead of what the city has. Reads ask production first, then same-city. Deleting happens at production;
-at same-city only locks can be deleted, because production's credential can do no more there.
+Packs and indexes go to both at once; a snapshot goes to same-city first and then to production, so that what
+production shows is never ahead of what the city has. What refers to other objects (an index, a snapshot) is never put
+into a center that may lack some of them: one that is not in step, or that failed since this run began. It gets them
+later, in order.
+
+Reads ask production first, then same-city. Deleting happens at production; at same-city only locks can be deleted,
+because production's credential can do no more there.
 
 An instance, like every store, belongs to one thread; ``clone`` gives another.
 """
@@ -69,6 +73,8 @@ class Quorum:
         self.states = states
         self._timeout_s = timeout_s
         self._lanes: dict[str, Lane] = {}
+        #: How often each center had failed when this run began.
+        self._failures_before = {store.name: states.get(store.name).failures_total for store in self.centers}
 
     @property
     def name(self) -> str:
@@ -80,12 +86,14 @@ class Quorum:
         return (self.production,) if self.same_city is None else (self.production, self.same_city)
 
     def clone(self) -> Self:
-        return type(self)(
-            self.production.clone(),
-            self.same_city.clone() if self.same_city else None,
-            self.mode,
-            states=self.states,
-            timeout_s=self._timeout_s,
+        return self._like(
+            type(self)(
+                self.production.clone(),
+                self.same_city.clone() if self.same_city else None,
+                self.mode,
+                states=self.states,
+                timeout_s=self._timeout_s,
+            )
         )
 
     def close(self) -> None:
@@ -128,6 +136,8 @@ class Quorum:
         if retain_until is not None:
             raise RefusedError("retention is set by each center with its own credential, never by production")
         writers = self._writers()
+        if name.startswith((names.INDEXES, names.SNAPSHOTS)):
+            writers = self._publishers(writers, name)
         if if_absent:
             info = self._put_first(writers, name, data)
         elif name.startswith(names.SNAPSHOTS):
@@ -158,6 +168,24 @@ class Quorum:
         if self.mode is Mode.MAXIMUM_PROTECTION:
             return (self.production, self.same_city)
         return tuple(store for store in self.centers if self.states.is_usable(store.name)) or self.centers
+
+    def _publishers(self, writers: Sequence[ObjectStore], name: str) -> tuple[ObjectStore, ...]:
+        """Those of ``writers`` that hold whatever an index or a snapshot of this run can refer to."""
+        self.states.refresh()
+        found = tuple(store for store in writers if self._is_in_step(store))
+        if not found or (len(found) < len(writers) and self.mode is not Mode.MAXIMUM_AVAILABILITY):
+            out = ", ".join(store.name for store in writers if store not in found)
+            raise StoreUnavailableError(f"{name}: not put, because {out} may lack what it refers to; resync first")
+        return found
+
+    def _is_in_step(self, store: ObjectStore) -> bool:
+        state = self.states.get(store.name)
+        return state.state is SyncState.SYNCED and state.failures_total == self._failures_before[store.name]
+
+    def _like(self, clone: Self) -> Self:
+        # A clone works for the same run: what failed before it was made failed in this run too.
+        clone._failures_before = dict(self._failures_before)
+        return clone
 
     def _put_together(self, writers: Sequence[ObjectStore], name: str, data: bytes) -> ObjectInfo:
         if self._timeout_s is None:

@@ -50,7 +50,10 @@ class CenterState(BaseModel):
     since: Moment | None = None
     outage_since: Moment | None = None
     failed_at: Moment | None = None
+    #: Failures in a row; what the pause is computed from.
     failures_count: int = Field(default=0, ge=0)
+    #: Failures ever. A run that sees it grow knows that the center may lack what the run has put.
+    failures_total: int = Field(default=0, ge=0)
     reason: str = Field(default="", max_length=500)
 
 
@@ -97,12 +100,15 @@ class States:
 
         def change(old: CenterState) -> CenterState:
             is_new = old.state is not SyncState.DEGRADED
+            elapsed_s = age_s(old.failed_at, now)
+            is_forgotten = elapsed_s is None or elapsed_s > 2 * self._quiet_max_s
             return CenterState(
                 state=SyncState.DEGRADED,
                 since=now if is_new else old.since,
                 outage_since=old.outage_since or now,
                 failed_at=now,
-                failures_count=old.failures_count + 1,
+                failures_count=1 if is_forgotten else old.failures_count + 1,
+                failures_total=old.failures_total + 1,
                 reason=reason[:500],
             )
 
@@ -131,7 +137,15 @@ class States:
         now = self._clock.now()
 
         def change(old: CenterState) -> CenterState:
-            return old if old.state is SyncState.SYNCED and old.since else CenterState(since=now)
+            if old.state is SyncState.SYNCED and old.since:
+                return old
+            # The failures are remembered for a while: a center that comes and goes is left alone longer each time.
+            return CenterState(
+                since=now,
+                failed_at=old.failed_at,
+                failures_count=old.failures_count,
+                failures_total=old.failures_total,
+            )
 
         self._change(center, change)
 

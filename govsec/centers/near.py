@@ -1,0 +1,458 @@
+"""Committing: from objects that were stored to a signed commit, and a receipt that says who holds what.
+
+A commit goes through these steps, and a process may die between any two:
+
+1. read the log of every near center that answers; finish what an earlier run left (a claim, a center that lacks
+   commits the other has);
+2. see to it that each center holds every object of the change; who does not is not named;
+3. store the lists of names;
+4. claim the number: ``govsec/claims/<number>`` with ``if_absent`` holds the whole signed commit, so whoever finds it
+   can finish it. Two writers get two numbers;
+5. store the commit, at same-city first;
+6. remove the claim; write a checkpoint when one is due.
+
+What was stored in one center only is in doubt and gets completed by the next run, never rolled back: its objects are
+immutable, and somebody may have seen them.
+
+When both near centers were written apart (each side saw only one), the log has two ends; the next commit names both as
+parents and so joins them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+from govsec.centers import names
+from govsec.centers.checkpoints import COMMITS_BETWEEN, next_checkpoint, sign_checkpoint
+from govsec.centers.commits import COMMIT_SIZE_MAX, Commit, Entry, SnapshotRef, open_commit, sign_commit, split_names
+from govsec.centers.copying import Meter, Named, absent, copy_objects
+from govsec.centers.log import Log, Position, compare, named_objects, read_log, union
+from govsec.centers.quorum import Quorum
+from govsec.centers.records import damage_of
+from govsec.centers.ship import confirm, has_commit, repository_of, ship
+from govsec.centers.state import CenterState, States, SyncState
+from govsec.clock import Clock
+from govsec.config import Mode
+from govsec.crypto.signing import Signer, TrustedKeys
+from govsec.errors import (
+    GovsecError,
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RefusedError,
+    StoreError,
+    StoreUnavailableError,
+    TryAgainError,
+)
+from govsec.progress import silent
+from govsec.store.api import ObjectInfo, ObjectStore
+
+log = logging.getLogger(__name__)
+
+#: Writers that take our number again and again; more than this is no coincidence.
+_ATTEMPTS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit is about: objects that were put, and perhaps names that production no longer needs."""
+
+    objects: Sequence[ObjectInfo] = ()
+    snapshot: SnapshotRef | None = None
+    released: Sequence[Named] = ()
+    witness: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof of a commit: ``held_by`` names the centers that hold it and everything before it."""
+
+    number: int
+    digest: str
+    snapshot_id: str | None
+    time: datetime
+    held_by: tuple[str, ...]
+    mode: Mode
+    reached: str
+    states: Mapping[str, CenterState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Everything that a snapshot needs: its packs, the indexes that list them, all packs of those, and itself."""
+
+    snapshot: SnapshotRef
+    objects: Sequence[Named]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Snapshots without a commit that now have one, and those that could not be given one."""
+
+    receipts: tuple[Receipt, ...]
+    refused: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Survey:
+    """The near centers' logs at one moment."""
+
+    repository: str
+    joint: Log
+    #: Centers whose own log holds every commit.
+    current: list[ObjectStore]
+
+
+class Near(Quorum):
+    """The near centers as one store, with the commit log on top."""
+
+    def __init__(
+        self,
+        production: ObjectStore,
+        same_city: ObjectStore | None,
+        mode: Mode,
+        *,
+        states: States,
+        signer: Signer,
+        trusted: TrustedKeys,
+        clock: Clock,
+        timeout_s: float | None = None,
+        threads: int = 0,
+    ) -> None:
+        super().__init__(production, same_city, mode, states=states, timeout_s=timeout_s)
+        self._signer = signer
+        self._trusted = trusted
+        self._clock = clock
+        self._threads = threads
+        self._has_looked = False
+
+    def clone(self) -> Self:
+        return self._like(
+            type(self)(
+                self.production.clone(),
+                self.same_city.clone() if self.same_city else None,
+                self.mode,
+                states=self.states,
+                signer=self._signer,
+                trusted=self._trusted,
+                clock=self._clock,
+                timeout_s=self._timeout_s,
+                threads=self._threads,
+            )
+        )
+
+    def put(
+        self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
+    ) -> ObjectInfo:
+        if name.startswith((names.INDEXES, names.SNAPSHOTS)) and not self._has_looked:
+            # Before anything is published over what a center may lack.
+            self._look()
+        return super().put(name, data, if_absent=if_absent, retain_until=retain_until)
+
+    def commit(self, change: Change) -> Receipt:
+        """Append a commit and give the receipt. A snapshot that has a commit already gets that one's receipt.
+
+        Raises:
+            StoreUnavailableError: the mode's demand was not met; the next run completes or repeats what there is.
+            TryAgainError: other writers took every number that was tried.
+        """
+        self.states.refresh()
+        for _ in range(_ATTEMPTS_MAX):
+            survey = self._survey()
+            done = self._commit_of(survey.joint, change.snapshot)
+            if done is not None:
+                return self._receipt(done, [store.name for store in survey.current])
+            holders = self._holders(change, survey)
+            entry, data = self._sign(change, survey, holders)
+            if self._claim(entry, data, holders[0], survey):
+                receipt = self._publish(entry, data, holders)
+                self._checkpoint(survey, entry, holders)
+                return receipt
+        raise TryAgainError(f"{_ATTEMPTS_MAX} commit numbers in a row were taken by other writers")
+
+    def resync(self) -> dict[str, CenterState]:
+        """Give each near center what it lacks, finish what an earlier run began; the states afterwards.
+
+        Not in the middle of a run that has put objects: those are in no log yet.
+        """
+        self.states.refresh()
+        survey = self._survey(is_forced=True)
+        self._finish_claim(survey)
+        for store in survey.current:
+            self._mark_in_step(store)
+        return {store.name: self.states.get(store.name) for store in self.centers}
+
+    def adopt(self, closure: Callable[[str], Closure]) -> Adopted:
+        """Give a commit to each snapshot that has none: of stock restic, or of a run that died before its commit.
+
+        ``closure`` reads the snapshot with the repository's key and raises ``GovsecError`` when it is not whole; such
+        a snapshot is refused and stays as it is.
+        """
+        self.states.refresh()
+        survey = self._survey()
+        self._finish_claim(survey)
+        known = set(named_objects(self, self._survey().joint).added)
+        found = {info.name for store in self._sources() for info in store.list(names.SNAPSHOTS)}
+        closures: list[Closure] = []
+        refused: dict[str, str] = {}
+        for name in sorted(found - known):
+            snapshot_id = name.removeprefix(names.SNAPSHOTS)
+            try:
+                closures.append(closure(snapshot_id))
+            except (IntegrityError, ObjectNotFoundError) as error:
+                refused[snapshot_id] = str(error)
+        receipts = []
+        for found_closure in sorted(closures, key=lambda item: (item.snapshot.time, item.snapshot.id)):
+            objects = [ObjectInfo(name, size) for name, size in found_closure.objects if name not in known]
+            receipts.append(self.commit(Change(objects, found_closure.snapshot)))
+            known.update(info.name for info in objects)
+        return Adopted(tuple(receipts), refused)
+
+    def _survey(self, *, is_forced: bool = False) -> _Survey:
+        """The joint log, after every center that can be was given what it lacks."""
+        repository = repository_of(self)
+        logs = self._logs(repository, is_forced=is_forced)
+        lacking = {center for center, missing in compare(logs).items() if missing}
+        lacking |= {store.name for store in self.centers if store.name not in logs}
+        for store in self.centers:
+            if store.name in lacking and self._is_followed(store) and (is_forced or self.states.is_usable(store.name)):
+                self._catch_up(store)
+        if lacking:
+            logs = self._logs(repository, is_forced=is_forced)
+        missing = compare(logs)
+        current = [store for store in self.centers if store.name in logs and not missing[store.name]]
+        return _Survey(repository, union(logs.values()), current)
+
+    def _logs(self, repository: str, *, is_forced: bool = False) -> dict[str, Log]:
+        """The logs of the centers that answer and hold the place where reading begins, all from the same place."""
+        logs: dict[str, Log] = {}
+        base: Position | None = None
+        errors: list[GovsecError] = []
+        asked = self._sources() if self.mode is Mode.MAXIMUM_AVAILABILITY and not is_forced else self.centers
+        for store in asked:
+            try:
+                if base is not None and not has_commit(store, base):
+                    continue  # far behind: it lacks commits, and will be given them
+                found = read_log(store, self._trusted, repository=repository, after=base, threads=self._threads)
+            except StoreError as error:
+                self.failed(store, error)
+                errors.append(error)
+                if self.mode is Mode.MAXIMUM_PROTECTION:
+                    raise
+                continue
+            logs[store.name] = found
+            base = base or found.base
+        if not logs:
+            raise errors[0]
+        return logs
+
+    def _catch_up(self, store: ObjectStore) -> None:
+        for other in self.centers:
+            if other is store:
+                continue
+            try:
+                self.states.resyncing(store.name)
+                ship(other, store, self._trusted, clock=self._clock, threads=self._threads)
+            except (StoreError, IntegrityError, RefusedError, TryAgainError) as error:
+                self.failed(store, error)
+
+    def _look(self) -> None:
+        """Find out, once a run, which centers are in step; give those what they lack that have not failed since."""
+        self._has_looked = True
+        is_known = [self.states.get(store.name) for store in self.centers if self._is_followed(store)]
+        if all(state.state is SyncState.SYNCED and state.since for state in is_known):
+            return
+        for store in self._survey().current:
+            if self.states.get(store.name).failures_total == self._failures_before[store.name]:
+                self.states.synced(store.name)
+
+    def _mark_in_step(self, store: ObjectStore) -> None:
+        """``store`` was seen to hold everything; a failure before this moment no longer matters."""
+        self.states.synced(store.name)
+        self._failures_before[store.name] = self.states.get(store.name).failures_total
+
+    def _is_followed(self, store: ObjectStore) -> bool:
+        # In maximum-performance same-city follows by shipping alone.
+        return store is self.production or self.mode is not Mode.MAXIMUM_PERFORMANCE
+
+    def _sources(self) -> list[ObjectStore]:
+        return [store for store in self.centers if self.states.is_usable(store.name)] or list(self.centers)
+
+    def _holders(self, change: Change, survey: _Survey) -> list[ObjectStore]:
+        """The centers that hold the change and everything before it, production first; copies what can be copied."""
+        wanted = [store for store in self.centers if self._is_followed(store)]
+        holders = []
+        errors: list[GovsecError] = []
+        for store in wanted:
+            if store not in survey.current:
+                continue
+            try:
+                damaged_count = damage_of(store)
+                if damaged_count:
+                    raise IntegrityError(f"{store.name}: {damaged_count} damaged objects wait to be healed")
+                self._complete(store, change)
+            except (StoreError, IntegrityError) as error:
+                self.failed(store, error)
+                errors.append(error)
+            else:
+                holders.append(store)
+        is_enough = len(holders) == len(wanted) or (holders and self.mode is Mode.MAXIMUM_AVAILABILITY)
+        if not is_enough:
+            out = ", ".join(store.name for store in wanted if store not in holders)
+            reason = f": {errors[0]}" if errors else ""
+            raise StoreUnavailableError(f"mode {self.mode.value}: not held by {out}{reason}; nothing was committed")
+        return holders
+
+    def _complete(self, store: ObjectStore, change: Change) -> None:
+        doubtful = [(info.name, info.size_bytes) for info in change.objects if store.name not in info.held_by]
+        missing = absent(store, doubtful, threads=self._threads)
+        others = [other for other in self.centers if other is not store]
+        for rank in sorted({names.write_rank(name) for name, _ in missing}):
+            part = [named for named in missing if names.write_rank(named[0]) == rank]
+            meter = Meter(silent, "complete", None, len(part))
+            copy_objects(others, store, part, threads=self._threads, meter=meter)
+            confirm(store, part, threads=self._threads)
+
+    def _sign(self, change: Change, survey: _Survey, holders: Sequence[ObjectStore]) -> tuple[Entry, bytes]:
+        heads = sorted(survey.joint.heads, key=lambda entry: (entry.commit.epoch, entry.number, entry.digest))
+        position = survey.joint.head
+        added, lists = split_names((info.name, info.size_bytes) for info in change.objects)
+        released, more = split_names(change.released)
+        for store in holders:
+            for name, data in {**lists, **more}.items():
+                store.put(name, data)
+        followed = [store for store in self.centers if self._is_followed(store)]
+        commit = Commit(
+            repository=survey.repository,
+            number=max([position.number, *(entry.number for entry in heads)]) + 1,
+            previous=position.digest,
+            merges=tuple(entry.digest for entry in heads if entry.digest != position.digest),
+            epoch=survey.joint.epoch,
+            time=self._clock.now(),
+            snapshot=change.snapshot,
+            witness=change.witness,
+            added=added,
+            released=released,
+            mode=self.mode,
+            reached="synced" if len(holders) == len(followed) else "degraded",
+            held_by=tuple(store.name for store in holders),
+        )
+        return sign_commit(self._signer, commit)
+
+    def _claim(self, entry: Entry, data: bytes, arbiter: ObjectStore, survey: _Survey) -> bool:
+        """True when the number is ours; False when it was taken, and what took it is finished."""
+        name = f"{names.CLAIMS}{entry.number:0{names.NUMBER_DIGITS}d}"
+        try:
+            arbiter.put(name, data, if_absent=True)
+        except ObjectExistsError:
+            if arbiter.get(name, size_max=COMMIT_SIZE_MAX) == data:
+                return True
+            self._finish_claim(survey)
+            return False
+        except RefusedError:
+            # A store without conditional writes cannot arbitrate. Two writers may then fork the log, which the next
+            # commit joins again.
+            log.warning("number not claimed", extra={"center": arbiter.name})
+        taken = next(iter(arbiter.list(names.numbered(names.COMMITS, entry.number))), None)
+        if taken is None or taken.name == entry.name:
+            return True
+        self._unclaim(arbiter, name)
+        return False
+
+    def _finish_claim(self, survey: _Survey) -> None:
+        """Store the commit that somebody claimed the next number for and did not write; remove junk in its place."""
+        position = survey.joint.head
+        name = f"{names.CLAIMS}{position.number + 1:0{names.NUMBER_DIGITS}d}"
+        for store in survey.current:
+            try:
+                data = store.get(name, size_max=COMMIT_SIZE_MAX)
+            except ObjectNotFoundError:
+                continue
+            try:
+                digest = hashlib.sha256(data).hexdigest()
+                entry = open_commit(self._trusted, names.numbered(names.COMMITS, position.number + 1, digest), data)
+            except IntegrityError as error:
+                log.warning("claim is not a commit", extra={"center": store.name, "error": str(error)})
+            else:
+                commit = entry.commit
+                if position.digest in (commit.previous, *commit.merges) and commit.repository == survey.repository:
+                    store.put(entry.name, data)
+            self._unclaim(store, name)
+
+    def _unclaim(self, store: ObjectStore, name: str) -> None:
+        try:
+            store.delete(name)
+        except StoreError as error:
+            # At same-city production may not delete; a claim below the head has no effect any more.
+            log.info("claim stays", extra={"center": store.name, "claim": name, "error": str(error)})
+
+    def _publish(self, entry: Entry, data: bytes, holders: Sequence[ObjectStore]) -> Receipt:
+        acks: list[str] = []
+        errors: list[GovsecError] = []
+        for store in reversed(holders):
+            try:
+                store.put(entry.name, data)
+                acks.append(store.name)
+            except (StoreError, IntegrityError) as error:
+                self.failed(store, error)
+                errors.append(error)
+                if self.mode is Mode.MAXIMUM_PROTECTION:
+                    break
+        if errors and (not acks or self.mode is not Mode.MAXIMUM_AVAILABILITY):
+            raise StoreUnavailableError(f"commit {entry.number} is in doubt; the next run completes it: {errors[0]}")
+        for store in holders:
+            if store.name in acks:
+                self._mark_in_step(store)
+        self._unclaim(holders[0], f"{names.CLAIMS}{entry.number:0{names.NUMBER_DIGITS}d}")
+        return self._receipt(entry, acks)
+
+    def _receipt(self, entry: Entry, centers: Iterable[str]) -> Receipt:
+        holding = set(centers)
+        followed = [store.name for store in self.centers if self._is_followed(store)]
+        held_by = tuple(name for name in followed if name in holding)
+        return Receipt(
+            number=entry.number,
+            digest=entry.digest,
+            snapshot_id=entry.commit.snapshot.id if entry.commit.snapshot else None,
+            time=entry.commit.time,
+            held_by=held_by,
+            mode=self.mode,
+            reached="synced" if len(held_by) == len(followed) else "degraded",
+            states={store.name: self.states.get(store.name) for store in self.centers},
+        )
+
+    def _checkpoint(self, survey: _Survey, entry: Entry, holders: Sequence[ObjectStore]) -> None:
+        previous = survey.joint.checkpoint
+        if entry.number - (previous.number if previous else 0) < COMMITS_BETWEEN:
+            return
+        entries = (*survey.joint.entries, entry)
+        try:
+            checkpoint, lists = next_checkpoint(
+                self,
+                previous,
+                ((item.commit.added, item.commit.released, item.commit.snapshot) for item in entries),
+                repository=survey.repository,
+                number=entry.number,
+                commit=entry.digest,
+                epoch=entry.commit.epoch,
+                time=self._clock.now(),
+            )
+            name, data = sign_checkpoint(self._signer, checkpoint)
+            for store in holders:
+                for list_name, list_data in lists.items():
+                    store.put(list_name, list_data)
+                store.put(name, data)
+        except (StoreError, IntegrityError) as error:
+            # The commit stands; the next one writes the checkpoint.
+            log.warning("no checkpoint", extra={"error": str(error)})
+
+    def _commit_of(self, joint: Log, snapshot: SnapshotRef | None) -> Entry | None:
+        if snapshot is None:
+            return None
+        found = (entry for entry in joint.entries if entry.commit.snapshot and entry.commit.snapshot.id == snapshot.id)
+        return next(found, None)

@@ -1,0 +1,227 @@
+"""Committing: what a receipt promises, and what is left when anything fails on the way."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from govsec.centers import names
+from govsec.centers.log import START, read_log
+from govsec.centers.near import Change
+from govsec.centers.state import States, SyncState
+from govsec.config import Mode
+from govsec.errors import GovsecError, StoreError, StoreUnavailableError
+from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
+from tests.centers.world import World, assert_valid, objects_of, repository_part
+
+
+def test_a_receipt_names_both_near_centers_when_both_hold_everything() -> None:
+    world = World()
+    receipt = world.backup()
+    assert (receipt.number, receipt.held_by, receipt.reached) == (1, ("production", "same_city"), "synced")
+    assert repository_part(world.production) == repository_part(world.same_city)
+    assert_valid(world.production, world.same_city)
+
+
+def test_commits_form_a_chain_that_both_centers_hold() -> None:
+    world = World()
+    receipts = [world.backup() for _ in range(3)]
+    for store in (world.production, world.same_city):
+        log = read_log(store, world.trusted, repository=world.repository)
+        assert [entry.digest for entry in log.entries] == [receipt.digest for receipt in receipts]
+        assert log.flaws == ()
+        assert log.head.number == 3
+
+
+def test_committing_the_same_snapshot_again_gives_the_same_commit() -> None:
+    world = World()
+    near = world.near()
+    change = world.store_backup(near)
+    first, second = near.commit(change), near.commit(change)
+    assert (first.number, first.digest, first.held_by) == (second.number, second.digest, second.held_by)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.KILL, FaultKind.FULL])
+@pytest.mark.parametrize("moment", list(Moment))
+def test_whatever_call_fails_the_next_run_completes_what_was_begun(mode: Mode, kind: FaultKind, moment: Moment) -> None:
+    for faults in sweep(kind, moment):
+        world = World(mode=mode)
+        world.backup()
+        receipts = []
+        near = world.near(wrap=lambda store, faults=faults: FaultStore(store, faults))
+        with contextlib.suppress(GovsecError, Killed):
+            receipts.append(world.backup(near))
+        if faults.was_reached:
+            faults.assert_injected()
+        assert_valid(world.production, world.same_city)
+        _assert_receipts_true(world, receipts)
+
+        world.clock.advance(3600)
+        near = world.near()
+        near.resync()
+        near.adopt(world.closure)
+        world.backup(near)
+        near.resync()
+        assert_valid(world.production, world.same_city)
+        log = read_log(world.production, world.trusted, repository=world.repository, after=START)
+        committed = {entry.commit.snapshot.name for entry in log.entries if entry.commit.snapshot}
+        seen = {info.name for info in world.production.list(names.SNAPSHOTS)}
+        if mode is not Mode.MAXIMUM_PERFORMANCE:
+            seen |= {info.name for info in world.same_city.list(names.SNAPSHOTS)}
+            assert objects_of(world.production).keys() >= committed
+            same = read_log(world.same_city, world.trusted, repository=world.repository, after=START)
+            assert same.digests == log.digests
+        assert seen == committed
+        assert log.flaws == ()
+
+
+def _assert_receipts_true(world: World, receipts: list) -> None:  # type: ignore[type-arg]
+    by_name = {store.name: store for store in world.stores}
+    for receipt in receipts:
+        for center in receipt.held_by:
+            there = {info.name for info in by_name[center].list("")}
+            assert names.SNAPSHOTS + receipt.snapshot_id in there
+            assert set(world.live_packs) <= there
+            assert any(receipt.digest in name for name in there)
+
+
+def test_maximum_protection_acknowledges_nothing_without_same_city() -> None:
+    world = World(mode=Mode.MAXIMUM_PROTECTION)
+    dead = Faults(1, FaultKind.ERROR, is_permanent=True)
+    near = world.near(wrap=lambda store: FaultStore(store, dead) if store is world.same_city else store)
+    with pytest.raises(StoreError):
+        world.backup(near)
+    assert not list(world.production.list(names.SNAPSHOTS))
+    assert not list(world.production.list(names.COMMITS))
+
+
+def test_maximum_availability_goes_on_alone_says_so_and_catches_up() -> None:
+    world = World()
+    world.backup()
+    dead = Faults(1, FaultKind.TIMEOUT, is_permanent=True)
+    near = world.near(wrap=lambda store: FaultStore(store, dead) if store is world.same_city else store)
+    receipt = world.backup(near)
+    assert (receipt.held_by, receipt.reached) == (("production",), "degraded")
+    state = world.states.get("same_city")
+    assert state.state is SyncState.DEGRADED
+    assert state.since == world.clock.now()
+
+    assert world.backup().held_by == ("production",), "left alone while it is quiet"
+    world.clock.advance(3600)
+    receipt = world.backup()
+    assert receipt.held_by == ("production", "same_city")
+    assert world.states.get("same_city").state is SyncState.SYNCED
+    assert repository_part(world.production) == repository_part(world.same_city)
+
+
+def test_backups_go_on_at_same_city_while_production_s_store_is_out() -> None:
+    world = World()
+    world.backup()
+    dead = Faults(1, FaultKind.ERROR, is_permanent=True)
+    near = world.near(wrap=lambda store: FaultStore(store, dead) if store is world.production else store)
+    assert world.backup(near).held_by == ("same_city",)
+    world.clock.advance(3600)
+    assert world.backup().held_by == ("production", "same_city")
+    assert repository_part(world.production) == repository_part(world.same_city)
+
+
+def test_maximum_performance_acks_at_production_and_resyncs_on_request() -> None:
+    world = World(mode=Mode.MAXIMUM_PERFORMANCE)
+    receipt = world.backup()
+    assert (receipt.held_by, receipt.reached) == (("production",), "synced")
+    assert not list(world.same_city.list(names.PACKS))
+
+
+def test_a_snapshot_of_stock_restic_gets_a_commit_and_reaches_same_city() -> None:
+    world = World()
+    world.backup()
+    alone = world.near(wrap=lambda store: store, mode=Mode.MAXIMUM_PERFORMANCE)
+    change = world.store_backup(alone)
+    near = world.near()
+    adopted = near.adopt(world.closure)
+    assert [receipt.snapshot_id for receipt in adopted.receipts] == [change.snapshot.id]
+    assert adopted.receipts[0].held_by == ("production", "same_city")
+    assert repository_part(world.production) == repository_part(world.same_city)
+    assert near.adopt(world.closure).receipts == ()
+
+
+def test_a_snapshot_that_is_not_whole_is_refused_and_named() -> None:
+    world = World()
+    world.backup()
+    near = world.near()
+    change = world.store_backup(near)
+    for store in (world.production, world.same_city):
+        store.delete(change.objects[0].name)
+    adopted = near.adopt(world.closure)
+    assert adopted.receipts == ()
+    assert set(adopted.refused) == {change.snapshot.id}
+
+
+def test_two_writers_that_commit_at_once_get_two_numbers() -> None:
+    world = World()
+    first, second = world.near(), world.near()
+    one, two = world.store_backup(first), world.store_backup(second)
+    original = first._claim  # the other writer slips in between signing and claiming
+    calls = []
+
+    def late_claim(*args: object) -> bool:
+        if not calls:
+            calls.append(second.commit(two))
+        return original(*args)  # type: ignore[arg-type]
+
+    first._claim = late_claim  # type: ignore[method-assign]
+    receipt = first.commit(one)
+    assert (calls[0].number, receipt.number) == (1, 2)
+    log = read_log(world.production, world.trusted, repository=world.repository)
+    assert (log.flaws, log.head.number) == ((), 2)
+
+
+def test_a_claim_that_is_junk_is_removed_and_does_not_stop_anybody() -> None:
+    world = World()
+    world.backup()
+    world.production.put(f"{names.CLAIMS}{2:012d}", b"junk")
+    assert world.backup().number == 2
+
+
+def test_histories_written_apart_are_joined_by_the_next_commit() -> None:
+    world = World()
+    world.backup()
+    before = list(world.live_packs)
+    for name in ("production", "same_city"):
+        alone = getattr(world, name)
+        dead = Faults(1, FaultKind.ERROR, is_permanent=True)
+        world.states = States(world.clock)  # each side is a host of its own
+        world.live_packs = list(before)
+        side = world.near(
+            wrap=lambda store, alone=alone, dead=dead: store if store is alone else FaultStore(store, dead)
+        )
+        assert world.backup(side, seed=name).held_by == (name,)
+    world.states = States(world.clock)
+    near = world.near()
+    near.resync()
+    forked = read_log(world.production, world.trusted, repository=world.repository)
+    assert len(forked.heads) == 2
+    receipt = world.backup(near)
+    joined = read_log(world.same_city, world.trusted, repository=world.repository)
+    assert (receipt.number, joined.flaws, len(joined.heads)) == (3, (), 1)
+    assert_valid(world.production, world.same_city)
+
+
+def test_a_commit_without_a_snapshot_records_what_production_released() -> None:
+    world = World()
+    receipt = world.backup()
+    near = world.near()
+    name = names.SNAPSHOTS + receipt.snapshot_id
+    released = near.commit(Change(released=[(name, near.head(name).size_bytes)]))
+    log = read_log(world.same_city, world.trusted, repository=world.repository)
+    assert released.number == 2
+    assert log.entries[-1].commit.released.names[0][0] == name
+
+
+def test_unreachable_production_and_same_city_is_an_error_that_names_one() -> None:
+    world = World()
+    dead = Faults(1, FaultKind.ERROR, is_permanent=True)
+    with pytest.raises(StoreUnavailableError, match="production"):
+        world.backup(world.near(wrap=lambda store: FaultStore(store, dead)))
