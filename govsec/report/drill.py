@@ -1,0 +1,212 @@
+"""The drill report: one self-contained HTML file, made from the record alone.
+
+The same record gives the same bytes. The file loads nothing: style and drawings are inside, a content security policy
+forbids everything else, and every value is escaped; names that come from repositories or commands may be hostile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from govsec import canonical
+from govsec.clock import parse_time
+from govsec.report.catalog import Catalogue, Lang, plain
+from govsec.report.chart import Row, Timeline, share, timeline
+
+_GAUGE_WIDTH = 200.0
+#: Steps whose success shows that the service is back carry their own kind; the other probes look at data.
+_BEIJING_OFFSET_HOURS = 8
+_ROLES = ("production", "same_city", "remote")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRef:
+    """Where the record lies in the ledger; printed, it is the head that finds a truncation later."""
+
+    chain: str
+    number: int
+    digest: str
+    held_by: tuple[str, ...]
+
+
+def render_drill(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | None) -> str:
+    """The report on a drill record (``govsec.drill.v1``), in Chinese or English."""
+    words = Catalogue("drill", lang)
+    environment = _environment()
+    style = _style()
+    style_digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    view = _View(record, words)
+    return environment.get_template("drill.html.j2").render(
+        r=record,
+        lang=lang,
+        t=words.text,
+        lines=words.lines,
+        duration=words.duration,
+        size=words.size,
+        moment=view.moment,
+        view=view,
+        ledger=ledger,
+        style=style,
+        style_digest=style_digest,
+        record_digest=canonical.digest(record),
+    )
+
+
+@cache
+def _style() -> str:
+    return importlib.resources.files("govsec.report").joinpath("templates", "drill.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("govsec.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,
+    )
+
+
+class _View:
+    """What the template prints, put into words; all the decisions of the page are here."""
+
+    def __init__(self, record: Mapping[str, Any], words: Catalogue) -> None:
+        self._record = record
+        self._words = words
+
+    def moment(self, text: str) -> str:
+        return self._words.moment(parse_time(text), _BEIJING_OFFSET_HOURS)
+
+    def conclusion(self) -> str:
+        used = [center for center in self._record["centers"] if center["state"] in ("restored_from", "damaged")]
+        center = self._role(used[0]["role"]) if used else self._words.text("verdict_line.none")
+        return self._words.text(f"verdict_line.{self._record['verdict']}", {"center": center})
+
+    def scenario(self) -> str:
+        scenario = dict(self._record["scenario"])
+        facts = {
+            "center": self._role(scenario["center"]) if "center" in scenario else "",
+            "percent": f"{scenario.get('fraction', 0) * 100:g} %",
+            "time": self.moment(scenario["time"]) if "time" in scenario else "",
+        }
+        return self._words.text(f"scenario.{scenario['kind']}", facts)
+
+    def reasons(self) -> list[tuple[str, str]]:
+        return [(item["verdict"], self._reason(item)) for item in self._record["reasons"]]
+
+    def gauge(self, measured: float | None, target: float) -> dict[str, Any]:
+        """A bar for one of the two times."""
+        if measured is None:
+            return {"is_measured": False, "is_within": False, "bar": 0.0, "mark": _GAUGE_WIDTH}
+        bar, mark = share(measured, target, _GAUGE_WIDTH)
+        return {"is_measured": True, "is_within": measured <= target, "bar": bar, "mark": mark}
+
+    def content(self) -> tuple[str, str]:
+        """The state of the content verification (ok, bad, partial, none) and its words."""
+        content = self._record["content"]
+        if content is None or not content["files_checked"]:
+            return ("bad" if content and content["mismatches_count"] else "none"), self._words.text("card.content_none")
+        if content["mismatches_count"]:
+            return "bad", self._words.text("card.content_bad", {"count": content["mismatches_count"]})
+        if not content["samples_checked"]:
+            return "partial", self._words.text("card.content_partial")
+        return "ok", self._words.text("card.content_ok")
+
+    def nonce_passed(self) -> bool:
+        return any(step["kind"] == "nonce" and step["outcome"] == "passed" for step in self._record["steps"])
+
+    def centers(self) -> list[dict[str, Any]]:
+        by_role = {center["role"]: center for center in self._record["centers"]}
+        return [by_role[role] for role in _ROLES if role in by_role]
+
+    def timeline(self) -> Timeline:
+        rows = [
+            Row(
+                step["name"],
+                step["outcome"],
+                step["offset_s"],
+                step["duration_s"],
+                self._words.duration(step["duration_s"]),
+            )
+            for step in self._record["steps"]
+            if step["outcome"] in ("passed", "failed")
+        ]
+        measures = self._record["measures"]
+        return timeline(rows, service_s=measures["restore_time_s"], objective_s=self._record["objectives"]["rto_s"])
+
+    def primary(self) -> dict[str, Any] | None:
+        """The edition that is in force: the last one of the record."""
+        editions = self._record["capability"]
+        return editions[-1] if editions else None
+
+    def level(self, number: int | None) -> str:
+        if number is None:
+            return self._words.text("label.not_reached")
+        if number == 0:
+            return self._words.text("label.no_level")
+        return self._words.text("label.level_n", {"level": number})
+
+    def blocker(self, item: Mapping[str, Any]) -> str:
+        code, required, found = item["code"], item["required"], item["found"]
+        if code == "full_interval" and found is None:
+            return self._words.text("blocker.full_interval_none")
+        if code == "replication":
+            required, found = (self._words.text(f"replication.{word}") for word in (required, found))
+        elif code in ("full_interval", "recovery_point_age", "restore_time"):
+            required, found = self._time(required, "measured"), self._time(found, "not_measured")
+        elif isinstance(found, float):
+            found, required = f"{found:g}", f"{required:g}"
+        return self._words.text(f"blocker.{code}", {"required": required, "found": found})
+
+    def control_points(self) -> list[dict[str, str]]:
+        """What a passed drill may be shown for; a drill that did not pass supports nothing."""
+        if self._record["verdict"] != "pass":
+            return []
+        names = ["backup_restore", "emergency_drill"]
+        age_s = self._record["measures"]["recovery_point_age_s"]
+        if any(center["role"] == "remote" and center["state"] == "restored_from" for center in self._record["centers"]):
+            names.insert(1, "remote_backup")
+        return [
+            {
+                part: self._words.text(f"control_point.{name}.{part}", {"age_s": age_s})
+                for part in ("id", "name", "text")
+            }
+            for name in names
+        ]
+
+    def isolation(self) -> str:
+        isolation = self._record["isolation"]
+        facts = {
+            "user": isolation["user"],
+            "memory_bytes": isolation["memory_bytes"],
+            "cpu_s": isolation["cpu_s"],
+            "processes": isolation["processes_max"],
+            "reason": isolation["reason"],
+        }
+        return self._words.text("isolation.yes" if isolation["is_isolated"] else "isolation.no", facts)
+
+    def _reason(self, item: Mapping[str, Any]) -> str:
+        facts = dict(item["facts"])
+        if "center_role" in facts:
+            facts["center"] = self._role(facts["center_role"])
+        if "time" in facts:
+            facts["time"] = self.moment(facts["time"])
+        return self._words.text(f"reason.{item['code']}", facts)
+
+    def _role(self, role: str) -> str:
+        return self._words.text(f"role.{role}")
+
+    def _time(self, value: object, otherwise: str) -> str:
+        return (
+            self._words.duration(value) if isinstance(value, (int, float)) else self._words.text(f"bound.{otherwise}")
+        )
