@@ -1,0 +1,72 @@
+"""Probes that ask something: a command, a database. And the control that tells whether the question meant anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from govsec.clock import Clock
+from govsec.drill.plan import CommandProbe, SqliteProbe
+from govsec.drill.process import CommandOutcome
+from govsec.drill.result import OUTPUT_MAX
+from govsec.drill.sandbox import Sandbox
+from govsec.drill.sqlite import ask
+
+_RETRY_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a probe or a command of the plan brought."""
+
+    is_passed: bool
+    detail: str
+    facts: dict[str, int | float | str]
+    output: str = ""
+    dropped_bytes: int = 0
+
+
+def command_answer(outcome: CommandOutcome, *, exit_code: int = 0, output_contains: str = "") -> Answer:
+    """Judge how a command ended."""
+    text = outcome.output.decode("utf-8", "backslashreplace")
+    kept = text[-OUTPUT_MAX:]
+    dropped = outcome.dropped_bytes + len(outcome.output) - len(kept.encode())
+    facts: dict[str, int | float | str] = {}
+    if outcome.exit_code is None:
+        return Answer(False, outcome.note, facts, kept, max(0, dropped))
+    facts["exit_code"] = outcome.exit_code
+    if outcome.exit_code != exit_code:
+        return Answer(False, f"exit code {outcome.exit_code}, expected {exit_code}", facts, kept, max(0, dropped))
+    if output_contains not in text:
+        return Answer(False, "the output lacks what is expected", facts, kept, max(0, dropped))
+    return Answer(True, "", facts, kept, max(0, dropped))
+
+
+def ask_command(probe: CommandProbe, argv: list[str], sandbox: Sandbox, timeout_s: float, clock: Clock) -> Answer:
+    """Run a command probe, again while ``retry_s`` lasts and the service is still coming up."""
+    started = clock.monotonic()
+    while True:
+        left_s = timeout_s - (clock.monotonic() - started)
+        answer = command_answer(
+            sandbox.run(argv, max(0.1, left_s)), exit_code=probe.exit_code, output_contains=probe.output_contains
+        )
+        waited_s = clock.monotonic() - started
+        if answer.is_passed or waited_s + _RETRY_PAUSE_S >= min(probe.retry_s, timeout_s):
+            return answer
+        clock.sleep(_RETRY_PAUSE_S)
+
+
+def ask_sqlite(probe: SqliteProbe, sandbox: Sandbox, timeout_s: float) -> Answer:
+    """Open the database in a child of the sandbox and compare what the query gives."""
+    path = f"{sandbox.tree}/{probe.path.lstrip('/')}"
+    result = sandbox.call(lambda: ask(path, probe.query), timeout_s)
+    if "error" in result:
+        return Answer(False, str(result["error"]), {})
+    value = result.get("value")
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return Answer(False, "the database gave no value", {})
+    shown: dict[str, int | float | str] = {"value": str(value)[:200]}
+    if probe.expect is not None and value != probe.expect:
+        return Answer(False, f"the query gives {str(value)[:200]!r}, expected {probe.expect!r}", shown)
+    if probe.minimum is not None and (isinstance(value, str) or value < probe.minimum):
+        return Answer(False, f"the query gives {str(value)[:200]!r}, expected at least {probe.minimum!r}", shown)
+    return Answer(True, "", shown)
