@@ -5,7 +5,8 @@ Ceph 16 ignores lock headers and conditions on multipart uploads. Each put carri
 which SeaweedFS and Ceph refuse when it does not fit the body; ``store/probe.py`` finds out whether a server does.
 
 A put with ``if_absent`` is ``If-None-Match: *``. Servers that ignore that header would let two writers win: with
-``has_conditional_put=False`` (from the probe) such a put is refused by name.
+``has_conditional_put=False`` (from the probe) such a put is refused by name. In a versioned bucket the order of
+versions decides as well (see ``_confirm_first``), so a conditional put needs the right to list versions.
 
 A delete names no version. In a versioned bucket it adds a delete marker and the bytes stay; what can see and remove
 versions is :class:`govsec.store.s3versions.OwnedS3Store`, with the center's own credential.
@@ -17,12 +18,13 @@ import base64
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, Self
+
+from botocore.exceptions import ClientError
 
 from govsec.clock import Clock, SystemClock
 from govsec.config import S3StoreConfig
@@ -30,12 +32,15 @@ from govsec.errors import (
     GovsecError,
     IntegrityError,
     LimitError,
+    ObjectExistsError,
     ObjectNotFoundError,
     RefusedError,
+    StoreError,
     StoreUnavailableError,
 )
 from govsec.store.api import ObjectInfo, check_name, check_prefix, check_range
 from govsec.store.credentials import Credentials
+from govsec.store.s3body import read_part
 from govsec.store.s3client import make_client
 from govsec.store.s3errors import FOREIGN_ERRORS, translate
 
@@ -48,7 +53,7 @@ _LIST_MAX = 20_000_000
 #: Some 60 MB of names.
 _SORT_MAX = 200_000
 _EMPTY_PAGES_MAX = 100
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:(\d{1,18})|\*)")
+VERSION_MARKS: Final = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
 
 
 class S3Store:
@@ -110,7 +115,7 @@ class S3Store:
         headers: dict[str, Any] = {} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"}
         with self._translated("get", name):
             answer = self._s3.get_object(**key, **headers)
-            return self._read(name, answer, offset, length, size_max)
+            return read_part(answer, offset, length, size_max, f"{self._name}: {name}")
 
     def head(self, name: str) -> ObjectInfo:
         with self._translated("head", name):
@@ -131,22 +136,28 @@ class S3Store:
         if len(data) > _PUT_SIZE_MAX:
             raise LimitError(f"{self._name}: {name}: {len(data)} bytes are too many for one object")
         headers: dict[str, Any] = {}
+        before: frozenset[str] = frozenset()
         if if_absent:
-            if not self._has_conditional_put:
-                raise RefusedError(f"{self._name}: the server ignores If-None-Match, so two writers could both win")
+            before = self._expect_absent(name)
             headers["IfNoneMatch"] = "*"
         if retain_until is not None:
             headers["ObjectLockMode"] = self._lock_mode
             headers["ObjectLockRetainUntilDate"] = retain_until.astimezone(UTC)
-        digest = hashlib.md5(data, usedforsecurity=False).digest()
-        with self._translated("put", name):
-            answer = self._s3.put_object(
-                **key, **headers, Body=data, ContentMD5=base64.b64encode(digest).decode(), ContentLength=len(data)
-            )
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            with self._translated("put", name):
+                answer = self._s3.put_object(**key, **headers, Body=data, ContentMD5=digest)
+                version_id = answer.get("VersionId")
+        except StoreError as error:
+            if retain_until is not None and type(error) is StoreError:
+                raise RefusedError(f"{self._name}: {name} cannot be kept from deletion here: {error}") from error
+            raise
         if not self._checks_content_md5 and self.get(name, size_max=len(data)) != data:
             raise IntegrityError(f"{self._name}: {name}: the server stored other bytes than were sent")
+        if if_absent and version_id:
+            self._confirm_first(name, version_id, before)
         if retain_until is not None:
-            self._confirm_retention(name, answer.get("VersionId"), retain_until)
+            self._confirm_retention(name, version_id, retain_until)
         return self._info(name, len(data), None)
 
     def delete(self, name: str) -> None:
@@ -170,33 +181,55 @@ class S3Store:
     def _info(self, name: str, size_bytes: int, modified: datetime | None) -> ObjectInfo:
         return ObjectInfo(name, size_bytes, modified.astimezone(UTC) if modified else None, (self._name,))
 
-    def _read(self, name: str, answer: Mapping[str, Any], offset: int, length: int | None, size_max: int) -> bytes:
-        """The wanted part of an answer's body; the answer may be the range or, from simple servers, the whole."""
-        body, size = answer["Body"], answer["ContentLength"]
-        what = f"{self._name}: {name}"
-        try:
-            if length is None:
-                check_range(what, size, 0, None, size_max)
-                return _exactly(body, size, what)
-            if answer["ResponseMetadata"]["HTTPStatusCode"] == 206:
-                _check_content_range(answer.get("ContentRange", ""), offset, length, what)
-                if size != length:
-                    raise StoreUnavailableError(f"{what}: {size} bytes came for a range of {length}")
-                return _exactly(body, length, what)
-            check_range(what, size, offset, length, size_max)
-            _skip(body, offset, what)
-            return _exactly(body, length, what, is_whole=False)
-        finally:
-            body.close()
+    def _expect_absent(self, name: str) -> frozenset[str]:
+        """The versions that are there already, all of them deleted ones; raises when the object exists."""
+        if not self._has_conditional_put:
+            raise RefusedError(f"{self._name}: the server ignores If-None-Match, so two writers could both win")
+        found = self._versions_of(name)
+        if any(is_latest for _, is_latest in found):
+            raise ObjectExistsError(f"{self._name}: {name} exists")
+        return frozenset(version_id for version_id, _ in found)
+
+    def _confirm_first(self, name: str, version_id: str, before: frozenset[str]) -> None:
+        """Raise unless our version is the first: Ceph 16 ignores If-None-Match in versioned buckets.
+
+        Versions are listed in the order in which they were linked, so all writers agree on which of the new ones is
+        the oldest. Whoever came later takes its own version away; where it may not, it covers it with the winner's
+        bytes. Until then a reader can see the loser's bytes.
+        """
+        new = [found for found, _ in self._versions_of(name) if found not in before]
+        if version_id not in new:
+            raise StoreUnavailableError(f"{self._name}: {name}: the version just stored is not listed")
+        winner = new[-1]
+        if winner == version_id:
+            return
+        key = self._key(name)
+        with self._translated("put", name):
+            try:
+                self._s3.delete_object(**key, VersionId=version_id)
+            except ClientError:
+                answer = self._s3.get_object(**key, VersionId=winner)
+                data = read_part(answer, 0, None, _PUT_SIZE_MAX, f"{self._name}: {name}")
+                self._s3.put_object(**key, Body=data)
+        raise ObjectExistsError(f"{self._name}: {name} exists: another writer was first")
+
+    def _versions_of(self, name: str) -> Sequence[tuple[str, bool]]:
+        """Id of every version and whether it is the latest, newest first; no delete markers."""
+        key = self._key(name)["Key"]
+        query = {"Bucket": self._config.bucket, "Prefix": key}
+        with self._translated("list versions of", name):
+            found = self._pages("list_object_versions", query, name, ("Versions",), VERSION_MARKS)
+            return [(str(item["VersionId"]), bool(item["IsLatest"])) for item in found if item["Key"] == key]
 
     def _confirm_retention(self, name: str, version_id: str | None, until: datetime) -> None:
         """Some servers take lock headers and do nothing: believe what they say afterwards, not the 200."""
         which = {"VersionId": version_id} if version_id else {}
         with self._translated("head", name):
             answer = self._s3.head_object(**self._key(name), **which)
-        found = answer.get("ObjectLockRetainUntilDate")
-        # Servers keep whole seconds.
-        if found is None or found.timestamp() < int(until.timestamp()):
+            found = answer.get("ObjectLockRetainUntilDate")
+            # Servers keep whole seconds.
+            is_kept = found is not None and found.timestamp() >= int(until.timestamp())
+        if not is_kept:
             raise RefusedError(f"{self._name}: {name}: retention until {until} was asked for, the server has {found}")
 
     def _pages(
@@ -268,32 +301,3 @@ class S3Store:
             raise
         except FOREIGN_ERRORS as error:
             raise translate(error, what) from error
-
-
-def _exactly(body: Any, size: int, what: str, *, is_whole: bool = True) -> bytes:
-    parts, got = [], 0
-    while got < size:
-        part = body.read(size - got)
-        if not part:
-            raise StoreUnavailableError(f"{what}: the connection ended after {got} of {size} bytes")
-        parts.append(part)
-        got += len(part)
-    if is_whole:
-        body.read(1)  # sees the end, which gives the connection back for the next request
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _skip(body: Any, size: int, what: str) -> None:
-    while size:
-        part = body.read(size)
-        if not part:
-            raise StoreUnavailableError(f"{what}: the connection ended before the range began")
-        size -= len(part)
-
-
-def _check_content_range(header: str, offset: int, length: int, what: str) -> None:
-    match = _CONTENT_RANGE.fullmatch(header)
-    if not match or int(match[1]) != offset:
-        raise StoreUnavailableError(f"{what}: asked for bytes from {offset}, the server sent {header!r:.80}")
-    if int(match[2]) != offset + length - 1:
-        raise IntegrityError(f"{what}: holds fewer bytes than the {length} asked for from {offset}: {header!r:.80}")

@@ -17,7 +17,8 @@ from botocore.exceptions import ClientError
 
 from govsec.errors import LimitError, RefusedError
 from govsec.store.api import VersionInfo, check_prefix
-from govsec.store.s3 import S3Store
+from govsec.store.s3 import VERSION_MARKS, S3Store
+from govsec.store.s3body import read_part
 from govsec.store.s3errors import error_code
 
 #: What servers answer for an object without a lock, and for a bucket without object lock.
@@ -56,9 +57,8 @@ class OwnedS3Store(S3Store):
     def versions(self, prefix: str) -> Iterator[VersionInfo]:
         check_prefix(prefix)
         query = {"Bucket": self._config.bucket, "Prefix": self._prefix + prefix}
-        marks = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
         found = []
-        for item in self._pages("list_object_versions", query, prefix, ("Versions", "DeleteMarkers"), marks):
+        for item in self._pages("list_object_versions", query, prefix, ("Versions", "DeleteMarkers"), VERSION_MARKS):
             with self._translated("versions", prefix):
                 if self._is_object(str(item["Key"]), prefix):
                     found.append(self._version(item))
@@ -69,7 +69,7 @@ class OwnedS3Store(S3Store):
     def get_version(self, name: str, version_id: str, *, size_max: int) -> bytes:
         with self._translated("get", name):
             answer = self._s3.get_object(**self._key(name), VersionId=version_id)
-            return self._read(name, answer, 0, None, size_max)
+            return read_part(answer, 0, None, size_max, f"{self._name}: {name}")
 
     def delete_version(self, name: str, version_id: str) -> None:
         with self._translated("delete version of", name):
