@@ -20,9 +20,10 @@ import stat
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from govsec.errors import FormatError, LimitError
 from govsec.repo.layout import TREE_BLOB_SIZE_MAX, is_id
@@ -56,6 +57,12 @@ _ESCAPE = re.compile(
 )
 
 
+_U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+_I63 = Annotated[int, Meta(ge=0, le=0x7FFFFFFFFFFFFFFF)]
+#: Bounded from above by :func:`_check_node`; msgspec's bounds end at 63 bits, inode numbers of some systems do not.
+_U64 = Annotated[int, Meta(ge=0)]
+
+
 class ExtendedAttribute(msgspec.Struct, frozen=True):
     """One extended attribute; the value is base64 in JSON, null when empty."""
 
@@ -68,23 +75,23 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     type: NodeType
-    mode: int = 0
+    mode: _U32 = 0
     mtime: str
     atime: str
     ctime: str
-    uid: int
-    gid: int
+    uid: _U32
+    gid: _U32
     user: str = ""
     group: str = ""
-    inode: int = 0
-    device_id: int = 0
-    size: int = 0
-    links: int = 0
+    inode: _U64 = 0
+    device_id: _U64 = 0
+    size: _I63 = 0
+    links: _I63 = 0
     linktarget: str = ""
     linktarget_raw: bytes = b""
     extended_attributes: list[ExtendedAttribute] | None = None
     generic_attributes: dict[str, msgspec.Raw] | None = None
-    device: int = 0
+    device: _U64 = 0
     # Written also when it is null, which a plain default would leave out.
     content: list[str] | None = msgspec.field(default_factory=lambda: None)
     subtree: str | None = None
@@ -258,22 +265,21 @@ _GO_SPECIAL_BITS = ((stat.S_ISUID, MODE_SETUID), (stat.S_ISGID, MODE_SETGID), (s
 
 
 def _check_node(node: Node) -> None:
-    where = f"tree: {node.type} {node.name[:80]!r}"
     if node.type == "dir":
         if node.subtree is None or not is_id(node.subtree) or node.subtree == _NULL_ID:
-            raise FormatError(f"{where} has no subtree")
+            raise FormatError(f"tree: dir {node.name[:80]!r} has no subtree")
     elif node.subtree is not None:
-        raise FormatError(f"{where} has a subtree")
+        raise FormatError(f"tree: {node.type} {node.name[:80]!r} has a subtree")
     if node.type == "file":
         if node.content is None:
-            raise FormatError(f"{where} has no content list")
+            raise FormatError(f"tree: file {node.name[:80]!r} has no content list")
         for blob in node.content:
             if not is_id(blob) or blob == _NULL_ID:
-                raise FormatError(f"{where} names a content that is no id")
+                raise FormatError(f"tree: file {node.name[:80]!r} names a content that is no id")
     elif node.content:
-        raise FormatError(f"{where} has content")
-    if min(node.mode, node.uid, node.gid, node.inode, node.size, node.links, node.device, node.device_id) < 0:
-        raise FormatError(f"{where} has a negative number")
+        raise FormatError(f"tree: {node.type} {node.name[:80]!r} has content")
+    if (node.inode | node.device_id | node.device) >> 64:
+        raise FormatError(f"tree: {node.name[:80]!r} has a number beyond 64 bits")
 
 
 def _encode_code_point(code: int, text: str) -> bytes:
