@@ -160,6 +160,7 @@ class Repository:
         sources = self._sources.clone()
         first, *rest = sources.stores
         other = type(self)(first, self._suite.clone(), self._config, key_id=self.key_id, fallbacks=rest)
+        other._codec = Codec(self._codec.level)
         other._index = self._index
         return other
 
