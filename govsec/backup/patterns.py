@@ -24,6 +24,7 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._rules = [_compile(pattern) for pattern in patterns]
+        self._starts = [_start(pattern) for pattern in patterns]
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -38,6 +39,11 @@ class Patterns:
             if is_matched == is_negative and expression.search(text):
                 is_matched = not is_negative
         return is_matched
+
+    def may_match_below(self, directory: bytes) -> bool:
+        """False when no path below ``directory`` can be matched, so that it need not be entered."""
+        names = [name for name in os.fsdecode(directory).split("/") if name]
+        return any(starts is None or _agrees(starts, names) for starts in self._starts)
 
     def match_below(self, path: bytes) -> bool:
         """True when the path or a directory above it is matched."""
@@ -61,6 +67,23 @@ def _compile(pattern: str) -> tuple[re.Pattern[str], bool]:
     expression = "".join("(?:/[^/]+)*" if part == "**" else "/" + _name(part, pattern) for part in parts)
     start = r"\A" if body.startswith("/") else ""
     return re.compile(f"{start}{expression or '/'}\\Z", re.DOTALL), is_negative
+
+
+def _start(pattern: str) -> list[re.Pattern[str]] | None:
+    """The names that a rooted pattern begins with, up to the first ``**``; None when it may match anywhere."""
+    if not pattern.startswith("/"):
+        return None
+    names = []
+    for part in pattern.split("/"):
+        if part == "**":
+            break
+        if part not in ("", "."):
+            names.append(re.compile(_name(part, pattern), re.DOTALL))
+    return names
+
+
+def _agrees(starts: list[re.Pattern[str]], names: list[str]) -> bool:
+    return all(start.fullmatch(name) for start, name in zip(starts, names, strict=False))
 
 
 def _name(part: str, pattern: str) -> str:
