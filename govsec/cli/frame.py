@@ -15,7 +15,8 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from govsec.cli import texts
 from govsec.cli.progress import ProgressPrinter
 from govsec.clock import Clock, SystemClock, format_time
-from govsec.errors import GovsecError, UsageError
+from govsec.errors import GovsecError, TryAgainError, UsageError
 from govsec.progress import Progress
 
 if TYPE_CHECKING:  # pydantic takes a fifth of a second to import; `govsec --help` does without it
@@ -118,18 +119,19 @@ class IO:
         self._printer.clear()
         if self.is_json:
             plain = data if isinstance(data, Mapping) else data.model_dump(mode="json")
-            self._stdout.write(json.dumps(plain, ensure_ascii=False, default=_plain) + "\n")
+            self._print(json.dumps(plain, ensure_ascii=False, default=_plain) + "\n")
         else:
             words = text if isinstance(text, str) else text()
             if words:
-                self._stdout.write(texts.printable_lines(words).rstrip("\n") + "\n")
-        self._stdout.flush()
+                self._print(texts.printable_lines(words).rstrip("\n") + "\n")
 
     def raw(self, data: bytes) -> None:
         """Write bytes to standard output as they are (a dumped file)."""
         self._printer.clear()
-        self._stdout.flush()
-        self._stdout.buffer.write(data)
+        with _translated():
+            self._stdout.flush()
+            self._stdout.buffer.write(data)
+            self._stdout.buffer.flush()
 
     def talk(self, line: str) -> None:
         """Say something to the person at the terminal; it is no part of the result."""
@@ -146,17 +148,24 @@ class IO:
     def finish(self) -> None:
         """Leave the terminal as it should be found by whoever prints next."""
         self._printer.clear()
-        self._stdout.flush()
 
     def fail(self, kind: str, message: str, exit_code: int) -> int:
         """Print one line about a failure (and an error object with ``--json``); gives ``exit_code``."""
         self._printer.clear()
         if self.is_json:
-            self.result({"error": {"kind": kind, "message": message, "exit_code": exit_code}})
+            try:
+                self.result({"error": {"kind": kind, "message": message, "exit_code": exit_code}})
+            except TryAgainError:
+                _abandon(self._stdout)  # what fails may be standard output itself; the line below tells
         # Not silenced by --quiet: a failure is no talk.
         self._stderr.write(f"govsec: {texts.printable(message)}\n")
         self._stderr.flush()
         return exit_code
+
+    def _print(self, text: str) -> None:
+        with _translated():
+            self._stdout.write(text)
+            self._stdout.flush()
 
 
 def run(parser: Parser, argv: Sequence[str], *, stdout: TextIO, stderr: TextIO, clock: Clock | None = None) -> int:
@@ -164,24 +173,23 @@ def run(parser: Parser, argv: Sequence[str], *, stdout: TextIO, stderr: TextIO, 
     clock = clock or SystemClock()
     io = IO(stdout=stdout, stderr=stderr, clock=clock, is_json="--json" in argv)
     try:
-        try:
-            args = parser.parse_args(argv)
-            io = _io_for(args, stdout=stdout, stderr=stderr, clock=clock)
+        args = parser.parse_args(argv)
+        io = _io_for(args, stdout=stdout, stderr=stderr, clock=clock)
+        with _logging(stderr, is_wanted=getattr(args, "verbose", False)):
             code: int = args.run(args, io)
-            io.finish()
-            return code
-        except SystemExit as leaving:  # argparse after --help, and SIGTERM
-            io.finish()
-            return leaving.code if isinstance(leaving.code, int) else 0
-        except GovsecError as error:
-            _debug(stderr)
-            return io.fail(kind_of(error), str(error), error.exit_code)
-        except KeyboardInterrupt:
-            return io.fail("interrupted", "interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # `govsec … | head`: nobody reads any more. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        io.finish()
+        return code
+    except SystemExit as leaving:  # argparse after --help, and SIGTERM
+        io.finish()
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except BrokenPipeError:  # govsec … | head
+        _abandon(stdout)
         return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return io.fail("interrupted", "interrupted", EXIT_INTERRUPTED)
+    except GovsecError as error:
+        _debug(stderr)
+        return io.fail(kind_of(error), str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 - the outermost loop
         _debug(stderr)
         message = f"internal error: {type(error).__name__}: {error} (GOVSEC_DEBUG=1 shows where)"
@@ -196,8 +204,6 @@ def kind_of(error: GovsecError) -> str:
 
 def _io_for(args: argparse.Namespace, *, stdout: TextIO, stderr: TextIO, clock: Clock) -> IO:
     given = vars(args)
-    if given.get("verbose"):
-        _log_to(stderr)
     return IO(
         stdout=stdout,
         stderr=stderr,
@@ -227,7 +233,27 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a JSON result")
 
 
-def _log_to(stream: TextIO) -> None:
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A full disk under standard output is no internal error. Nobody reading is another matter, see :func:`run`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TryAgainError(f"standard output: {error.strerror}") from error
+
+
+def _abandon(stream: TextIO) -> None:
+    # Python flushes what is left when it exits, and would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _logging(stream: TextIO, *, is_wanted: bool) -> Iterator[None]:
+    if not is_wanted:
+        yield
+        return
     import logging
 
     standard = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -240,8 +266,14 @@ def _log_to(stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Fields())
     logger = logging.getLogger("govsec")
-    logger.handlers = [handler]
+    before = logger.level
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _debug(stderr: TextIO) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -215,6 +216,30 @@ def test_nobody_reading_standard_output_is_no_crash() -> None:
     os.close(writer)
 
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_no_space_under_standard_output_is_one_line_and_75(options: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "govsec.cli", "config", "schema", *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (75, "govsec: standard output: No space left on device\n")
+
+
+def test_the_log_goes_to_standard_error_when_asked_for() -> None:
+    def verb(args: argparse.Namespace, out: frame.IO) -> int:
+        logging.getLogger("govsec.store").info("pack shipped", extra={"pack": "ab\x1b", "center": "near"})
+        return 0
+
+    assert _run(verb) == (0, "", "")
+    assert _run(verb, "-v") == (0, "", "info govsec.store: pack shipped pack=ab\\x1b center=near\n")
+    assert _run(verb) == (0, "", "")
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1"])
