@@ -2,9 +2,9 @@
 
 A check with a budget takes the packs that were verified longest ago. The record lies beside the repository, where a
 hostile store or a stolen credential may rewrite it, so it is *not trusted*: it decides the order of the work, never
-that work is left out. A check of all data does not look at it; a check with a budget spends an eighth of it on packs
-drawn by lot (:func:`choose`), so that a record that calls a bad pack fresh every day hides it for some days only; a
-time in the future counts as never.
+that work is left out. A check of all data does not look at it; a check with a budget draws one pack in eight by lot
+(:func:`choose`), so that a record that calls a bad pack fresh every day hides it for a while only; a time in the future
+counts as never.
 
 ::
 
@@ -45,8 +45,8 @@ ENTRIES_MAX = 1 << 20
 RECORD_SIZE_MAX = len(_MAGIC) + ENTRIES_MAX * _ENTRY.itemsize + 32
 #: How many of the newest records are tried, when some cannot be read.
 _TRIES_MAX = 4
-#: One in eight bytes of a budget goes to packs drawn by lot.
-_LOT_SHARE = 8
+#: Of so many packs one is drawn by lot.
+_LOT_ODDS = 8
 _SECONDS_MAX = 0xFFFFFFFF
 
 Seconds = NDArray[np.int64]
@@ -144,34 +144,21 @@ def save_record(store: ObjectStore, center: str, record: VerificationRecord) -> 
 
 
 def choose(packs: Sequence[bytes], sizes: Seconds, times: Seconds, budget_bytes: int) -> list[int]:
-    """Positions of the packs to verify: the longest unverified, some by lot, then the rest by age.
+    """Positions of the packs to verify, in order: longest unverified first, and one in eight by lot.
 
-    At least one pack, whatever the budget, so that a small budget gets round in the end.
+    At least one pack, whatever its size and the budget, so that a small budget gets round in the end.
     """
     by_age: list[int] = np.lexsort((_prefixes(packs), times)).tolist()
-    chosen = dict.fromkeys(by_age[:1])
-    spent = sum(int(sizes[position]) for position in chosen)
-    share = budget_bytes // _LOT_SHARE
-    drawn_bytes = 0
-    for position in _shuffled(len(packs)):
-        size = int(sizes[position])
-        # A pack larger than what is left of the share is taken as often as keeps the share on average.
-        if (
-            drawn_bytes >= share
-            or spent + size > budget_bytes
-            or secrets.randbelow(max(1, size)) >= share - drawn_bytes
-        ):
-            break
-        if position not in chosen:
-            chosen[position] = None
-            spent += size
-        drawn_bytes += size
-    for position in by_age:
-        if position in chosen:
-            continue
-        if spent + int(sizes[position]) > budget_bytes:
-            break
+    by_lot = _shuffled(len(packs))
+    chosen: dict[int, None] = {}
+    spent = 0
+    ages, lots = iter(by_age), iter(by_lot)
+    while len(chosen) < len(packs):
+        source = lots if secrets.randbelow(_LOT_ODDS) == 0 else ages
+        position = next(position for position in source if position not in chosen)
         spent += int(sizes[position])
+        if chosen and spent > budget_bytes:
+            break
         chosen[position] = None
     return list(chosen)
 

@@ -1,0 +1,279 @@
+"""Removing what no snapshot needs, in two phases, so that a mistake or a theft can be taken back for some days.
+
+Phase one, under an exclusive lock: what is still used in packs that go is written to new packs; new index files name
+them; the old index files are deleted. From here on nothing refers to the old packs, and a note says since when. Phase
+two, in this or a later run: packs that no index names, and that were noted longer ago than the grace, are deleted.
+
+::
+
+    tidy the notes → new packs, seen again in the store → new index files, seen again → delete old index files
+                   → note the packs that left → delete packs whose grace is over → delete notes that are done
+
+After a stop at any place the repository is whole: there are packs too many, or index entries that stand twice. A pack
+that no index names and no note tells of (a run was killed; another tool stopped in the middle) is noted when it is
+first seen; its grace begins then.
+
+``rebuild-index`` brings noted packs back; the note of a pack that an index names is dropped before anything else, so
+that no grace is ever inherited.
+
+Stock restic deletes packs without an index entry at once; its ``prune`` knows no grace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from govsec.clock import Clock
+from govsec.errors import IntegrityError, RefusedError
+from govsec.progress import Progress, ProgressSink, silent
+from govsec.repo.indexfile import PackRows
+from govsec.repo.inventory import Inventory, take_inventory
+from govsec.repo.layout import INDEX_SIZE_MAX, Kind, id_in_name, object_name, pack_name
+from govsec.repo.lock import HeldLock
+from govsec.repo.packer import PACK_SIZE_DEFAULT, FinishedPack, Packer
+from govsec.repo.problems import ProblemKind, Problems
+from govsec.repo.prunenotes import tidy_notes, write_notes
+from govsec.repo.pruneplan import PrunePlan, PrunePolicy, plan_prune
+from govsec.repo.reach import Walker
+from govsec.repo.repository import Repository, WritableRepository
+from govsec.store.api import ObjectInfo, ObjectStore
+
+#: More packs than this wait for the end of their grace; the rest is noted by a later run.
+_NOTED_MAX = 1_000_000
+#: What makes it unknown whether a blob is needed. Anything else a prune can live with, or tidies.
+_BLOCKING = frozenset(
+    {
+        ProblemKind.INDEX_UNREADABLE,
+        ProblemKind.SNAPSHOT_UNREADABLE,
+        ProblemKind.TREE_MISSING,
+        ProblemKind.TREE_DAMAGED,
+        ProblemKind.TREE_REFUSED,
+        ProblemKind.TREE_TOO_DEEP,
+        ProblemKind.BLOB_MISSING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What a run did, or with ``is_dry_run`` would do."""
+
+    is_dry_run: bool
+    snapshots_count: int
+    used_blobs_count: int
+    used_bytes: int
+    unused_blobs_count: int
+    unused_bytes: int
+    #: Unused bytes that stay in packs that are mostly used.
+    tolerated_bytes: int
+    dropped_packs_count: int
+    repacked_packs_count: int
+    repacked_bytes: int
+    #: New packs and index files.
+    added: tuple[ObjectInfo, ...] = ()
+    #: Packs and index files that nothing refers to any more, from this run on.
+    released: tuple[ObjectInfo, ...] = ()
+    #: Objects that were deleted from the store in this run.
+    removed: tuple[ObjectInfo, ...] = ()
+    #: Packs that wait for the end of their grace.
+    waiting_count: int = 0
+    waiting_bytes: int = 0
+
+
+def prune(
+    repository: WritableRepository,
+    *,
+    clock: Clock,
+    grace: timedelta,
+    policy: PrunePolicy | None = None,
+    is_dry_run: bool = False,
+    is_emptying_allowed: bool = False,
+    remover: ObjectStore | None = None,
+    pack_size: int = PACK_SIZE_DEFAULT,
+    progress: ProgressSink = silent,
+) -> PruneResult:
+    """Prune the repository. ``remover`` is the store that deletions go to (default: the repository's own).
+
+    Raises:
+        LockedError: somebody works with the repository.
+        IntegrityError: damage that makes it unknown what is needed; nothing was changed.
+        RefusedError: there are no snapshots, and ``is_emptying_allowed`` does not say that this is meant.
+        StoreError: the store failed; the repository is whole, and the next run goes on.
+    """
+    policy = policy or PrunePolicy()
+    if is_dry_run:
+        return survey(repository, policy, is_emptying_allowed=is_emptying_allowed, progress=progress).result()
+    with repository.lock(clock, exclusive=True) as lock:
+        found = survey(repository, policy, is_emptying_allowed=is_emptying_allowed, progress=progress)
+        lock.keep_alive()
+        run = _Run(repository, found, clock, lock, remover or repository.object_store, pack_size, progress)
+        return run.execute(grace)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is there, what is needed, and what is to be done."""
+
+    snapshots_count: int
+    inventory: Inventory
+    plan: PrunePlan
+
+    def result(self, **changes: object) -> PruneResult:
+        """The figures of the plan, as a result."""
+        plan = self.plan
+        values: dict[str, object] = {
+            "is_dry_run": True,
+            "snapshots_count": self.snapshots_count,
+            "used_blobs_count": plan.used_blobs_count,
+            "used_bytes": plan.used_bytes,
+            "unused_blobs_count": plan.unused_blobs_count,
+            "unused_bytes": plan.unused_bytes,
+            "tolerated_bytes": plan.tolerated_bytes,
+            "dropped_packs_count": len(plan.drop),
+            "repacked_packs_count": len(plan.repack),
+            "repacked_bytes": plan.repack_bytes,
+            "waiting_count": len(self.inventory.unindexed),
+            "waiting_bytes": sum(item.size_bytes for item in self.inventory.unindexed),
+            **changes,
+        }
+        return PruneResult(**values)  # type: ignore[arg-type]  # names and types are those of the fields above
+
+
+def survey(
+    repository: Repository,
+    policy: PrunePolicy,
+    *,
+    is_emptying_allowed: bool = False,
+    progress: ProgressSink = silent,
+) -> Survey:
+    """Read snapshots, index, listing and trees, and plan; changes nothing. Raises as :func:`prune`."""
+    problems = Problems()
+    # Without fallbacks: what another center has does not make it safe to remove something here.
+    repository = Repository(repository.store, repository.suite, repository.config, key_id=repository.key_id)
+    # Snapshots first: one that is written after this is not known, but its writer holds a lock that excludes ours.
+    snapshots = repository.snapshots(strict=True)
+    if not snapshots and not is_emptying_allowed:
+        raise RefusedError(f"{repository.store.name}: there are no snapshots; prune would remove everything")
+    inventory = take_inventory(repository, problems)
+    walker = Walker(
+        repository.store,
+        repository.suite,
+        inventory.index,
+        problems,
+        report=lambda count: progress(Progress("trees", done_items=count)),
+    )
+    reached = walker.walk((object_name(Kind.SNAPSHOT, item.id), item.tree) for item in snapshots)
+    blocking = sum(count for kind, count in problems.counts.items() if kind in _BLOCKING)
+    if blocking:
+        first = next(problem for problem in problems.kept if problem.kind in _BLOCKING)
+        what = f"{first.kind.value} {first.object}: {first.detail}"
+        raise IntegrityError(f"{repository.store.name}: {blocking} problems, nothing was changed. The first: {what}")
+    return Survey(len(snapshots), inventory, plan_prune(inventory, reached.used, policy))
+
+
+@dataclass(slots=True)
+class _Run:
+    repository: WritableRepository
+    survey: Survey
+    clock: Clock
+    lock: HeldLock
+    remover: ObjectStore
+    pack_size: int
+    progress: ProgressSink
+    added: list[ObjectInfo] = field(default_factory=list)
+    released: list[ObjectInfo] = field(default_factory=list)
+    removed: list[ObjectInfo] = field(default_factory=list)
+
+    def execute(self, grace: timedelta) -> PruneResult:
+        plan, inventory = self.survey.plan, self.survey.inventory
+        store = self.repository.object_store
+        waiting = {item.name.rpartition("/")[2]: item for item in inventory.unindexed[:_NOTED_MAX]}
+        noted = tidy_notes(store, waiting, self.clock.now())
+        packs = self._repack()
+        self._see_again(self.added)
+        index_files = self.repository.save_index(self._index_entries(packs))
+        self.added += index_files
+        self._see_again(index_files)
+        for index_id in plan.index_files:
+            self.lock.keep_alive()
+            self._remove(ObjectInfo(object_name(Kind.INDEX, index_id), 0), is_released=True)
+        gone = [*plan.drop.tolist(), *plan.repack.tolist()]
+        for number in gone:
+            if inventory.sizes[number] >= 0:
+                info = ObjectInfo(pack_name(inventory.index.packs[number]), int(inventory.sizes[number]))
+                self.released.append(info)
+                waiting[inventory.index.packs[number].hex()] = info
+        now = self.clock.now()
+        new = [pack_id for pack_id in waiting if pack_id not in noted]
+        noted.update(write_notes(store, new, now))
+        due = [pack_id for pack_id in waiting if pack_id in noted and now - noted[pack_id] >= grace]
+        for position, pack_id in enumerate(due):
+            self.lock.keep_alive()
+            self.progress(Progress("delete", done_items=position, total_items=len(due)))
+            self._remove(waiting.pop(pack_id), is_released=False)
+        tidy_notes(store, waiting, now)
+        return self.survey.result(
+            is_dry_run=False,
+            added=tuple(self.added),
+            released=tuple(self.released),
+            removed=tuple(self.removed),
+            waiting_count=len(waiting),
+            waiting_bytes=sum(item.size_bytes for item in waiting.values()),
+        )
+
+    def _repack(self) -> list[PackRows]:
+        """Write the used blobs of packs that go to new packs."""
+        plan, inventory = self.survey.plan, self.survey.inventory
+        packer = Packer(lambda: self.repository.suite, pack_size=self.pack_size)
+        packs: list[PackRows] = []
+        blobs_count = done_bytes = 0
+        for number in plan.repack.tolist():
+            rows = inventory.rows(number)
+            places = [inventory.index.location(row) for row in rows[plan.wanted[rows] > 0].tolist()]
+            for place, plain in self.repository.load_pack_blobs(places):
+                packs += self._save(packer.add(place.blob_type, place.blob_id, plain))
+                blobs_count += 1
+            done_bytes += int(inventory.sizes[number])
+            self.progress(Progress("repack", done_bytes, plan.repack_bytes))
+        for pack in packer.flush():
+            packs += self._save(pack)
+        if sum(len(rows) for _, rows in packs) != blobs_count:
+            raise IntegrityError("prune: the new packs do not hold as many blobs as were put in; nothing was removed")
+        return packs
+
+    def _save(self, pack: FinishedPack | None) -> list[PackRows]:
+        if pack is None:
+            return []
+        self.lock.keep_alive()
+        self.added.append(self.repository.save_pack(pack))
+        return [(pack.id, pack.rows)]
+
+    def _index_entries(self, packs: Sequence[PackRows]) -> Iterator[PackRows]:
+        """What the new index files name: the new packs, and those that stay of the files that go."""
+        yield from packs
+        for number in self.survey.plan.relist.tolist():
+            self.lock.keep_alive()
+            yield self.survey.inventory.index.packs[number], self.survey.inventory.pack_rows(number)
+
+    def _see_again(self, added: Sequence[ObjectInfo]) -> None:
+        """Look at new objects before anything relies on them: a store that lies about a put must not cost data."""
+        store = self.repository.object_store
+        for info in added:
+            self.lock.keep_alive()
+            index_id = id_in_name(Kind.INDEX, info.name)
+            if index_id is None:
+                is_there = store.head(info.name).size_bytes == info.size_bytes
+            else:
+                data = store.get(info.name, size_max=INDEX_SIZE_MAX)
+                is_there = hashlib.sha256(data).hexdigest() == index_id
+            if not is_there:
+                raise IntegrityError(f"{info.name}: the store does not hold what was put; nothing was removed")
+
+    def _remove(self, info: ObjectInfo, *, is_released: bool) -> None:
+        self.remover.delete(info.name)
+        self.removed.append(info)
+        if is_released:
+            self.released.append(info)
