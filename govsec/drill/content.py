@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from govsec.backup.witness import Sample
+from govsec.drill.inside import open_inside
 from govsec.drill.result import MISMATCHES_MAX, ContentResult, Mismatch
 from govsec.errors import LimitError
 from govsec.repo.pack import BlobType
@@ -33,15 +35,6 @@ _KINDS: dict[str, Callable[[int], bool]] = {
     "symlink": stat.S_ISLNK,
     "fifo": stat.S_ISFIFO,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A file of the source as it was read at backup time."""
-
-    path: bytes
-    size_bytes: int
-    sha256: str
 
 
 @dataclass(slots=True)
@@ -111,7 +104,7 @@ def check_content(
             tally.miss(os.path.join(directory, name), "is not in the snapshot")
     for sample in samples or ():
         tick()
-        _check_sample(root, sample, tally, tick)
+        _check_sample(target, sample, tally, tick)
     return ContentResult(
         files_checked=tally.files,
         bytes_checked=tally.size_bytes,
@@ -196,11 +189,11 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _check_sample(root: bytes, sample: Sample, tally: _Tally, tick: Callable[[], None]) -> None:
+def _check_sample(target: Path, sample: Sample, tally: _Tally, tick: Callable[[], None]) -> None:
     tally.samples += 1
     path = sample.path.lstrip(b"/")
     try:
-        descriptor = os.open(os.path.join(root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_inside(target, path)
         digest, size = hashlib.sha256(), 0
         with open(descriptor, "rb", buffering=0) as file:
             while data := file.read(_READ_SIZE):

@@ -86,7 +86,7 @@ class CenterRef(Model):
     name: str
     role: str
     site: str = ""
-    state: Literal["restored_from", "fallback", "lost", "damaged", "not_reached"]
+    state: Literal["restored_from", "fallback", "lost", "damaged", "not_reached", "not_used"]
 
 
 class Targets(Model):

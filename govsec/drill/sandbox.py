@@ -71,6 +71,11 @@ class Sandbox(Protocol):
         """The restored tree's path as commands see it."""
         ...
 
+    @property
+    def reason(self) -> str:
+        """Why there is no isolation; empty where there is."""
+        ...
+
     def run(self, argv: Sequence[str], timeout_s: float) -> CommandOutcome:
         """Run a command to its end."""
         ...
@@ -150,6 +155,10 @@ class NamespaceSandbox:
     def tree(self) -> str:
         return INSIDE
 
+    @property
+    def reason(self) -> str:
+        return ""
+
     def run(self, argv: Sequence[str], timeout_s: float) -> CommandOutcome:
         return run_command(
             self._wrapped(argv), environment=self._environment(), cwd=None, timeout_s=timeout_s, clock=self._clock
@@ -202,18 +211,22 @@ class NamespaceSandbox:
 
 
 class OpenSandbox:
-    """The same without isolation. ``reason`` says why, for the report."""
+    """The same without isolation."""
 
     def __init__(self, isolation: Isolation, tree: Path, clock: Clock, reason: str) -> None:
         self._isolation = isolation
         self._tree = tree
         self._clock = clock
         self._spawned: list[subprocess.Popen[bytes]] = []
-        self.reason = reason
+        self._reason = reason
 
     @property
     def tree(self) -> str:
         return str(self._tree)
+
+    @property
+    def reason(self) -> str:
+        return self._reason
 
     def run(self, argv: Sequence[str], timeout_s: float) -> CommandOutcome:
         return run_command(argv, environment=self._environment(), cwd=self.tree, timeout_s=timeout_s, clock=self._clock)

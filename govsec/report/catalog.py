@@ -43,6 +43,10 @@ class Catalogue:
         """Every key, dotted."""
         return frozenset(self._texts) | frozenset(self._lists)
 
+    def has(self, key: str) -> bool:
+        """True when there are words under ``key``."""
+        return key in self._texts
+
     def text(self, key: str, facts: Mapping[str, object] | None = None) -> str:
         """The words under a dotted key with ``facts`` put in.
 

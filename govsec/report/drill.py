@@ -22,7 +22,6 @@ from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.chart import Row, Timeline, share, timeline
 
 _GAUGE_WIDTH = 200.0
-#: Steps whose success shows that the service is back carry their own kind; the other probes look at data.
 _BEIJING_OFFSET_HOURS = 8
 _ROLES = ("production", "same_city", "remote")
 
@@ -184,8 +183,17 @@ class _View:
             for name in names
         ]
 
+    def detail(self, step: Mapping[str, Any]) -> str:
+        """What a step brought: words from its facts when it passed, its own message when it did not."""
+        key = f"detail.{step['kind']}"
+        if step["outcome"] != "passed" or not step["facts"] or not self._words.has(key):
+            return str(step["detail"])
+        return self._words.text(key, step["facts"])
+
     def isolation(self) -> str:
         isolation = self._record["isolation"]
+        if isolation["is_isolated"] and not isolation["user"]:
+            return self._words.text("isolation.none")
         facts = {
             "user": isolation["user"],
             "memory_bytes": isolation["memory_bytes"],
@@ -194,6 +202,13 @@ class _View:
             "reason": isolation["reason"],
         }
         return self._words.text("isolation.yes" if isolation["is_isolated"] else "isolation.no", facts)
+
+    def place(self) -> str:
+        """Where it was restored, in a few words for the drawing."""
+        isolation = self._record["isolation"]
+        if not isolation["is_isolated"]:
+            return self._words.text("place.open")
+        return self._words.text("place.isolated" if isolation["user"] else "place.plain", {"user": isolation["user"]})
 
     def _reason(self, item: Mapping[str, Any]) -> str:
         facts = dict(item["facts"])
