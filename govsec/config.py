@@ -182,6 +182,7 @@ class SigningConfig(Model):
 
     commit_key_file: Path | None = None
     evidence_key_file: Path | None = None
+    release_key_file: Path | None = Field(default=None, description="at a center that releases: signs what it lets go")
     roots_file: Path | None = Field(default=None, description="public keys pinned by people")
 
 
