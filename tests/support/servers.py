@@ -131,7 +131,8 @@ class S3Server:
 def start_seaweed(directory: Path, authority: Authority) -> S3Server:
     """SeaweedFS on free loopback ports; returns when a put succeeded."""
     weed = require("seaweedfs")
-    identities = _identities("arn:aws:iam:::user/{}")
+    # Twelve zeros are the account of every identity that has none; without them the policy matches nobody.
+    identities = _identities("arn:aws:iam::000000000000:user/{}")
     for folder in ("data", "log"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     actions = {"owner": ["Admin", "Read", "Write", "List", "Tagging"]}
@@ -255,7 +256,9 @@ def _start_ceph_daemons(server: S3Server, conf: Path, fsid: str, monitor: str, h
     for who in server.identities.values():
         user = ["user", "create", f"--uid={who.name}", f"--display-name={who.name}"]
         keys = [f"--access-key={who.access_key}", f"--secret-key={who.secret_key}"]
-        _run(["radosgw-admin", *c, "-n", "client.rgw", *user, *keys])
+        # Everybody may create buckets unless told otherwise.
+        limit = [] if who.name == "owner" else ["--max-buckets=-1"]
+        _run(["radosgw-admin", *c, "-n", "client.rgw", *user, *keys, *limit])
 
 
 def _identities(principal: str) -> dict[str, Identity]:
