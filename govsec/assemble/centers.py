@@ -1,0 +1,371 @@
+"""The centers of one system, from the configuration: what the topics ``center`` and ``backup`` and the agents run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from govsec.assemble.systems import Site
+from govsec.centers import names
+from govsec.centers.commits import SnapshotRef
+from govsec.centers.heal import HealReport, heal
+from govsec.centers.init import InitReport, KeySyncReport, initialise, sync_keys
+from govsec.centers.near import Adopted, Change, Near, Receipt
+from govsec.centers.quarantine import find_junk
+from govsec.centers.release import ReleaseReport, release
+from govsec.centers.retain import LockReport, extend_locks
+from govsec.centers.ship import ShipReport, repository_of, ship
+from govsec.centers.state import States
+from govsec.centers.status import Protection, Status, collect_status
+from govsec.centers.union import UnionReport, unite
+from govsec.centers.verify import VerifyReport, verify
+from govsec.config import LocalStoreConfig, Mode, Role, S3StoreConfig, SystemConfig
+from govsec.crypto.signing import Purpose
+from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
+from govsec.ledger.replicate import ReplicateReport, replicate
+from govsec.progress import ProgressSink, silent
+from govsec.store.api import ObjectStore, ReadStore, VersionedStore
+
+if TYPE_CHECKING:
+    from govsec.backup.archive import ArchiveResult
+    from govsec.repo.repository import Repository
+
+#: How long one call to a directory may take before its center counts as not answering (a network file system that is
+#: gone blocks for ever). S3 stores have time-outs of their own; the quorum waits for all their attempts.
+_DIRECTORY_TIMEOUT_S = 300.0
+_THREADS = 4
+
+
+def open_near(site: Site, system: SystemConfig, *, create: bool = False) -> Near:
+    """The near centers of a system as one store, with the commit log. Close it when done.
+
+    Raises:
+        ConfigurationError: there is no center with the role production, or no signing key or roots at this site.
+    """
+    production = site.name_of(Role.PRODUCTION)
+    if production is None:
+        raise ConfigurationError("centers: none has the role production")
+    same_city = site.name_of(Role.SAME_CITY)
+    chosen = [production] if same_city is None else [production, same_city]
+    return Near(
+        site.store(system, production, create=create),
+        None if same_city is None else site.store(system, same_city, create=create),
+        system.mode,
+        states=States(site.clock, _state_path(site, system)),
+        signer=site.signer(Purpose.COMMIT),
+        trusted=site.trusted(),
+        clock=site.clock,
+        timeout_s=max(_timeout_s(site, center) for center in chosen),
+        threads=_THREADS,
+    )
+
+
+def commit_result(near: Near, result: ArchiveResult, *, witness: str | None = None) -> Receipt:
+    """Commit what a backup made; ``witness`` is the digest of its witness, whose object is part of the commit."""
+    snapshot = SnapshotRef(id=result.snapshot_id, time=result.snapshot.time)
+    objects = list(result.objects)
+    if witness is not None:
+        objects.append(near.head(names.WITNESSES + witness))
+    return near.commit(Change(objects, snapshot, witness=witness))
+
+
+def adopt(near: Near, repository: Repository) -> Adopted:
+    """Give commits to snapshots that have none. ``repository`` reads from ``near``, or from production."""
+    from govsec.centers.closure import closures_of
+
+    return near.adopt(closures_of(repository))
+
+
+def ship_to(
+    site: Site,
+    system: SystemConfig,
+    target: str,
+    *,
+    source: str | None = None,
+    threads: int = _THREADS,
+    progress: ProgressSink = silent,
+) -> tuple[ShipReport, ReplicateReport]:
+    """One round of shipping to a center, commits and evidence; from ``source``, or from the nearest that answers."""
+    name, center = site.center(target)
+    if center.role is Role.PRODUCTION and source is None:
+        raise UsageError(f"{name} is production; say with --from which center it is to be filled from")
+    errors: list[GovsecError] = []
+    store, trusted = site.store(system, name), site.trusted()
+    for candidate in _sources(site, name, source):
+        try:
+            origin = site.read_store(system, candidate)
+            report = ship(origin, store, trusted, clock=site.clock, threads=threads, progress=progress)
+            return report, replicate(origin, store, trusted)
+        except StoreError as error:
+            errors.append(error)
+    raise errors[0] if errors else UsageError(f"there is no center that {name} could be shipped from")
+
+
+def verify_center(
+    site: Site,
+    system: SystemConfig,
+    center: str,
+    *,
+    budget_bytes: int | None = None,
+    threads: int = _THREADS,
+    progress: ProgressSink = silent,
+) -> VerifyReport:
+    """Verify a center against its own log and the other centers'; the record is kept where this site may write."""
+    name, found = site.center(center)
+    # The remote center is behind by design; what is older than the objective is late.
+    lag_max_s = 0.0 if found.role is Role.PRODUCTION else float(system.objectives.rpo_s)
+    return verify(
+        site.read_store(system, name),
+        site.trusted(),
+        clock=site.clock,
+        others=_readable(site, system, name),
+        record_to=_own_store(site, system, name),
+        budget_bytes=budget_bytes,
+        lag_max_s=lag_max_s,
+        threads=threads,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """A verification, what healing made of it, and the verification after."""
+
+    before: VerifyReport
+    healing: HealReport
+    after: VerifyReport
+
+
+def heal_center(site: Site, system: SystemConfig, center: str, *, progress: ProgressSink = silent) -> Healed:
+    """Verify a center whole, replace what is damaged from the others, verify again."""
+    name, _ = site.center(center)
+    before = verify_center(site, system, name, progress=progress)
+    target = _own_store(site, system, name)
+    if target is None:
+        raise ConfigurationError(f"center {name}: this site has no credential that may write there")
+    owned = _owner(site, system, name)
+    healing = heal(
+        target,
+        _readable(site, system, name),
+        [damage.name for damage in before.damaged],
+        repository=before.repository,
+        versions=owned,
+        retaining=owned,
+        progress=progress,
+    )
+    return Healed(before, healing, verify_center(site, system, name, progress=progress))
+
+
+def junk_at(site: Site, system: SystemConfig, center: str, *, in_flight_s: float) -> tuple[str, ...]:
+    """Junk at a center. Keys are compared with those of the remote center, which no production can write to."""
+    name, _ = site.center(center)
+    others = _readable(site, system, name)
+    remote = site.name_of(Role.REMOTE)
+    known_keys = None
+    if remote is not None and remote != name:
+        known_keys = {info.name for info in site.read_store(system, remote).list(names.KEYS)}
+    return find_junk(
+        site.read_store(system, name),
+        site.trusted(),
+        clock=site.clock,
+        others=others,
+        in_flight_s=in_flight_s,
+        known_keys=known_keys,
+    )
+
+
+def owning_store(site: Site, system: SystemConfig, center: str) -> ObjectStore:
+    """The center with the widest credential of this site: the owner's, else the one it writes with."""
+    name, _ = site.center(center)
+    store = _own_store(site, system, name)
+    if store is None:
+        raise ConfigurationError(f"center {name}: this site has no credential that may write there")
+    return store
+
+
+def release_at(site: Site, system: SystemConfig, center: str, *, is_dry_run: bool = False) -> ReleaseReport:
+    """Let go at a center of what production released and the system's retention does not keep."""
+    return release(
+        owning_store(site, system, center),
+        site.trusted(),
+        site.signer(Purpose.RELEASE),
+        lambda snapshots: _kept_ids(site, system, snapshots),
+        clock=site.clock,
+        grace_s=system.release_grace_s,
+        is_dry_run=is_dry_run,
+    )
+
+
+def lock_at(
+    site: Site, system: SystemConfig, center: str, *, is_clock_trusted: bool = False, progress: ProgressSink = silent
+) -> LockReport:
+    """Extend the object locks of a center."""
+    name, found = site.center(center)
+    if found.object_lock is None:
+        raise ConfigurationError(f"center {name}: object_lock is not configured")
+    return extend_locks(
+        versioned_at(site, system, name),
+        site.trusted(),
+        found.object_lock,
+        clock=site.clock,
+        is_clock_trusted=is_clock_trusted,
+        progress=progress,
+    )
+
+
+def versioned_at(site: Site, system: SystemConfig, center: str) -> VersionedStore:
+    """The center with its own credential. Raises ``ConfigurationError`` for a directory, which can lock nothing."""
+    store = site.owner_store(system, center)
+    if store is None:
+        raise ConfigurationError(
+            f"center {center}: a directory has no object lock; it is not protected from production"
+        )
+    return store
+
+
+def unite_centers(site: Site, system: SystemConfig, *, progress: ProgressSink = silent) -> UnionReport:
+    """Bring every center that this site may write to as far as all of them together."""
+    stores = [store for name in site.config.centers if (store := _own_store(site, system, name)) is not None]
+    if len(stores) < 2:
+        raise ConfigurationError("this site may write to fewer than two centers; there is nothing to unite")
+    return unite(stores, site.trusted(), clock=site.clock, progress=progress)
+
+
+def init_centers(site: Site, system: SystemConfig) -> InitReport:
+    """Make the repository at production and give every center that can be reached its config and keys."""
+    from govsec.repo.repository import WritableRepository
+
+    production = site.name_of(Role.PRODUCTION)
+    if production is None:
+        raise ConfigurationError("centers: none has the role production")
+
+    def create(store: ObjectStore) -> None:
+        WritableRepository.initialize(store, site.password(system), site.clock)
+
+    others = [
+        site.store(system, name, create=True)
+        for name, center in site.config.centers.items()
+        if name != production and _may_write(site, name)
+    ]
+    return initialise(site.store(system, production, create=True), others, create)
+
+
+def sync_center_keys(site: Site, system: SystemConfig) -> KeySyncReport:
+    """Make the key files of all centers those of production; names the centers that were not reached."""
+    production = site.name_of(Role.PRODUCTION)
+    if production is None:
+        raise ConfigurationError("centers: none has the role production")
+    others = [name for name in site.config.centers if name != production]
+    stores = [store for name in others if (store := _own_store(site, system, name)) is not None]
+    report = sync_keys(site.read_store(system, production), stores)
+    reached = {store.name for store in stores}
+    unwritable = tuple((name, "this site has no credential there") for name in others if name not in reached)
+    return KeySyncReport(report.added, report.removed, (*report.not_reached, *unwritable))
+
+
+def status_of(site: Site, system: SystemConfig) -> Status:
+    """Every center of a system, also those that cannot be read."""
+    stores: list[tuple[Role, ReadStore | GovsecError, str]] = []
+    for name, center in site.config.centers.items():
+        try:
+            stores.append((center.role, site.read_store(system, name), name))
+        except GovsecError as error:
+            stores.append((center.role, error, name))
+    followed = {Role.PRODUCTION, Role.SAME_CITY} if system.mode is not Mode.MAXIMUM_PERFORMANCE else {Role.PRODUCTION}
+    known = States(site.clock, _state_path(site, system)).all()
+    near = {name for name, center in site.config.centers.items() if center.role in followed}
+    return collect_status(
+        system.name,
+        stores,
+        site.trusted(),
+        clock=site.clock,
+        rpo_s=system.objectives.rpo_s,
+        states={name: state for name, state in known.items() if name in near},
+        protections={name: protection_of(site, system, name) for name in site.config.centers},
+        threads=_THREADS,
+    )
+
+
+def protection_of(site: Site, system: SystemConfig, center: str) -> Protection:
+    """What is known of a center's protection from production."""
+    _, found = site.center(center)
+    if isinstance(found.store, LocalStoreConfig):
+        return Protection(False, "not protected from production: a directory")
+    return Protection(None, "never probed; run: govsec center probe")
+
+
+def centers_to_ship(site: Site) -> list[str]:
+    """The centers that this site ships to: those with a credential to write, other than production."""
+    return [
+        name
+        for name, center in site.config.centers.items()
+        if center.role is not Role.PRODUCTION and _may_write(site, name)
+    ]
+
+
+def _sources(site: Site, target: str, source: str | None) -> list[str]:
+    if source is not None:
+        return [site.center(source)[0]]
+    # Same-city first: production is to serve its users, and its line is the expensive one.
+    order = (Role.SAME_CITY, Role.PRODUCTION, Role.REMOTE)
+    return [name for role in order if (name := site.name_of(role)) is not None and name != target]
+
+
+def _readable(site: Site, system: SystemConfig, but: str) -> list[ReadStore]:
+    found: list[ReadStore] = []
+    for name in site.config.centers:
+        if name != but and _has_access(site, name):
+            found.append(site.read_store(system, name))
+    return found
+
+
+def _own_store(site: Site, system: SystemConfig, name: str) -> ObjectStore | None:
+    owned = _owner(site, system, name)
+    if owned is not None:
+        return owned
+    return site.store(system, name) if _may_write(site, name) else None
+
+
+def _owner(site: Site, system: SystemConfig, name: str) -> VersionedStore | None:
+    center = site.config.centers[name]
+    return site.owner_store(system, name) if center.owner_credentials_file is not None else None
+
+
+def _may_write(site: Site, name: str) -> bool:
+    center = site.config.centers[name]
+    return isinstance(center.store, LocalStoreConfig) or center.credentials_file is not None
+
+
+def _has_access(site: Site, name: str) -> bool:
+    center = site.config.centers[name]
+    return (
+        _may_write(site, name) or center.read_credentials_file is not None or center.owner_credentials_file is not None
+    )
+
+
+def _kept_ids(site: Site, system: SystemConfig, snapshots: Sequence[SnapshotRef]) -> Collection[str]:
+    from govsec.backup.retention import apply_policy
+    from govsec.repo.snapshot import Snapshot
+
+    # Without a key hosts, paths and tags are not visible: all snapshots of the system are one group.
+    known = [Snapshot(id=ref.id, time=ref.time, tree="0" * 64, paths=()) for ref in snapshots]
+    decisions = apply_policy(known, system.retention, now=site.clock.now())
+    return {decision.snapshot.id for decision in decisions if decision.is_kept}
+
+
+def _state_path(site: Site, system: SystemConfig) -> Path:
+    return site.config.state_dir / system.name / "centers.json"
+
+
+def _timeout_s(site: Site, center: str) -> float:
+    store = site.config.centers[center].store
+    if isinstance(store, S3StoreConfig):
+        return (store.connect_timeout_s + store.read_timeout_s) * (store.attempts_max + 1)
+    return _DIRECTORY_TIMEOUT_S
+
+
+def repository_digest(site: Site, system: SystemConfig, center: str) -> str:
+    """Which system a center holds: the digest of its ``config``."""
+    return repository_of(site.read_store(system, center))

@@ -1,0 +1,177 @@
+"""``center init`` and ``repo keys sync``: the only two ways by which ``config`` and ``keys/`` travel.
+
+A key file opens the whole history, so it must never travel on the word of whoever can write into a store: a person runs
+this, with credentials for the centers that are named. Everything here can be run again; what is there is left alone or
+refused, never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from govsec.centers import names
+from govsec.centers.ship import absent_name
+from govsec.crypto.signing import PublicKey, Purpose, Signer, TrustedKeys
+from govsec.errors import ConfigurationError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
+from govsec.store.api import ObjectStore, ReadStore
+
+_CONFIG_SIZE_MAX = 64 << 10
+_KEY_SIZE_MAX = 64 << 10
+#: restic looks at the first twenty keys only; more than this is no honest repository.
+_KEYS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What was made at which center."""
+
+    repository: str
+    is_new: bool
+    #: Centers that got ``config`` or a key now.
+    reached: tuple[str, ...]
+    #: Centers that could not be written, with the reason. Run again when they can.
+    not_reached: tuple[tuple[str, str], ...]
+
+
+def initialise(
+    production: ObjectStore, others: Sequence[ObjectStore], create: Callable[[ObjectStore], None]
+) -> InitReport:
+    """Make the repository at production when there is none (``create``), and give the others its config and keys.
+
+    Raises:
+        RefusedError: another center holds a different repository already.
+        StoreError: production cannot be written. Others that cannot are in the report.
+    """
+    is_new = absent_name(production, names.CONFIG)
+    if is_new:
+        for other in others:
+            _refuse_orphan(other)
+        create(production)
+    config = production.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
+    keys = _keys(production)
+    reached: list[str] = []
+    missed: list[tuple[str, str]] = []
+    for other in others:
+        try:
+            if _give(other, config, keys):
+                reached.append(other.name)
+        except StoreError as error:
+            missed.append((other.name, str(error)))
+    return InitReport(hashlib.sha256(config).hexdigest(), is_new, tuple(reached), tuple(missed))
+
+
+def _refuse_orphan(store: ReadStore) -> None:
+    try:
+        has_config = not absent_name(store, names.CONFIG)
+    except StoreError:
+        return  # not reachable now: it is looked at again before anything is written to it
+    if has_config:
+        raise RefusedError(
+            f"{store.name} holds a repository and production does not: bring production back by shipping, not by init"
+        )
+
+
+def _give(store: ObjectStore, config: bytes, keys: dict[str, bytes]) -> bool:
+    is_changed = False
+    try:
+        found = store.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
+    except ObjectNotFoundError:
+        found = None
+    if found is not None and found != config:
+        raise RefusedError(f"{store.name}: holds another repository; nothing was changed there")
+    for name, data in keys.items():
+        if absent_name(store, name):
+            store.put(name, data)
+            is_changed = True
+    if found is None:
+        # Last, because a config is what makes a store a repository.
+        store.put(names.CONFIG, config)
+        is_changed = True
+    return is_changed
+
+
+def _keys(store: ReadStore) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for info in store.list(names.KEYS):
+        data = store.get(info.name, size_max=_KEY_SIZE_MAX)
+        if hashlib.sha256(data).hexdigest() != names.digest_of(info.name):
+            raise IntegrityError(f"{store.name}: {info.name} is not what its name says; it does not travel")
+        found[info.name] = data
+        if len(found) > _KEYS_MAX:
+            raise RefusedError(f"{store.name}: more than {_KEYS_MAX} keys")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class KeySyncReport:
+    """Which key files went where. While ``not_reached`` is not empty, a removed password still opens those centers."""
+
+    added: tuple[tuple[str, str], ...]
+    removed: tuple[tuple[str, str], ...]
+    not_reached: tuple[tuple[str, str], ...]
+
+
+def sync_keys(production: ReadStore, others: Sequence[ObjectStore]) -> KeySyncReport:
+    """Make the key files of ``others`` those of production: add first, then remove.
+
+    Removing a password does not change the master key: whoever opened the repository once can open what he copied.
+    """
+    wanted = _keys(production)
+    if not wanted:
+        raise RefusedError(f"{production.name}: has no keys; nothing is removed elsewhere on its word")
+    added: list[tuple[str, str]] = []
+    removed: list[tuple[str, str]] = []
+    missed: list[tuple[str, str]] = []
+    for other in others:
+        try:
+            present = {info.name for info in other.list(names.KEYS)}
+            for name in sorted(wanted.keys() - present):
+                other.put(name, wanted[name])
+                added.append((other.name, name))
+            for name in sorted(present - wanted.keys()):
+                other.delete(name)
+                if not absent_name(other, name):
+                    raise StoreError(f"{other.name}: {name} is still there")
+                removed.append((other.name, name))
+        except StoreError as error:
+            missed.append((other.name, str(error)))
+    return KeySyncReport(tuple(added), tuple(removed), tuple(missed))
+
+
+def make_signing_keys(directory: Path, purposes: Sequence[tuple[Purpose, str]]) -> list[PublicKey]:
+    """Make ``<purpose>.key`` for each purpose in ``directory`` (mode 0700); keys that exist are loaded and kept.
+
+    Raises:
+        ConfigurationError: a file cannot be written, or is no key for its purpose.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    made = []
+    for purpose, name in purposes:
+        path = directory / f"{purpose.value}.key"
+        if os.path.lexists(path):
+            signer = Signer.load(path, purpose)
+        else:
+            signer = Signer.generate(purpose)
+            signer.save(path)
+        made.append(signer.public(name))
+    return made
+
+
+def pin(path: Path, keys: Sequence[PublicKey]) -> TrustedKeys:
+    """Add ``keys`` to the roots file at ``path``, which people compare and copy to the other sites.
+
+    Raises:
+        ConfigurationError: there is a roots file that cannot be read.
+    """
+    trusted = TrustedKeys.load(path) if path.exists() else TrustedKeys()
+    for key in keys:
+        trusted = trusted.with_key(key)
+    trusted.save(path)
+    return trusted

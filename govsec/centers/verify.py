@@ -1,0 +1,334 @@
+"""Verification without a key: every byte of a center against the digest that its name promises.
+
+Three things are compared: the log with itself and with the other centers' logs (forged, missing, cut off), the list of
+objects with what the log names (missing, swapped in size, junk), and the bytes of each object with its name. The first
+two are done whole in every run; reading bytes costs money and time, so it has a budget, takes the folder that was
+verified longest ago first, and goes on where it stopped (:mod:`govsec.centers.records`).
+
+What a run did not look at is never reported as good: ``is_clean`` needs at least one object read, no damage known and
+the other centers' heads seen; ``oldest_verified`` says how old the oldest look is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from govsec.centers import names
+from govsec.centers.copying import Meter
+from govsec.centers.inventory import Inventory, named_elsewhere, take_inventory
+from govsec.centers.log import START, Flaw, FlawKind, Log, compare, read_log, union
+from govsec.centers.records import DAMAGED_NAMES_MAX, FolderRecord, VerificationRecord, read_record, write_record
+from govsec.centers.ship import repository_of
+from govsec.clock import Clock
+from govsec.crypto.signing import TrustedKeys
+from govsec.errors import GovsecError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
+from govsec.progress import ProgressSink, silent
+from govsec.runtime.lanes import for_each
+from govsec.store.api import ObjectStore, ReadStore
+
+#: Read at once between two looks at the budget; also how much is read again after a crash.
+_PORTION_BYTES = 256 << 20
+_PORTION_COUNT = 64
+
+
+class DamageKind(StrEnum):
+    """What is wrong with an object of a center."""
+
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One object that is not what it should be."""
+
+    kind: DamageKind
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What one verification saw."""
+
+    center: str
+    time: datetime
+    repository: str
+    #: Objects whose bytes were read in this run.
+    checked_count: int
+    checked_bytes: int
+    expected_count: int
+    #: The first thousand; ``damaged_count`` counts all that are known, those of earlier runs included.
+    damaged: tuple[Damage, ...]
+    damaged_count: int
+    #: Junk in the folders of the repository, see ``quarantine``.
+    unnamed: tuple[str, ...]
+    in_flight_count: int
+    absent_released_count: int
+    flaws: tuple[Flaw, ...]
+    #: By center: how many commits that another center has it lacks; the verified center is one of them.
+    behind: Mapping[str, int]
+    #: When the oldest commit that this center lacks was made.
+    behind_since: datetime | None
+    #: Centers whose log could not be read, with the reason.
+    unseen: Mapping[str, str]
+    #: The oldest look at any object's bytes; None when some were never looked at.
+    oldest_verified: datetime | None
+    lag_max_s: float
+    seconds: float
+
+    @property
+    def is_late(self) -> bool:
+        """True when the center lacks commits for longer than it may."""
+        return self.behind_since is not None and self.time - self.behind_since > timedelta(seconds=self.lag_max_s)
+
+    @property
+    def is_clean(self) -> bool:
+        """True when something was looked at and nothing is wrong."""
+        is_faulty = self.damaged_count or self.flaws or self.unnamed or self.unseen or self.is_late
+        return self.checked_count > 0 and not is_faulty
+
+
+@dataclass(slots=True)
+class _Run:
+    store: ReadStore
+    threads: int
+    meter: Meter
+    budget_bytes: int | None
+    inventory: Inventory
+    folders: dict[str, FolderRecord]
+    damaged: dict[str, Damage] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)
+
+    @property
+    def has_budget(self) -> bool:
+        return self.budget_bytes is None or self.meter.bytes_count < self.budget_bytes
+
+
+def verify(
+    store: ReadStore,
+    trusted: TrustedKeys,
+    *,
+    clock: Clock,
+    others: Sequence[ReadStore] = (),
+    record_to: ObjectStore | None = None,
+    budget_bytes: int | None = None,
+    lag_max_s: float = 0,
+    threads: int = 4,
+    progress: ProgressSink = silent,
+) -> VerifyReport:
+    """Verify a center. ``record_to`` is the same center with a credential that may write the record.
+
+    Raises:
+        StoreError: the center itself cannot be listed or read; what others cannot give is in the report.
+    """
+    began, now = clock.monotonic(), clock.now()
+    logs, unseen = _logs([store, *others], trusted, threads)
+    repository, config_damage = _repository(store, others, logs[store.name])
+    log = logs[store.name]
+    joint = union(logs.values())
+    lacking = compare(logs)
+    elsewhere = named_elsewhere([store, *others], log, joint)
+    inventory = take_inventory(store, trusted, repository, log, now=now, elsewhere=elsewhere)
+    record = read_record(store, now)
+    total_bytes = sum(inventory.present.values())
+    meter = Meter(progress, "verify", min(total_bytes, budget_bytes or total_bytes), None)
+    run = _Run(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
+    if config_damage is not None:
+        run.damaged[names.CONFIG] = config_damage
+    _compare_lists(run, joint)
+    _look_again(run, record)
+    _read_folders(run, now)
+    report_damage = tuple(sorted(run.damaged.values(), key=lambda damage: damage.name))
+    own_lacking = lacking[store.name]
+    if record_to is not None:
+        _write(record_to, run, now)
+    return VerifyReport(
+        center=store.name,
+        time=now,
+        repository=repository,
+        checked_count=len(run.checked),
+        checked_bytes=meter.bytes_count,
+        expected_count=len(inventory.expected),
+        damaged=report_damage[:DAMAGED_NAMES_MAX],
+        damaged_count=len(report_damage),
+        unnamed=inventory.unnamed,
+        in_flight_count=len(inventory.in_flight),
+        absent_released_count=len(inventory.absent_released),
+        flaws=_flaws_of(log, repository),
+        behind={center: len(entries) for center, entries in lacking.items()},
+        behind_since=min((entry.commit.time for entry in own_lacking), default=None),
+        unseen=unseen,
+        oldest_verified=_oldest(run),
+        lag_max_s=lag_max_s,
+        seconds=clock.monotonic() - began,
+    )
+
+
+def _logs(stores: Sequence[ReadStore], trusted: TrustedKeys, threads: int) -> tuple[dict[str, Log], dict[str, str]]:
+    logs: dict[str, Log] = {}
+    unseen: dict[str, str] = {}
+    for position, store in enumerate(stores):
+        try:
+            logs[store.name] = read_log(store, trusted, after=START, threads=threads)
+        except StoreError as error:
+            if position == 0:
+                raise
+            unseen[store.name] = str(error)
+    return logs, unseen
+
+
+def _repository(store: ReadStore, others: Sequence[ReadStore], log: Log) -> tuple[str, Damage | None]:
+    """The system that the log belongs to, and whether ``config`` says the same."""
+    claimed = {entry.commit.repository for entry in log.entries}
+    found = _config_digest(store)
+    if found is not None and (found in claimed or not claimed):
+        return found, None
+    message = "there is no config" if found is None else f"config has digest {found[:16]}…, the log says otherwise"
+    damage = Damage(DamageKind.MISSING if found is None else DamageKind.CORRUPT, names.CONFIG, message)
+    for other in others:
+        digest = _config_digest(other)
+        if digest is not None and digest in claimed:
+            return digest, damage
+    if not claimed:
+        raise RefusedError(f"{store.name}: holds neither config nor commits; run: govsec center init")
+    return log.entries[0].commit.repository, damage
+
+
+def _config_digest(store: ReadStore) -> str | None:
+    try:
+        return repository_of(store)
+    except GovsecError:
+        return None
+
+
+def _flaws_of(log: Log, repository: str) -> tuple[Flaw, ...]:
+    foreign = tuple(
+        Flaw(FlawKind.FOREIGN, entry.name, f"{entry.name}: a commit of another system")
+        for entry in log.entries
+        if entry.commit.repository != repository
+    )
+    return (*log.flaws, *foreign)
+
+
+def _compare_lists(run: _Run, joint: Log) -> None:
+    for name in run.inventory.missing:
+        run.damaged[name] = Damage(DamageKind.MISSING, name, f"{name}: a commit names it, and it is not there")
+    for name, size_bytes in run.inventory.expected.items():
+        found = run.inventory.present.get(name)
+        if found is not None and size_bytes is not None and found != size_bytes:
+            message = f"{name}: {found} bytes, the commit says {size_bytes}"
+            run.damaged[name] = Damage(DamageKind.CORRUPT, name, message)
+    own = run.inventory.log.digests
+    last = run.inventory.log.head.number
+    for entry in joint.entries:
+        # Commits after the head are not damage but backlog; inside, something was taken out.
+        if entry.digest not in own and entry.number <= last:
+            run.damaged[entry.name] = Damage(DamageKind.MISSING, entry.name, f"{entry.name}: another center has it")
+
+
+def _look_again(run: _Run, record: VerificationRecord | None) -> None:
+    known = [name for name in (record.damaged if record else ()) if name in run.inventory.present]
+    _read(run, known)
+
+
+def _read_folders(run: _Run, now: datetime) -> None:
+    folders: dict[str, list[str]] = {}
+    for name in sorted(run.inventory.present):
+        is_ours = name in run.inventory.expected or name.startswith((names.KEYS, names.LISTS))
+        if is_ours and names.digest_of(name) is not None:
+            folders.setdefault(name[: name.rindex("/") + 1], []).append(name)
+    for gone in run.folders.keys() - folders.keys():
+        del run.folders[gone]
+    for folder in sorted(folders, key=lambda folder: _order(run.folders.get(folder, FolderRecord()), folder)):
+        if not run.has_budget and run.checked:
+            return
+        _read_folder(run, folder, folders[folder], now)
+
+
+def _order(record: FolderRecord, folder: str) -> tuple[bool, str, str]:
+    # A pass that was begun is finished first; then what was never verified; then the oldest.
+    last = record.verified.isoformat() if record.verified else ""
+    return (not record.cursor, last, folder)
+
+
+def _read_folder(run: _Run, folder: str, members: Sequence[str], now: datetime) -> None:
+    record = run.folders.get(folder, FolderRecord())
+    if not record.cursor or record.began is None or record.began > now:
+        record = FolderRecord(verified=record.verified, began=now)
+    rest = [name for name in members if name > record.cursor]
+    for portion in _portions(rest, run.inventory.present):
+        if not run.has_budget and run.checked:
+            run.folders[folder] = record
+            return
+        _read(run, portion)
+        record = record.model_copy(update={"cursor": portion[-1]})
+    run.folders[folder] = FolderRecord(verified=record.began)
+
+
+def _portions(members: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    portion: list[str] = []
+    size_bytes = 0
+    for name in members:
+        portion.append(name)
+        size_bytes += sizes[name]
+        if len(portion) >= _PORTION_COUNT or size_bytes >= _PORTION_BYTES:
+            yield portion
+            portion, size_bytes = [], 0
+    if portion:
+        yield portion
+
+
+def _read(run: _Run, portion: Sequence[str]) -> None:
+    def prepare() -> Callable[[str], Damage | str]:
+        own = run.store.clone()
+
+        def look(name: str) -> Damage | str:
+            size_bytes = run.inventory.present[name]
+            try:
+                data = own.get(name, size_max=size_bytes)
+            except ObjectNotFoundError:
+                return Damage(DamageKind.MISSING, name, f"{name}: listed, and gone when it was read")
+            except (StoreError, IntegrityError) as error:
+                # A disk that cannot read one sector, a server that answers 500 for one object: found, and reported.
+                return Damage(DamageKind.UNREADABLE, name, str(error))
+            run.meter.add(len(data), name)
+            if hashlib.sha256(data).hexdigest() != names.digest_of(name):
+                return Damage(DamageKind.CORRUPT, name, f"{name}: the bytes are not what the name says")
+            return name
+
+        return look
+
+    for seen in for_each([name for name in portion if name not in run.checked], prepare, threads=run.threads):
+        if isinstance(seen, Damage):
+            run.damaged[seen.name] = seen
+            run.checked.add(seen.name)
+        else:
+            run.checked.add(seen)
+
+
+def _oldest(run: _Run) -> datetime | None:
+    if not run.folders or any(record.verified is None for record in run.folders.values()):
+        return None
+    wanted = {name[: name.rindex("/") + 1] for name in run.inventory.expected}
+    if wanted - run.folders.keys():
+        return None
+    return min(record.verified for record in run.folders.values() if record.verified)
+
+
+def _write(record_to: ObjectStore, run: _Run, now: datetime) -> None:
+    damaged = sorted(run.damaged)
+    write_record(
+        record_to,
+        VerificationRecord(
+            time=now,
+            damaged=tuple(damaged[:DAMAGED_NAMES_MAX]),
+            damaged_count=len(damaged),
+            folders=run.folders,
+        ),
+    )
