@@ -10,37 +10,83 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from govsec.backup.archive import archive as archive
+    from govsec.backup.restore import restore as restore
+    from govsec.backup.sources import CommandSource as CommandSource
+    from govsec.backup.sources import FileSource as FileSource
+    from govsec.backup.sources import StreamSource as StreamSource
+    from govsec.backup.witness import observe as observe
+    from govsec.backup.witness import save_witness as save_witness
+    from govsec.centers.commits import SnapshotRef as SnapshotRef
+    from govsec.centers.init import initialise as initialise
+    from govsec.centers.near import Change as Change
+    from govsec.centers.near import Near as Near
+    from govsec.centers.ship import ship as ship
+    from govsec.centers.state import States as States
     from govsec.clock import SystemClock as SystemClock
     from govsec.config import Config as Config
+    from govsec.config import Mode as Mode
+    from govsec.config import Role as Role
     from govsec.config import load_config as load_config
     from govsec.crypto.signing import Purpose as Purpose
     from govsec.crypto.signing import Signer as Signer
     from govsec.crypto.signing import TrustedKeys as TrustedKeys
+    from govsec.drill.centers import DrillCenter as DrillCenter
+    from govsec.drill.plan import Plan as Plan
+    from govsec.drill.plan import load_plan as load_plan
+    from govsec.drill.result import Verdict as Verdict
+    from govsec.drill.run import Desk as Desk
+    from govsec.drill.run import run_drill as run_drill
     from govsec.errors import GovsecError as GovsecError
     from govsec.ledger.ledger import Ledger as Ledger
     from govsec.records import Evidence as Evidence
     from govsec.records import Finding as Finding
     from govsec.records import Severity as Severity
+    from govsec.repo.repository import Repository as Repository
+    from govsec.repo.repository import WritableRepository as WritableRepository
     from govsec.store.local import LocalStore as LocalStore
     from govsec.store.memory import MemoryStore as MemoryStore
     from govsec.store.s3 import S3Store as S3Store
 
 #: Where each public name lives.
 _HOMES = {
+    "Change": "govsec.centers.near",
+    "CommandSource": "govsec.backup.sources",
     "Config": "govsec.config",
+    "Desk": "govsec.drill.run",
+    "DrillCenter": "govsec.drill.centers",
     "Evidence": "govsec.records",
+    "FileSource": "govsec.backup.sources",
     "Finding": "govsec.records",
     "GovsecError": "govsec.errors",
     "Ledger": "govsec.ledger.ledger",
     "LocalStore": "govsec.store.local",
     "MemoryStore": "govsec.store.memory",
+    "Mode": "govsec.config",
+    "Near": "govsec.centers.near",
+    "Plan": "govsec.drill.plan",
     "Purpose": "govsec.crypto.signing",
+    "Repository": "govsec.repo.repository",
+    "Role": "govsec.config",
     "S3Store": "govsec.store.s3",
     "Severity": "govsec.records",
     "Signer": "govsec.crypto.signing",
+    "SnapshotRef": "govsec.centers.commits",
+    "States": "govsec.centers.state",
+    "StreamSource": "govsec.backup.sources",
     "SystemClock": "govsec.clock",
     "TrustedKeys": "govsec.crypto.signing",
+    "Verdict": "govsec.drill.result",
+    "WritableRepository": "govsec.repo.repository",
+    "archive": "govsec.backup.archive",
+    "initialise": "govsec.centers.init",
     "load_config": "govsec.config",
+    "load_plan": "govsec.drill.plan",
+    "observe": "govsec.backup.witness",
+    "restore": "govsec.backup.restore",
+    "run_drill": "govsec.drill.run",
+    "save_witness": "govsec.backup.witness",
+    "ship": "govsec.centers.ship",
 }
 
 __all__ = sorted(_HOMES)

@@ -38,7 +38,7 @@ class InitReport:
 
 
 def initialise(
-    production: ObjectStore, others: Sequence[ObjectStore], create: Callable[[ObjectStore], None]
+    production: ObjectStore, others: Sequence[ObjectStore], create: Callable[[ObjectStore], object]
 ) -> InitReport:
     """Make the repository at production when there is none (``create``), and give the others its config and keys.
 
