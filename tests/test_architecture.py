@@ -188,7 +188,7 @@ def test_modules_stay_short_enough_to_be_read_at_a_sitting(capsys: pytest.Captur
         ("errors.py", "from govsec.store import api", "kernel may not import store"),
         ("drill/bad.py", "from govsec.testing import clock", "drill may not import testing"),
         ("store/bad.py", "from . import api", "relative import"),
-        ("store/other.py", "import boto3", "library boto3 belongs in store/s3.py, "),
+        ("store/other.py", "import boto3", "library boto3 belongs in store/s3"),
         ("repo/bad.py", "from cryptography.hazmat import primitives", "library cryptography belongs in crypto/"),
         ("repo/bad.py", "import requests", "library requests is not in the map"),
         ("repo/bad.py", "import tests.support", "library tests is not in the map"),
