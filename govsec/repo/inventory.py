@@ -29,6 +29,14 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class IndexFile:
+    """One index file that could be read, and the numbers of the packs that it names."""
+
+    size_bytes: int
+    packs: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """The index and the packs. Arrays have one entry for each pack of ``index.packs``."""
 
@@ -37,8 +45,8 @@ class Inventory:
     sizes: Numbers
     #: Size that a pack with the blobs in the index has.
     expected: Numbers
-    #: For each index file that could be read, the numbers of the packs that it names.
-    files: dict[str, NDArray[np.uint32]]
+    #: Index files by their ids.
+    files: dict[str, IndexFile]
     #: Rows of the index in order of pack and offset, and where each pack's begin.
     order: Numbers
     starts: Numbers
@@ -75,8 +83,8 @@ def take_inventory(
     report: Callable[[int], None] = lambda count: None,
 ) -> Inventory:
     """Read every index file, list every pack, and note what does not fit. ``report`` hears of index files read."""
-    unread = set(_index_ids(repository.store, problems))
-    builder, files = IndexBuilder(), dict[str, NDArray[np.uint32]]()
+    file_sizes = dict(_index_sizes(repository.store, problems))
+    builder, files = IndexBuilder(), dict[str, IndexFile]()
     listed, counts = array("L"), array("L")
     for index_id, packs in repository.index_files():
         first = len(listed)
@@ -84,10 +92,10 @@ def take_inventory(
             builder.add_pack(pack_id, rows)
             listed.append(builder.pack_number(pack_id))
             counts.append(len(rows))
-        files[index_id] = np.array(listed[first:], np.uint32)
+        files[index_id] = IndexFile(file_sizes.get(index_id, 0), np.array(listed[first:], np.uint32))
         report(len(files))
     reasons = {item.name: item.reason for item in repository.unreadable}
-    for index_id in sorted(unread - files.keys()):
+    for index_id in sorted(file_sizes.keys() - files.keys()):
         name = object_name(Kind.INDEX, index_id)
         problems.add(ProblemKind.INDEX_UNREADABLE, name, reasons.get(name, "cannot be read"))
     index = builder.finish()
@@ -99,13 +107,13 @@ def take_inventory(
     return Inventory(index, sizes, expected, files, order, starts, unindexed)
 
 
-def _index_ids(store: ReadStore, problems: Problems) -> Iterator[str]:
+def _index_sizes(store: ReadStore, problems: Problems) -> Iterator[tuple[str, int]]:
     for item in store.list(Kind.INDEX.prefix):
         index_id = id_in_name(Kind.INDEX, item.name)
         if index_id is None:
             problems.add(ProblemKind.FOREIGN_OBJECT, item.name, "no index file has such a name")
         else:
-            yield index_id
+            yield index_id, item.size_bytes
 
 
 def _compare_listings(index: Index, listed: Numbers, counts: Numbers, starts: Numbers, problems: Problems) -> None:

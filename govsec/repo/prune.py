@@ -22,7 +22,7 @@ Stock restic deletes packs without an index entry at once; its ``prune`` knows n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -43,6 +43,8 @@ from govsec.store.api import ObjectInfo, ObjectStore
 
 #: More packs than this wait for the end of their grace; the rest is noted by a later run.
 _NOTED_MAX = 1_000_000
+#: Takes note of what was added and what is released; nothing is deleted when it raises.
+Commit = Callable[[Sequence[ObjectInfo], Sequence[ObjectInfo]], object]
 #: What makes it unknown whether a blob is needed. Anything else a prune can live with, or tidies.
 _BLOCKING = frozenset(
     {
@@ -91,11 +93,16 @@ def prune(
     policy: PrunePolicy | None = None,
     is_dry_run: bool = False,
     is_emptying_allowed: bool = False,
-    remover: ObjectStore | None = None,
+    own: ObjectStore | None = None,
+    commit: Commit | None = None,
     pack_size: int = PACK_SIZE_DEFAULT,
     progress: ProgressSink = silent,
 ) -> PruneResult:
-    """Prune the repository. ``remover`` is the store that deletions go to (default: the repository's own).
+    """Prune the repository.
+
+    ``own`` is the one store that is surveyed and deleted from (default: the repository's own): where the repository
+    writes to several centers at once, each lets go of what is released in its own time, so only one can be pruned.
+    ``commit`` is called once, with what was added and what is released, before anything is deleted.
 
     Raises:
         LockedError: somebody works with the repository.
@@ -104,13 +111,15 @@ def prune(
         StoreError: the store failed; the repository is whole, and the next run goes on.
     """
     policy = policy or PrunePolicy()
+    own = own or repository.object_store
+    # Without fallbacks: what another center has does not make it safe to remove something here.
+    surveyed = Repository(own, repository.suite, repository.config, key_id=repository.key_id)
     if is_dry_run:
-        return survey(repository, policy, is_emptying_allowed=is_emptying_allowed, progress=progress).result()
+        return survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, progress=progress).result()
     with repository.lock(clock, exclusive=True) as lock:
-        found = survey(repository, policy, is_emptying_allowed=is_emptying_allowed, progress=progress)
+        found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, progress=progress)
         lock.keep_alive()
-        run = _Run(repository, found, clock, lock, remover or repository.object_store, pack_size, progress)
-        return run.execute(grace)
+        return _Run(repository, found, clock, lock, own, commit, pack_size, progress).execute(grace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +160,6 @@ def survey(
 ) -> Survey:
     """Read snapshots, index, listing and trees, and plan; changes nothing. Raises as :func:`prune`."""
     problems = Problems()
-    # Without fallbacks: what another center has does not make it safe to remove something here.
-    repository = Repository(repository.store, repository.suite, repository.config, key_id=repository.key_id)
     # Snapshots first: one that is written after this is not known, but its writer holds a lock that excludes ours.
     snapshots = repository.snapshots(strict=True)
     if not snapshots and not is_emptying_allowed:
@@ -180,7 +187,8 @@ class _Run:
     survey: Survey
     clock: Clock
     lock: HeldLock
-    remover: ObjectStore
+    own: ObjectStore
+    commit: Commit | None
     pack_size: int
     progress: ProgressSink
     added: list[ObjectInfo] = field(default_factory=list)
@@ -189,32 +197,29 @@ class _Run:
 
     def execute(self, grace: timedelta) -> PruneResult:
         plan, inventory = self.survey.plan, self.survey.inventory
-        store = self.repository.object_store
         waiting = {item.name.rpartition("/")[2]: item for item in inventory.unindexed[:_NOTED_MAX]}
-        noted = tidy_notes(store, waiting, self.clock.now())
+        noted = tidy_notes(self.own, waiting, self.clock.now())
         packs = self._repack()
         self._see_again(self.added)
         index_files = self.repository.save_index(self._index_entries(packs))
         self.added += index_files
         self._see_again(index_files)
-        for index_id in plan.index_files:
-            self.lock.keep_alive()
-            self._remove(ObjectInfo(object_name(Kind.INDEX, index_id), 0), is_released=True)
-        gone = [*plan.drop.tolist(), *plan.repack.tolist()]
-        for number in gone:
-            if inventory.sizes[number] >= 0:
-                info = ObjectInfo(pack_name(inventory.index.packs[number]), int(inventory.sizes[number]))
-                self.released.append(info)
-                waiting[inventory.index.packs[number].hex()] = info
+        files = [
+            ObjectInfo(object_name(Kind.INDEX, file), inventory.files[file].size_bytes) for file in plan.index_files
+        ]
+        numbers = [n for n in (*plan.drop.tolist(), *plan.repack.tolist()) if inventory.sizes[n] >= 0]
+        gone = {inventory.index.packs[n].hex(): self._pack_info(n) for n in numbers}
+        self.released += [*files, *gone.values()]
+        if self.commit is not None and (self.added or self.released):
+            self.commit(tuple(self.added), tuple(self.released))
+        self._remove(files)
+        waiting.update(gone)
         now = self.clock.now()
         new = [pack_id for pack_id in waiting if pack_id not in noted]
-        noted.update(write_notes(store, new, now))
+        noted.update(write_notes(self.own, new, now))
         due = [pack_id for pack_id in waiting if pack_id in noted and now - noted[pack_id] >= grace]
-        for position, pack_id in enumerate(due):
-            self.lock.keep_alive()
-            self.progress(Progress("delete", done_items=position, total_items=len(due)))
-            self._remove(waiting.pop(pack_id), is_released=False)
-        tidy_notes(store, waiting, now)
+        self._remove([waiting.pop(pack_id) for pack_id in due])
+        tidy_notes(self.own, waiting, now)
         return self.survey.result(
             is_dry_run=False,
             added=tuple(self.added),
@@ -260,7 +265,7 @@ class _Run:
 
     def _see_again(self, added: Sequence[ObjectInfo]) -> None:
         """Look at new objects before anything relies on them: a store that lies about a put must not cost data."""
-        store = self.repository.object_store
+        store = self.own
         for info in added:
             self.lock.keep_alive()
             index_id = id_in_name(Kind.INDEX, info.name)
@@ -272,8 +277,13 @@ class _Run:
             if not is_there:
                 raise IntegrityError(f"{info.name}: the store does not hold what was put; nothing was removed")
 
-    def _remove(self, info: ObjectInfo, *, is_released: bool) -> None:
-        self.remover.delete(info.name)
-        self.removed.append(info)
-        if is_released:
-            self.released.append(info)
+    def _remove(self, objects: Sequence[ObjectInfo]) -> None:
+        for position, info in enumerate(objects):
+            self.lock.keep_alive()
+            self.progress(Progress("delete", done_items=position, total_items=len(objects)))
+            self.own.delete(info.name)
+            self.removed.append(info)
+
+    def _pack_info(self, number: int) -> ObjectInfo:
+        inventory = self.survey.inventory
+        return ObjectInfo(pack_name(inventory.index.packs[number]), int(inventory.sizes[number]))

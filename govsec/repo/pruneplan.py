@@ -87,7 +87,9 @@ def plan_prune(inventory: Inventory, used: NDArray[np.uint8], policy: PrunePolic
     is_going = ~is_needed
     is_going[repack] = True
     files = _obsolete_files(inventory, is_going)
-    named = np.unique(np.concatenate([inventory.files[name] for name in files])) if files else np.empty(0, np.int64)
+    named = (
+        np.unique(np.concatenate([inventory.files[name].packs for name in files])) if files else np.empty(0, np.int64)
+    )
     relist = named[~is_going[named]].astype(np.int64)
     stays = ~is_going
     return PrunePlan(
@@ -176,10 +178,10 @@ def _choose_repack(
 def _obsolete_files(inventory: Inventory, is_going: NDArray[np.bool_]) -> tuple[str, ...]:
     blobs = np.diff(inventory.starts)
     times = np.zeros(len(blobs), np.int64)
-    for numbers in inventory.files.values():
-        np.add.at(times, numbers, 1)
+    for file in inventory.files.values():
+        np.add.at(times, file.packs, 1)
     is_obsolete = is_going | (times > 1)
-    small = [name for name, numbers in inventory.files.items() if blobs[numbers].sum() < _SMALL_FILE_BLOBS]
+    small = [name for name, file in inventory.files.items() if blobs[file.packs].sum() < _SMALL_FILE_BLOBS]
     obsolete = set(small) if len(small) >= _SMALL_COUNT_MIN else set()
-    obsolete.update(name for name, numbers in inventory.files.items() if is_obsolete[numbers].any())
+    obsolete.update(name for name, file in inventory.files.items() if is_obsolete[file.packs].any())
     return tuple(sorted(obsolete))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from govsec.errors import GovsecError, IntegrityError, LockedError, RefusedError
+from govsec.errors import GovsecError, IntegrityError, LockedError, RefusedError, TryAgainError
 from govsec.repo.check import CheckReport, Scope, check
 from govsec.repo.prune import prune
 from govsec.repo.pruneplan import PrunePolicy
 from govsec.repo.repository import WritableRepository
+from govsec.store.api import ObjectInfo
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
 from govsec.testing.faults import FaultKind, FaultStore, Killed, Moment, sweep
@@ -237,14 +240,60 @@ def test_somebody_at_work_is_not_disturbed(repository: WritableRepository, clock
     assert prune(repository, clock=clock, grace=NOW).released
 
 
-def test_deletions_go_to_the_remover_alone(
+class Both:
+    """Production and same-city, written together; deletions never reach same-city."""
+
+    name = "both"
+
+    def __init__(self, production: MemoryStore, same_city: MemoryStore) -> None:
+        self.production, self.same_city = production, same_city
+        self.get, self.head, self.list = production.get, production.head, production.list
+
+    def clone(self) -> Both:
+        return self
+
+    def put(self, name: str, data: bytes, **options: Any) -> ObjectInfo:
+        self.same_city.put(name, data, **options)
+        return self.production.put(name, data, **options)
+
+    def delete(self, name: str) -> None:
+        self.production.delete(name)
+        if name.startswith("locks/"):
+            self.same_city.delete(name)
+
+
+def test_with_several_centers_one_is_pruned_and_the_others_hear_of_it_before(
     repository: WritableRepository, store: MemoryStore, clock: FakeClock
 ) -> None:
-    production = copied(store)
+    same_city = copied(store)
+    before = contents(repository)
+    both = reopened(repository, Both(store, same_city))
+    commits: list[tuple[set[str], set[str]]] = []
+
+    def commit(added: Sequence[ObjectInfo], released: Sequence[ObjectInfo]) -> None:
+        assert all(store.head(item.name).size_bytes == item.size_bytes for item in [*added, *released])
+        commits.append(({item.name for item in added}, {item.name for item in released}))
+
+    result = prune(both, clock=clock, grace=NOW, own=store, commit=commit)
+    ((added, released),) = commits
+    assert added <= set(names(store, "")) and added <= set(names(same_city, ""))
+    assert released == {item.name for item in result.removed} <= set(names(same_city, ""))
+    assert not released & set(names(store, ""))
+    for center in (store, same_city):
+        assert checked(reopened(repository, center), clock).is_good
+        assert contents(reopened(repository, center)) == before
+
+
+def test_when_the_release_cannot_be_committed_nothing_is_deleted(
+    repository: WritableRepository, store: MemoryStore, clock: FakeClock
+) -> None:
+    def commit(added: Sequence[ObjectInfo], released: Sequence[ObjectInfo]) -> None:
+        raise TryAgainError("the log cannot be written now")
+
     before = set(names(store, ""))
-    result = prune(repository, clock=clock, grace=NOW, remover=production)
-    assert before <= set(names(store, ""))
-    assert {item.name for item in result.removed} == before - set(names(production, ""))
+    with pytest.raises(TryAgainError):
+        prune(repository, clock=clock, grace=NOW, commit=commit)
+    assert before <= set(names(store, "")) and checked(repository, clock).is_good
 
 
 @pytest.mark.parametrize("moment", list(Moment))
