@@ -7,26 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
 from govsec.centers.heal import HealReport, heal
-from govsec.centers.init import InitReport, KeySyncReport, initialise, sync_keys
+from govsec.centers.init import InitReport, KeySyncReport, initialise, make_signing_keys, pin, sync_keys
+from govsec.centers.log import START, read_log
 from govsec.centers.near import Adopted, Change, Near, Receipt
 from govsec.centers.quarantine import find_junk
 from govsec.centers.release import ReleaseReport, release
-from govsec.centers.retain import LockReport, extend_locks
+from govsec.centers.retain import LockReport, extend_locks, hold, kept_names
 from govsec.centers.ship import ShipReport, repository_of, ship
 from govsec.centers.state import States
 from govsec.centers.status import Protection, Status, collect_status
 from govsec.centers.union import UnionReport, unite
 from govsec.centers.verify import VerifyReport, verify
 from govsec.config import LocalStoreConfig, Mode, Role, S3StoreConfig, SystemConfig
-from govsec.crypto.signing import Purpose
+from govsec.crypto.signing import PublicKey, Purpose
 from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
 from govsec.ledger.replicate import ReplicateReport, replicate
 from govsec.progress import ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
+from govsec.store.probe import StoreCapabilities, probe
 
 if TYPE_CHECKING:
     from govsec.backup.archive import ArchiveResult
@@ -252,6 +256,34 @@ def init_centers(site: Site, system: SystemConfig) -> InitReport:
     return initialise(site.store(system, production, create=True), others, create)
 
 
+def prepare_keys(site: Site) -> list[PublicKey]:
+    """Make the signing keys that the configuration names and this site lacks, and pin their public halves."""
+    signing = site.config.signing
+    if signing.roots_file is None:
+        raise ConfigurationError("signing.roots_file is not set; say where the pinned keys are to lie")
+    place = next((center.site or name for name, center in site.config.centers.items()), "")
+    wanted = [
+        (purpose, path, f"{place} {purpose.value}".strip())
+        for purpose, path in (
+            (Purpose.COMMIT, signing.commit_key_file),
+            (Purpose.EVIDENCE, signing.evidence_key_file),
+            (Purpose.RELEASE, signing.release_key_file),
+        )
+        if path is not None
+    ]
+    keys = make_signing_keys(wanted)
+    pin(signing.roots_file, keys)
+    return keys
+
+
+def hold_at(site: Site, system: SystemConfig, center: str, *, is_held: bool) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """Set or lift a legal hold on everything that a center keeps."""
+    name, _ = site.center(center)
+    store = versioned_at(site, system, name)
+    log = read_log(store, site.trusted(), repository=repository_of(store), after=START)
+    return hold(store, kept_names(store, log), is_held=is_held)
+
+
 def sync_center_keys(site: Site, system: SystemConfig) -> KeySyncReport:
     """Make the key files of all centers those of production; names the centers that were not reached."""
     production = site.name_of(Role.PRODUCTION)
@@ -288,12 +320,38 @@ def status_of(site: Site, system: SystemConfig) -> Status:
     )
 
 
+def probe_center(site: Site, system: SystemConfig, center: str) -> StoreCapabilities:
+    """Try a center with the credential that this site writes with, and remember what was found for ``status``."""
+    name, _ = site.center(center)
+    record = probe(site.store(system, name), site.clock)
+    path = _probe_path(site, system, name)
+    temporary = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(record.model_dump_json(), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return record
+
+
 def protection_of(site: Site, system: SystemConfig, center: str) -> Protection:
-    """What is known of a center's protection from production."""
-    _, found = site.center(center)
+    """What is known of a center's protection from the credential that this site writes with."""
+    name, found = site.center(center)
     if isinstance(found.store, LocalStoreConfig):
         return Protection(False, "not protected from production: a directory")
-    return Protection(None, "never probed; run: govsec center probe")
+    if found.credentials_file is None:
+        return Protection(None, "this site has no credential that writes there")
+    try:
+        record = StoreCapabilities.model_validate_json(_probe_path(site, system, name).read_bytes())
+    except FileNotFoundError:
+        return Protection(None, f"never probed; run: govsec center probe {name}")
+    except (OSError, ValidationError):
+        return Protection(None, f"the record of the probe cannot be read; run: govsec center probe {name}")
+    when = f"{record.time:%Y-%m-%d}"
+    if record.is_protected:
+        return Protection(True, f"protected (probed {when})")
+    return Protection(False, f"not protected from production: {'; '.join(record.weaknesses())} (probed {when})")
 
 
 def centers_to_ship(site: Site) -> list[str]:
@@ -359,13 +417,12 @@ def _state_path(site: Site, system: SystemConfig) -> Path:
     return site.config.state_dir / system.name / "centers.json"
 
 
+def _probe_path(site: Site, system: SystemConfig, center: str) -> Path:
+    return site.config.state_dir / system.name / f"probe-{center}.json"
+
+
 def _timeout_s(site: Site, center: str) -> float:
     store = site.config.centers[center].store
     if isinstance(store, S3StoreConfig):
         return (store.connect_timeout_s + store.read_timeout_s) * (store.attempts_max + 1)
     return _DIRECTORY_TIMEOUT_S
-
-
-def repository_digest(site: Site, system: SystemConfig, center: str) -> str:
-    """Which system a center holds: the digest of its ``config``."""
-    return repository_of(site.read_store(system, center))

@@ -16,6 +16,7 @@ from govsec.centers.ship import repository_of
 from govsec.errors import GovsecError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, RetainingStore, VersionedStore
+from govsec.store.versions import Revealed, reveal
 
 #: Largest object that is healed in memory; restic's packs are at most 128 MiB.
 _OBJECT_SIZE_MAX = 1 << 30
@@ -69,7 +70,10 @@ def heal(
             if _read_good(target, name, expected) is not None:
                 good.append(name)
                 continue
-            data = _find(sources, versions, name, expected)
+            if _is_revealed(versions, name, expected) and _read_good(target, name, expected) is not None:
+                healed.append(name)
+                continue
+            data = _find(sources, name, expected)
             if data is None:
                 lost.append(name)
                 continue
@@ -80,22 +84,21 @@ def heal(
     return HealReport(target.name, tuple(healed), tuple(good), tuple(lost), tuple(failed[:_FAILURES_MAX]))
 
 
-def _find(sources: Sequence[ReadStore], versions: VersionedStore | None, name: str, expected: str) -> bytes | None:
-    if versions is not None:
-        for version in versions.versions(name):
-            if version.name != name or version.is_delete_marker or version.size_bytes > _OBJECT_SIZE_MAX:
-                continue
-            try:
-                data = versions.get_version(name, version.version_id, size_max=_OBJECT_SIZE_MAX)
-            except (StoreError, IntegrityError):
-                continue
-            if hashlib.sha256(data).hexdigest() == expected:
-                return data
+def _find(sources: Sequence[ReadStore], name: str, expected: str) -> bytes | None:
     for source in sources:
         found = _read_good(source, name, expected)
         if found is not None:
             return found
     return None
+
+
+def _is_revealed(versions: VersionedStore | None, name: str, expected: str) -> bool:
+    if versions is None:
+        return False
+    outcome = reveal(
+        versions, name, lambda data: hashlib.sha256(data).hexdigest() == expected, size_max=_OBJECT_SIZE_MAX
+    )
+    return outcome is not Revealed.LOST
 
 
 def _read_good(store: ReadStore, name: str, expected: str) -> bytes | None:

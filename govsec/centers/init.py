@@ -142,20 +142,20 @@ def sync_keys(production: ReadStore, others: Sequence[ObjectStore]) -> KeySyncRe
     return KeySyncReport(tuple(added), tuple(removed), tuple(missed))
 
 
-def make_signing_keys(directory: Path, purposes: Sequence[tuple[Purpose, str]]) -> list[PublicKey]:
-    """Make ``<purpose>.key`` for each purpose in ``directory`` (mode 0700); keys that exist are loaded and kept.
+def make_signing_keys(wanted: Sequence[tuple[Purpose, Path, str]]) -> list[PublicKey]:
+    """Make the key of each purpose at its path, under a name that people will know; keys that exist are kept.
 
     Raises:
         ConfigurationError: a file cannot be written, or is no key for its purpose.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{directory}: {error.strerror}") from error
     made = []
-    for purpose, name in purposes:
-        path = directory / f"{purpose.value}.key"
-        if os.path.lexists(path):
+    for purpose, path, name in wanted:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_there = os.path.lexists(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path.parent}: {error.strerror}") from error
+        if is_there:
             signer = Signer.load(path, purpose)
         else:
             signer = Signer.generate(purpose)
