@@ -6,94 +6,25 @@ is what the test expects. After every attack the true version is there, and the 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from govsec.config import S3StoreConfig
 from govsec.errors import ObjectNotFoundError, StoreDeniedError
-from govsec.store.credentials import Credentials
-from govsec.store.s3 import S3Store
-from govsec.store.s3versions import OwnedS3Store
 from govsec.store.versions import Revealed, covered, reveal
+from tests.store.city import GUIDE, Scene
 from tests.support.servers import S3Server
 
-GUIDE = Path(__file__).parents[2] / "docs/guides/object-lock.md"
 SIZE_MAX = 1 << 20
 #: The real clock: servers compare retention with theirs.
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
 SOONER = UNTIL - timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One object that production stored and, in the bucket of a running server, the two sides that fight over it."""
-
-    server: S3Server
-    bucket: str
-    production: S3Store
-    owner: OwnedS3Store
-    #: Raw client with production's credential: the attacker is not bound to our code.
-    attacker: Any
-    name: str
-    version_id: str
-    data: bytes
-
-    @property
-    def where(self) -> dict[str, str]:
-        return {"Bucket": self.bucket, "Key": f"hr/{self.name}"}
-
-    @property
-    def version(self) -> dict[str, str]:
-        return {**self.where, "VersionId": self.version_id}
-
-    def is_true(self, data: bytes) -> bool:
-        return data == self.data
-
-
-@pytest.fixture(scope="session")
-def city_buckets() -> dict[str, str]:
-    return {}
-
-
-@pytest.fixture
-def scene(s3_server: S3Server, city_buckets: dict[str, str]) -> Scene:
-    if s3_server.kind not in city_buckets:
-        city_buckets[s3_server.kind] = s3_server.new_bucket(is_locked=True)
-        policy = policy_of_the_guide(s3_server, city_buckets[s3_server.kind])
-        s3_server.client().put_bucket_policy(Bucket=city_buckets[s3_server.kind], Policy=policy)
-    bucket = city_buckets[s3_server.kind]
-    config = S3StoreConfig(
-        kind="s3", endpoint=s3_server.https, bucket=bucket, prefix="hr", ca_bundle=s3_server.ca, read_timeout_s=20
-    )
-    keys = s3_server.production, s3_server.owner
-    production = S3Store(config, Credentials(keys[0].access_key, keys[0].secret_key), name="city")
-    owner = OwnedS3Store(config, Credentials(keys[1].access_key, keys[1].secret_key), name="city")
-    data = b"what a backup sealed " + uuid.uuid4().bytes
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"data/{digest[:2]}/{digest}"
-    production.put(name, data)
-    (version,) = owner.versions(name)
-    return Scene(
-        s3_server, bucket, production, owner, s3_server.client(s3_server.production), name, version.version_id, data
-    )
-
-
-def policy_of_the_guide(server: S3Server, bucket: str) -> str:
-    match = re.search(r"```json\n(.*?)```", GUIDE.read_text(), re.S)
-    assert match
-    text = match[1].replace("${principal}", server.production.principal).replace("${owner}", server.owner.principal)
-    return text.replace("${bucket}", bucket)
 
 
 def table_of_the_guide(server: S3Server) -> dict[str, str]:
