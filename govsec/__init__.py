@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from govsec.assemble.centers import commit_result as commit_result
     from govsec.backup.archive import archive as archive
     from govsec.backup.restore import restore as restore
     from govsec.backup.sources import CommandSource as CommandSource
@@ -79,6 +80,7 @@ _HOMES = {
     "Verdict": "govsec.drill.result",
     "WritableRepository": "govsec.repo.repository",
     "archive": "govsec.backup.archive",
+    "commit_result": "govsec.assemble.centers",
     "initialise": "govsec.centers.init",
     "load_config": "govsec.config",
     "load_plan": "govsec.drill.plan",
