@@ -226,12 +226,11 @@ def _ship_batch(round_: _Round, batch: Sequence[Entry]) -> None:
                 wanted.append(named)
     _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == 0])
     _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == 1])
-    # A prune at the target, or a store that lies, shows here: a snapshot is published only over packs seen again.
+    # What a prune at the target took away in the meantime shows here: packs that no index named yet.
     confirm(round_.target, [named for named in wanted if names.write_rank(named[0]) < 2], threads=round_.threads)
     refuse_if_paused(round_.target, round_.clock)
     snapshots = [named for named in wanted if names.write_rank(named[0]) == 2]
     _copy_missing(round_, snapshots)
-    confirm(round_.target, snapshots, threads=round_.threads)
     for entry in batch:
         data = round_.source.get(entry.name, size_max=COMMIT_SIZE_MAX)
         open_commit(round_.trusted, entry.name, data)  # it may have changed since the log was read
@@ -243,6 +242,8 @@ def _ship_batch(round_: _Round, batch: Sequence[Entry]) -> None:
 def _copy_missing(round_: _Round, wanted: Sequence[Named]) -> None:
     missing = absent(round_.target, wanted, threads=round_.threads)
     copy_objects([round_.source], round_.target, missing, threads=round_.threads, meter=round_.meter)
+    # Before anything that refers to them is written: a store that lies must not get an index without its packs.
+    confirm(round_.target, missing, threads=round_.threads)
 
 
 def confirm(target: ReadStore, wanted: Sequence[Named], *, threads: int) -> None:
