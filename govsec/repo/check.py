@@ -20,6 +20,7 @@ Fallbacks of the repository are not used: a check is about one store.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -28,7 +29,7 @@ from typing import TypeVar
 import numpy as np
 
 from govsec.clock import Clock
-from govsec.errors import CoverageError, GovsecError, IntegrityError, ObjectNotFoundError
+from govsec.errors import CoverageError, GovsecError, IntegrityError, ObjectNotFoundError, StoreError
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.repo.checkdata import PackReader, PackResult, PackTask, Unanswered
 from govsec.repo.inventory import Inventory, take_inventory
@@ -40,6 +41,8 @@ from govsec.repo.verified import choose, load_record, save_record
 from govsec.runtime.lanes import for_each
 from govsec.runtime.processes import Desk, Done, Message, Pool, workers_default
 from govsec.store.api import ObjectStore
+
+log = logging.getLogger(__name__)
 
 PROBLEMS_MAX = 1000
 T = TypeVar("T")
@@ -95,6 +98,8 @@ class CheckReport:
     never_verified_count: int | None = None
     #: Age of the oldest reading in the record, after this check.
     oldest_verified_age_s: float | None = None
+    #: Why the verification record could not be written; the check itself is none the worse for it.
+    record_error: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -164,6 +169,7 @@ class _Check:
         self._seconds: dict[str, float] = {}
         self._good: list[bytes] = []
         self._bad: list[bytes] = []
+        self._record_error = ""
         self._results_count = self._blobs_read = self._bytes_read = 0
         self._begun = clock.monotonic()
 
@@ -204,6 +210,7 @@ class _Check:
             bytes_read=self._bytes_read,
             never_verified_count=never,
             oldest_verified_age_s=oldest,
+            record_error=self._record_error,
             seconds=dict(self._seconds),
         )
 
@@ -337,7 +344,11 @@ class _Check:
         record = load_record(self._record_store, self._center)
         if self._good or self._bad:
             record = record.updated(good=self._good, bad=self._bad, moment=now, existing=packs)
-            save_record(self._record_store, self._center, record)
+            try:
+                save_record(self._record_store, self._center, record)
+            except StoreError as error:
+                log.warning("verification record not written", extra={"reason": str(error)})
+                self._record_error = str(error)
         times = record.times(packs, now=now)
         known = times[times > 0]
         return int(np.count_nonzero(times == 0)), now.timestamp() - float(known.min()) if len(known) else None

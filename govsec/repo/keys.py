@@ -27,12 +27,22 @@ from govsec.crypto.keyfile import (
     read_key_file_info,
 )
 from govsec.crypto.restic import MasterKey
-from govsec.errors import FormatError, IntegrityError, LimitError, ObjectNotFoundError, RefusedError, WrongPasswordError
+from govsec.errors import (
+    FormatError,
+    IntegrityError,
+    LimitError,
+    ObjectNotFoundError,
+    RefusedError,
+    UsageError,
+    WrongPasswordError,
+)
 from govsec.repo.layout import Kind, id_in_name, object_name
 from govsec.store.api import ObjectStore, ReadStore
 
 _TRIES_MAX = 20
 _FILES_MAX = 1000
+#: Shortest start of an id that people may type.
+_PREFIX_MIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,16 @@ def list_keys(store: ReadStore) -> list[KeyInfo]:
         except IntegrityError:
             keys.append(KeyInfo(key_id, None))
     return keys
+
+
+def resolve_key(store: ReadStore, digits: str) -> str:
+    """The whole id of the key file that begins with ``digits``. Raises ``UsageError`` unless exactly one does."""
+    found = [key.id for key in list_keys(store) if key.id.startswith(digits)]
+    if len(digits) < _PREFIX_MIN or len(found) != 1:
+        raise UsageError(
+            f"key {digits[:64]!r}: {len(found)} key files begin so; exactly one must, and {_PREFIX_MIN} digits at least"
+        )
+    return found[0]
 
 
 def add_key(

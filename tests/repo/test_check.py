@@ -409,7 +409,7 @@ def test_worker_processes_find_what_one_process_finds(tmp_path: Path, clock: Fak
     repository = new_repository(store, clock)
     files = {f"f{n}": noise(str(n), 30_000) for n in range(20)}
     back_up(repository, {**files, "sub": {"x": b"x"}}, clock, pack_size=60_000)
-    flip(store, names(store, "data/")[2], 200)
+    flip(store, names(store, "data/")[2], 30)
     store.delete(names(store, "data/")[1])
     alone = all_data(repository, clock)
     together = check(repository, clock=clock, scope=Scope.ALL_DATA, workers=2)
