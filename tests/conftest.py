@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from govsec.testing.clock import FakeClock
 from tests.support.authority import Authority, make_authority
 from tests.support.servers import S3Server, start_ceph, start_seaweed
+
+# The same examples in every run, and no deadline: timings live in bench/, and the machine may be busy.
+settings.register_profile("govsec", deadline=None, derandomize=True)
+settings.load_profile("govsec")
 
 
 @pytest.fixture
