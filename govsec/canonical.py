@@ -16,6 +16,8 @@ from decimal import Decimal
 #: Largest integer that every JSON reader keeps exactly (RFC 8785, section 3.2.2.3; IEEE 754 double).
 INTEGER_MAX = 2**53 - 1
 _DEPTH_MAX = 64
+#: Made once: the log of commits is read through here, and ``json.dumps`` would make an encoder for every string.
+_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def dumps(value: object) -> bytes:
@@ -60,7 +62,7 @@ def _write(value: object, parts: list[str], depth: int) -> None:
     elif isinstance(value, bool):
         parts.append("true" if value else "false")
     elif isinstance(value, str):
-        parts.append(json.dumps(value, ensure_ascii=False))
+        parts.append(_text(value))
     elif isinstance(value, int):
         if abs(value) > INTEGER_MAX:
             raise ValueError(f"integer {value} is beyond 2^53 - 1")
@@ -90,7 +92,7 @@ def _write_mapping(value: Mapping[object, object], parts: list[str], depth: int)
     for position, key in enumerate(sorted(keys, key=lambda text: text.encode("utf-16-be", "surrogatepass"))):
         if position:
             parts.append(",")
-        parts.append(json.dumps(key, ensure_ascii=False))
+        parts.append(_text(key))
         parts.append(":")
         _write(value[key], parts, depth + 1)
     parts.append("}")

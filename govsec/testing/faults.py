@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
-from govsec.errors import StoreDeniedError, StoreFullError, StoreUnavailableError
+from govsec.errors import GovsecError, StoreDeniedError, StoreFullError, StoreUnavailableError
 from govsec.store.api import ObjectInfo, ObjectStore
 
 
@@ -66,6 +67,8 @@ class Faults:
         self.injected_count = 0
         #: The store, operation and name of every call that was made to fail.
         self.injected: list[str] = []
+        #: Chosen calls that could not fail: listings that nobody read to their end.
+        self.unheard: list[str] = []
         self._lock = threading.Lock()
         self._is_dead = False
 
@@ -155,22 +158,17 @@ class FaultStore(Generic[S]):
         return self.store.name
 
     def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
-        hits = self._before("get", name)
-        data = self.store.get(name, offset=offset, length=length, size_max=size_max)
-        self._after(hits, "get", name)
-        return data
+        with self._call("get", name):
+            return self.store.get(name, offset=offset, length=length, size_max=size_max)
 
     def head(self, name: str) -> ObjectInfo:
-        hits = self._before("head", name)
-        info = self.store.head(name)
-        self._after(hits, "head", name)
-        return info
+        with self._call("head", name):
+            return self.store.head(name)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # A generator, as in real stores: the call begins, and may fail, when it is consumed.
-        hits = self._before("list", prefix)
-        yield from self.store.list(prefix)
-        self._after(hits, "list", prefix)
+        with self._call("list", prefix):
+            yield from self.store.list(prefix)
 
     def clone(self) -> FaultStore[S]:
         return FaultStore(self.store.clone(), self.faults)
@@ -182,14 +180,15 @@ class FaultStore(Generic[S]):
         if hits and self.faults.kind is FaultKind.LIE:
             self.faults.strike(self._what("put", name))
             return ObjectInfo(name, len(data), None, (self.name,))
-        info = self.store.put(name, data, if_absent=if_absent, retain_until=retain_until)
-        self._after(hits, "put", name)
-        return info
+        with self._after(hits, "put", name):
+            return self.store.put(name, data, if_absent=if_absent, retain_until=retain_until)
 
     def delete(self, name: str) -> None:
-        hits = self._before("delete", name)
-        self.store.delete(name)
-        self._after(hits, "delete", name)
+        with self._call("delete", name):
+            self.store.delete(name)
+
+    def _call(self, operation: str, name: str) -> AbstractContextManager[None]:
+        return self._after(self._before(operation, name), operation, name)
 
     def _before(self, operation: str, name: str) -> bool:
         hits = self.faults.meets(operation)
@@ -197,7 +196,19 @@ class FaultStore(Generic[S]):
             raise self.faults.strike(self._what(operation, name))
         return hits
 
-    def _after(self, hits: bool, operation: str, name: str) -> None:
+    @contextmanager
+    def _after(self, hits: bool, operation: str, name: str) -> Iterator[None]:
+        # An answer is lost whatever it was: also "there is no such object".
+        try:
+            yield
+        except GovsecError as error:
+            if hits:
+                raise self.faults.strike(self._what(operation, name)) from error
+            raise
+        except GeneratorExit:
+            if hits:
+                self.faults.unheard.append(self._what(operation, name))
+            raise
         if hits:
             raise self.faults.strike(self._what(operation, name))
 
