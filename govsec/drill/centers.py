@@ -40,6 +40,8 @@ class Chosen:
     center: DrillCenter
     repository: Repository
     damaged: DamagedStore | None
+    #: The chosen center's store, then those that may stand in for it.
+    stores: tuple[ReadStore, ...]
 
 
 class Field:
@@ -64,13 +66,13 @@ class Field:
             try:
                 repository = open_repository(self._stores[role], fallbacks)
             except StoreError as error:
-                failures.append(f"{role.value}: {error}")
+                failures.append(str(error))
                 self._failed.add(role)
                 continue
             self._used = role
             store = self._stores[role]
             damaged = store if isinstance(store, DamagedStore) else None
-            return Chosen(self._centers[role], repository, damaged)
+            return Chosen(self._centers[role], repository, damaged, (store, *fallbacks))
         raise StoreUnavailableError("; ".join(failures) or "the configuration has no center that the plan could use")
 
     def references(self) -> tuple[CenterRef, ...]:

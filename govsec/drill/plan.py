@@ -51,7 +51,7 @@ class LoseBothInCity(Model):
 
 class _Share(Model):
     center: Role = Field(description="which center is damaged; the drill restores from it")
-    fraction: float = Field(gt=0, le=1, description="share of the objects that are hit")
+    fraction: float = Field(ge=1e-6, le=1, description="share of the objects that are hit")
     seed: int = Field(ge=0, description="the same seed hits the same objects")
     prefix: Literal["data/", "index/", "snapshots/", ""] = "data/"
 
@@ -283,6 +283,8 @@ class Plan(Model):
         damaged = self.scenario.center if isinstance(self.scenario, _Share) else None
         if damaged is not None and self.center not in (None, damaged):
             raise ValueError(f"the scenario damages {damaged}, the plan restores from {self.center}")
+        # Evidence names the plan by the digest of its canonical form; a number without one is refused here, not after.
+        canonical.dumps(self.model_dump(mode="json"))
         return self
 
     @property

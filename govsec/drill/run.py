@@ -49,7 +49,7 @@ from govsec.drill.result import (
     Verdict,
     worst,
 )
-from govsec.drill.sandbox import Sandbox, open_sandbox
+from govsec.drill.sandbox import Sandbox, account_of, open_sandbox
 from govsec.drill.scratch import Scratch
 from govsec.drill.steps import StepFailedError, StepRunner, Stopwatch, needs_sandbox
 from govsec.errors import GovsecError, StoreUnavailableError
@@ -177,6 +177,7 @@ class _Run:
             repository,
             snapshot,
             restorer=lambda target, sink: self._restorer(repository, snapshot, target, sink),
+            stores=self.chosen.stores,
         )
         self.runner.run_all()
 
@@ -321,6 +322,8 @@ class _Run:
         isolation = self.plan.isolation
         self.sandbox = open_sandbox(isolation, self.scratch.tree, self.clock)
         why = self.sandbox.reason
+        if not why:
+            self.scratch.lend(*account_of(isolation))
         self.isolation = IsolationResult(
             is_isolated=not why,
             user="" if why else isolation.user,

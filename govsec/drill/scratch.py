@@ -44,8 +44,13 @@ class Scratch:
         """Room on its file system, less a reserve."""
         return max(0, shutil.disk_usage(self.path).free - _RESERVE_BYTES)
 
+    def lend(self, uid: int, gid: int) -> None:
+        """Give the two empty directories to the drill's user, so that commands can stand in them from the start."""
+        for directory in (self.tree, self.control):
+            os.chown(directory, uid, gid)
+
     def hand_over(self, uid: int, gid: int, tick: Callable[[], None]) -> int:
-        """Give the tree and the control directory to the drill's user; gives how many entries changed hands.
+        """Give what was restored to the drill's user; gives how many entries changed hands.
 
         Device nodes stay root's: whoever owns one has the disk behind it.
 
@@ -54,7 +59,6 @@ class Scratch:
         """
         count = 0
         try:
-            os.chown(self.control, uid, gid)
             for _, directories, files, descriptor in os.fwalk(self.tree, follow_symlinks=False):
                 tick()
                 for name in (*directories, *files):
@@ -62,7 +66,6 @@ class Scratch:
                     if not stat.S_ISBLK(mode) and not stat.S_ISCHR(mode):
                         os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
                         count += 1
-            os.chown(self.tree, uid, gid)
         except OSError as error:
             raise GovsecError(f"the restored tree cannot be given to the drill's user: {error}") from error
         return count

@@ -42,6 +42,7 @@ from govsec.errors import GovsecError
 from govsec.progress import Progress, ProgressSink
 from govsec.repo.repository import Repository
 from govsec.repo.snapshot import Snapshot
+from govsec.store.api import ReadStore
 
 
 class StepFailedError(GovsecError):
@@ -134,6 +135,7 @@ class _Bound:
     repository: Repository
     snapshot: Snapshot
     restorer: Callable[[Path, ProgressSink], RestoreReport]
+    stores: tuple[ReadStore, ...]
 
 
 class StepRunner:
@@ -168,9 +170,10 @@ class StepRunner:
         snapshot: Snapshot,
         *,
         restorer: Callable[[Path, ProgressSink], RestoreReport],
+        stores: tuple[ReadStore, ...],
     ) -> None:
         """Say what is restored, and how."""
-        self._bound = _Bound(repository, snapshot, restorer)
+        self._bound = _Bound(repository, snapshot, restorer, stores)
 
     def outcome(self, name: str) -> Outcome:
         """How a step of the plan ended."""
@@ -360,7 +363,8 @@ class StepRunner:
             self._has_looked = True
             try:
                 bound = self._require_bound()
-                self._witness = find_witness(bound.repository.store, bound.repository.suite, bound.snapshot.id)
+                found = (find_witness(store, bound.repository.suite, bound.snapshot.id) for store in bound.stores)
+                self._witness = next((witness for witness in found if witness is not None), None)
             except GovsecError as error:
                 self.reasons.append(reason("witness_unreadable", detail=str(error)[:500]))
         return self._witness

@@ -116,26 +116,45 @@ def test_a_backup_of_the_wrong_thing_fails_the_drill(mutation: str, rig: Rig) ->
     assert list(rig.scratch.iterdir()) == []
 
 
-def _missing_pack(rig: Rig) -> None:
-    for pack in rig.objects(Role.REMOTE, "data/"):
-        pack.unlink()
-        break
+def _remove(pack: Path, other: Path) -> None:
+    pack.unlink()
 
 
-def _flipped_blob(rig: Rig) -> None:
-    for pack in rig.objects(Role.REMOTE, "data/"):
-        data = bytearray(pack.read_bytes())
-        data[40] ^= 1
-        pack.chmod(0o600)
-        pack.write_bytes(bytes(data))
+def _flip(pack: Path, other: Path) -> None:
+    data = bytearray(pack.read_bytes())
+    data[40] ^= 1
+    _overwrite(pack, bytes(data))
 
 
-def _swapped_object(rig: Rig) -> None:
-    first, second, *_ = rig.objects(Role.REMOTE, "data/")
-    a, b = first.read_bytes(), second.read_bytes()
-    for path, data in ((first, b), (second, a)):
-        path.chmod(0o600)
-        path.write_bytes(data)
+def _swap(pack: Path, other: Path) -> None:
+    mine, its = pack.read_bytes(), other.read_bytes()
+    _overwrite(pack, its)
+    _overwrite(other, mine)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [_remove, _flip, _swap], ids=["missing", "flipped", "swapped"])
+def test_whichever_pack_is_damaged_at_the_center_the_drill_fails(
+    damage: Callable[[Path, Path], None], shipped: Rig
+) -> None:
+    packs = shipped.objects(Role.REMOTE, "data/")
+    seen: set[str] = set()
+    for position, pack in enumerate(packs):
+        damage(pack, packs[position - 1])
+
+        result = shipped.drill()
+
+        assert result.verdict is Verdict.FAIL
+        assert result.measures.restore_time_s is None
+        seen |= codes(result)
+        shipped.ship()
+    # Damage to trees is found before anything is written, damage to contents by the restore. (Of two packs that
+    # trade places one may hold trees each time.)
+    assert seen & {"unreadable", "restore_problems"} if damage is _swap else {"unreadable", "restore_problems"} <= seen
 
 
 def _snapshot_removed(rig: Rig) -> None:
@@ -149,9 +168,6 @@ def _index_removed(rig: Rig) -> None:
 
 
 BROKEN_CENTERS: dict[str, tuple[Callable[[Rig], None], set[str]]] = {
-    "missing pack": (_missing_pack, set()),
-    "flipped blob": (_flipped_blob, set()),
-    "swapped object": (_swapped_object, set()),
     "snapshot removed": (_snapshot_removed, {"no_snapshot"}),
     "index removed": (_index_removed, {"unreadable"}),
     "center gone": (lambda rig: shutil.rmtree(rig.center(Role.REMOTE)), {"no_center"}),
@@ -159,7 +175,7 @@ BROKEN_CENTERS: dict[str, tuple[Callable[[Rig], None], set[str]]] = {
 
 
 @pytest.mark.parametrize("mutation", BROKEN_CENTERS)
-def test_a_damaged_center_fails_the_drill(mutation: str, shipped: Rig) -> None:
+def test_a_center_that_lost_its_bearings_fails_the_drill(mutation: str, shipped: Rig) -> None:
     break_it, expected = BROKEN_CENTERS[mutation]
     break_it(shipped)
 
