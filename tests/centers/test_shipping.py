@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 import pytest
 
@@ -11,17 +12,18 @@ from govsec.centers.commits import SnapshotRef, open_commit, sign_commit
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
 from govsec.centers.pause import pause, resume
-from govsec.centers.ship import ship
+from govsec.centers.release import release
+from govsec.centers.ship import ShipReport, ship
 from govsec.config import Mode
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import FormatError, GovsecError, IntegrityError, RefusedError, StoreUnavailableError, TryAgainError
 from govsec.progress import Progress
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
-from tests.centers.world import World, assert_valid, copy_store, objects_of, pack, repository_part
+from tests.centers.world import World, assert_valid, copy_store, objects_of, pack, repository_part, snapshot
 
 
-def shipped(world: World, **options: object):  # type: ignore[no-untyped-def]
+def shipped(world: World, **options: object) -> ShipReport:
     return ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0, **options)  # type: ignore[arg-type]
 
 
@@ -112,8 +114,6 @@ def test_keys_and_locks_do_not_travel() -> None:
     world = World()
     world.backup()
     evil = b'{"kdf":"evil"}'
-    import hashlib
-
     digest = hashlib.sha256(evil).hexdigest()
     for prefix in (names.KEYS, names.LOCKS):
         world.same_city.put(prefix + digest, evil)
@@ -192,8 +192,6 @@ def test_what_a_stolen_commit_key_signs_must_at_least_look_like_a_repository() -
 
 
 def test_what_the_target_let_go_does_not_come_back_with_any_round() -> None:
-    from govsec.centers.release import release
-
     world = World()
     first = world.backup()
     world.live_packs = []
@@ -310,7 +308,9 @@ def test_a_backup_of_very_many_objects_is_committed_in_lists_and_shipped() -> No
     near = world.near()
     data = [pack(f"many-{number}", 64) for number in range(1200)]
     infos = [near.put(name, body) for name, body in data]
-    receipt = near.commit(Change(infos, SnapshotRef(id=_snapshot(world, near, infos), time=world.clock.now())))
+    infos.append(near.put(*snapshot([], world.clock.now())))
+    ref = SnapshotRef(id=infos[-1].name.removeprefix(names.SNAPSHOTS), time=world.clock.now())
+    receipt = near.commit(Change(infos, ref))
     entry = read_log(world.production, world.trusted).entries[-1]
     assert (entry.commit.added.count, entry.commit.added.names) == (1201, ())
     assert len(entry.commit.added.lists) == 1
@@ -321,15 +321,5 @@ def test_a_backup_of_very_many_objects_is_committed_in_lists_and_shipped() -> No
     assert open_commit(world.trusted, entry.name, raw) == entry
 
 
-def _snapshot(world: World, near, infos: list) -> str:  # type: ignore[type-arg,no-untyped-def]
-    from tests.centers.world import snapshot
-
-    name, data = snapshot([], world.clock.now())
-    infos.append(near.put(name, data))
-    return name.removeprefix(names.SNAPSHOTS)
-
-
 def _digested(data: bytes) -> tuple[str, bytes]:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest(), data

@@ -19,6 +19,7 @@ from govsec.centers.near import Change, Closure, Near, Receipt
 from govsec.centers.state import States
 from govsec.config import Mode
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.errors import StoreDeniedError
 from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
@@ -90,6 +91,33 @@ def objects_of(store: ReadStore) -> dict[str, bytes]:
 def repository_part(store: ReadStore) -> dict[str, bytes]:
     """What stock restic would see."""
     return {name: data for name, data in objects_of(store).items() if not name.startswith(("govsec/", "locks/"))}
+
+
+class LockedMemoryStore(MemoryStore):
+    """Retention and legal holds, as a center's own credential sees them; deleting what is kept is refused."""
+
+    def __init__(self, name: str, *, clock: FakeClock) -> None:
+        super().__init__(name, clock=clock)
+        self.wall = clock
+        self.kept_until: dict[str, datetime] = {}
+        self.held: set[str] = set()
+
+    def retain(self, name: str, until: datetime) -> None:
+        self.head(name)
+        self.kept_until[name] = max(until, self.kept_until.get(name, until))
+
+    def retention(self, name: str) -> datetime | None:
+        self.head(name)
+        return self.kept_until.get(name)
+
+    def hold(self, name: str, *, is_held: bool) -> None:
+        self.head(name)
+        (self.held.add if is_held else self.held.discard)(name)
+
+    def delete(self, name: str) -> None:
+        if name in self.held or self.kept_until.get(name, self.wall.now()) > self.wall.now():
+            raise StoreDeniedError(f"{self.name}: {name} is kept")
+        super().delete(name)
 
 
 @dataclass
