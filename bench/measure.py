@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import threading
@@ -19,6 +20,8 @@ class Measured:
     """One run."""
 
     seconds: float
+    #: Of all processes, user and system: what is left to compare on a machine that others use as well.
+    processor_s: float
     pss_bytes_peak: int
 
 
@@ -34,6 +37,7 @@ def measure(
     is_sampled: bool = True,
 ) -> Measured:
     """Run to the end and measure. Raises :class:`Failed` when the exit code is not 0."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     process = subprocess.Popen(
         argv,
@@ -54,7 +58,9 @@ def measure(
         sampler.join()
     if process.returncode:
         raise Failed(f"{' '.join(argv)}: exit code {process.returncode}: {errors.decode(errors='replace')[-800:]}")
-    return Measured(seconds, sampler.peak)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return Measured(seconds, processor_s, sampler.peak)
 
 
 def median(values: Sequence[float]) -> float:
