@@ -1,0 +1,187 @@
+"""Drills of the configuration's plans: run, put on record, reported."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from govsec.assemble.ledger import ledger_stores, open_ledger, readable_centers
+from govsec.assemble.systems import Site
+from govsec.config import SystemConfig
+from govsec.drill.centers import DrillCenter
+from govsec.drill.history import History, read_history
+from govsec.drill.plan import Plan, load_plan
+from govsec.drill.result import DrillResult, drill_name
+from govsec.drill.run import Desk, run_drill
+from govsec.errors import ConfigurationError, GovsecError, UsageError
+from govsec.ledger.entry import Entry
+from govsec.ledger.ledger import Ledger
+from govsec.progress import ProgressSink, silent
+from govsec.repo.repository import Repository
+from govsec.report.catalog import Lang
+from govsec.report.drill import LedgerRef, render_drill
+from govsec.store.api import ReadStore
+
+LANGS: tuple[Lang, ...] = ("zh", "en")
+
+
+@dataclass
+class DrillRun:
+    """A drill with its place in the ledger and the files that were written."""
+
+    result: DrillResult
+    entry: Entry | None = None
+    #: Why it is not in the ledger, when it should be.
+    ledger_error: str = ""
+    files: list[Path] = field(default_factory=list)
+
+
+def plans_of(site: Site, system: str | None = None) -> list[Plan]:
+    """The plans of a system of the configuration, or of all of them.
+
+    Raises:
+        ConfigurationError: a plan is wrong, or names another system than the one that lists it.
+        UsageError: there is no such system.
+    """
+    systems: Sequence[SystemConfig] = site.config.systems if system is None else [site.system(system)]
+    plans = []
+    for found in systems:
+        for path in found.plans:
+            plan = load_plan(path)
+            if plan.system != found.name:
+                raise ConfigurationError(f"plan {path}: is for system {plan.system!r}, and listed by {found.name!r}")
+            plans.append(plan)
+    return plans
+
+
+def find_plan(site: Site, wanted: str | None, system: str | None = None) -> Plan:
+    """The plan of that name, or in that file; without one the only plan of the configuration.
+
+    Raises:
+        UsageError: there is none, or several to choose from.
+    """
+    if wanted is not None and Path(wanted).is_file():
+        return load_plan(Path(wanted))
+    plans = plans_of(site, system)
+    fitting = plans if wanted is None else [plan for plan in plans if plan.name == wanted]
+    if len(fitting) == 1:
+        return fitting[0]
+    asked = "name one with --plan" if wanted is None else f"there is no single plan {wanted!r}"
+    raise UsageError(f"{asked}; the configuration has: {', '.join(plan.name for plan in plans) or 'none'}")
+
+
+def run_plan(
+    site: Site,
+    plan: Plan,
+    *,
+    operator: str = "",
+    scratch: Path | None = None,
+    output: Path | None = None,
+    is_kept: bool = False,
+    is_recorded: bool = True,
+    progress: ProgressSink = silent,
+) -> DrillRun:
+    """Run a drill, sign its record into the ledger, and write record and reports to ``output``.
+
+    The record is written also when the drill is interrupted, before the interrupt goes on. A ledger that cannot be
+    appended to does not lose the drill: ``ledger_error`` says why, and the reports say that they are not for filing.
+
+    Raises:
+        ConfigurationError, RefusedError: the drill was not run.
+    """
+    system = site.system(plan.system)
+    ledger = open_ledger(site, system) if is_recorded else None
+    password = site.password(system)
+    state = site.config.state_dir
+    reports = output or state / "drills"
+    base = scratch or state / "scratch"
+    for directory in (reports, base):
+        _make_private(directory)
+    runs: list[DrillRun] = []
+
+    def open_repository(store: ReadStore, fallbacks: Sequence[ReadStore]) -> Repository:
+        return Repository.open(store, password, fallbacks=fallbacks)
+
+    def record(result: DrillResult) -> None:
+        runs.append(DrillRun(result))
+        _record(runs[0], ledger, reports)
+
+    run_drill(
+        plan,
+        _centers(site, system),
+        open_repository,
+        base,
+        desk=Desk(
+            operator=operator or pwd.getpwuid(os.getuid()).pw_name,
+            organization=site.config.organization,
+            system_title=system.title,
+            objectives=system.objectives,
+        ),
+        clock=site.clock,
+        is_kept=is_kept,
+        record=record,
+        progress=progress,
+    )
+    return runs[0]
+
+
+def history_of(site: Site, system: str | None = None) -> History:
+    """The drills of a system on record."""
+    found = site.system(system)
+    return read_history(ledger_stores(site, found), site.trusted(), system=found.name)
+
+
+def write_report(result: DrillResult, entry: Entry | None, lang: Lang, path: Path) -> None:
+    """Write the HTML report.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    where = None if entry is None else LedgerRef(entry.chain, entry.number, entry.digest, entry.held_by)
+    _write(path, render_drill(result.canonical(), lang, ledger=where).encode())
+
+
+def _record(run: DrillRun, ledger: Ledger | None, directory: Path) -> None:
+    name = drill_name(run.result)
+    # The record first: whatever happens to ledger and reports, what was measured is on disk.
+    record = directory / f"{name}.json"
+    _write(record, run.result.to_json() + b"\n")
+    run.files.append(record)
+    if ledger is not None:
+        try:
+            run.entry = ledger.append(run.result.evidence())
+        except GovsecError as error:
+            run.ledger_error = str(error)
+    for lang in LANGS:
+        path = directory / f"{name}.{lang}.html"
+        write_report(run.result, run.entry, lang, path)
+        run.files.append(path)
+
+
+def _centers(site: Site, system: SystemConfig) -> list[DrillCenter]:
+    return [
+        DrillCenter(name, center.role, site.read_store(system, name), center.site)
+        for name, center in readable_centers(site)
+    ]
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
