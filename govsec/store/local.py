@@ -2,7 +2,7 @@
 
 A put writes a temporary file in ``.incoming/``, syncs it, renames (or, for ``if_absent``, links) it into place and
 syncs the directory: after any crash an object is wholly there or not at all. What a crash leaves in ``.incoming/`` is
-no object; no name can begin with a dot, so listings never show it.
+no object (no name can begin with a dot, so listings never show it) and is removed after a day.
 
 Paths are walked segment by segment with ``O_NOFOLLOW``: a symbolic link inside the store is damage, never a way out of
 it. A root that does not exist is an error, not an empty store: it is how a disk that is not mounted looks.
@@ -38,6 +38,8 @@ from govsec.store.api import ObjectInfo, check_name, check_prefix, check_range
 log = logging.getLogger(__name__)
 
 _INCOMING = ".incoming"
+#: No put takes a day; what is older is left from a process that died.
+_LEFTOVER_AGE_S = 86_400
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: O_NONBLOCK: opening a planted fifo must not hang; it means nothing for regular files.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,11 +60,12 @@ class LocalStore:
     def __init__(self, root: Path, *, name: str = "local", create: bool = False) -> None:
         self._name = name
         self._root = root
-        if create:
-            with self._translated("(root)"):
+        self._is_tidied = False
+        with self._translated("(root)"):
+            if root.exists() and not root.is_dir():
+                raise ConfigurationError(f"{name}: {root} is not a directory")
+            if create:
                 root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if root.exists() and not root.is_dir():
-            raise ConfigurationError(f"{name}: {root} is not a directory")
 
     @property
     def name(self) -> str:
@@ -118,6 +121,7 @@ class LocalStore:
                 temporary = f"{leaf[:64]}.{os.getpid()}.{secrets.token_hex(8)}"
                 status = _write_file(incoming, temporary, data)
                 try:
+                    self._tidy(incoming, status.st_mtime)
                     self._publish(incoming, temporary, folder, leaf, if_absent=if_absent)
                 except FileExistsError as error:
                     raise ObjectExistsError(f"{self._name}: {name} exists") from error
@@ -141,6 +145,19 @@ class LocalStore:
                     os.fsync(directory)
             finally:
                 os.close(directory)
+
+    def _tidy(self, incoming: int, now_s: float) -> None:
+        """Once for each store, remove what dead processes left; ``now_s`` is the file system's own time."""
+        if self._is_tidied:
+            return
+        self._is_tidied = True
+        with os.scandir(incoming) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process tidies too
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and now_s - status.st_mtime > _LEFTOVER_AGE_S:
+                        log.info("leftover removed", extra={"store": self._name, "file": entry.name})
+                        _remove_if_there(incoming, entry.name)
 
     def _publish(self, incoming: int, temporary: str, folder: str, leaf: str, *, if_absent: bool) -> None:
         directory = self._open_directory(folder, create=True)

@@ -22,6 +22,8 @@ def read_part(answer: Mapping[str, Any], offset: int, length: int | None, size_m
     """
     body, size = answer["Body"], answer["ContentLength"]
     try:
+        if size < 0:
+            raise StoreUnavailableError(f"{what}: the server says that {size} bytes follow")
         if length is None:
             check_range(what, size, 0, None, size_max)
             return _read_exactly(body, size, what)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Final
+from xml.etree.ElementTree import ParseError as XMLParseError  # botocore parses with it; only its error is used here
 
 from botocore import exceptions as foreign
+from botocore.eventstream import ParserError as EventStreamParserError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
@@ -32,7 +34,10 @@ FOREIGN_ERRORS: Final = (
     foreign.BotoCoreError,
     foreign.ClientError,
     foreign.HTTPClientError,
+    foreign.UndefinedModelAttributeError,
     ResponseParserError,
+    EventStreamParserError,
+    XMLParseError,
     HTTPError,
     HTTPException,
     OSError,
@@ -107,13 +112,16 @@ _CLASSES: Final[tuple[tuple[type[Exception], type[GovsecError]], ...]] = (
     (foreign.EventStreamError, StoreUnavailableError),
     (foreign.MetadataRetrievalError, StoreUnavailableError),
     (foreign.BotoCoreError, ConfigurationError),
+    (foreign.UndefinedModelAttributeError, ConfigurationError),
     (ResponseParserError, StoreUnavailableError),
+    (EventStreamParserError, StoreUnavailableError),
+    (XMLParseError, StoreUnavailableError),
     (HTTPError, StoreUnavailableError),
     (HTTPException, StoreUnavailableError),
     (OSError, StoreUnavailableError),
 )
-#: Of all connection errors only this one does not pass by itself.
-_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+#: Of all connection errors only these do not pass by themselves: OpenSSL's words, and urllib3's for a wrong host name.
+_UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")
 _TEXT_MAX = 300
 
 
@@ -121,7 +129,7 @@ def translate(error: Exception, what: str) -> GovsecError:
     """The error of govsec's tree for ``error``; ``what`` names the store, the call and the object."""
     if isinstance(error, foreign.ClientError):
         return _translate_answer(error, what)
-    if _UNTRUSTED in str(error):
+    if isinstance(error, foreign.SSLError) and any(words in str(error) for words in _UNTRUSTED):
         return ConfigurationError(f"{what}: the server's certificate is not trusted (ca_bundle): {_text(error)}")
     for known, ours in _CLASSES:
         if isinstance(error, known):
@@ -139,6 +147,12 @@ def error_code(error: foreign.ClientError) -> str:
 def _translate_answer(error: foreign.ClientError, what: str) -> GovsecError:
     code, status = error_code(error), _status(error)
     ours = _CODES.get(code) or _STATUSES.get(status)
+    if code == "400" and not error.operation_name.startswith("Head"):
+        # No reason given, which only answers to HEAD may do: the request did not arrive as it was sent.
+        ours = StoreUnavailableError
+    if ours is ObjectNotFoundError and error.operation_name.startswith("Put"):
+        # Ceph 16 says so of a put whose body was cut off.
+        ours = StoreUnavailableError
     if ours is None:
         ours = StoreUnavailableError if status >= 500 or status == 0 else StoreError
     message = error.response.get("Error", {}).get("Message", "")
