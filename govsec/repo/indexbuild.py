@@ -11,6 +11,7 @@ memory, 96 bytes a blob.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +45,17 @@ class IndexBuilder:
 
     def add_pack(self, pack_id: bytes, rows: Rows) -> None:
         """Take in the rows of one pack."""
+        self.add_packs([(pack_id, rows)])
+
+    def add_packs(self, packs: Sequence[tuple[bytes, Rows]]) -> None:
+        """Take in the rows of many packs at once, as an index file lists them; much faster than one by one."""
+        if not packs:
+            return
+        rows = np.concatenate([rows for _, rows in packs])
+        numbers = np.array([self.pack_number(pack_id) for pack_id, _ in packs], np.uint32)
         ids = np.frombuffer(np.ascontiguousarray(rows["id"]).tobytes(), np.uint8).reshape(-1, ID_SIZE)
         places = np.empty((len(rows), 4), np.uint32)
-        places[:, 0] = self.pack_number(pack_id) * 2 + rows["type"].astype(np.uint32)
+        places[:, 0] = np.repeat(numbers, [len(rows) for _, rows in packs]) * 2 + rows["type"]
         places[:, 1], places[:, 2], places[:, 3] = rows["offset"], rows["length"], rows["raw"]
         self.add_rows(ids, places)
 

@@ -65,6 +65,8 @@ from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 
 log = logging.getLogger(__name__)
 
+#: What no store holds in which an initialisation was cut off.
+_CONTENT = (Kind.PACK.prefix, Kind.INDEX.prefix, Kind.SNAPSHOT.prefix)
 _SIZE_MAX = {Kind.INDEX: INDEX_SIZE_MAX, Kind.SNAPSHOT: SNAPSHOT_SIZE_MAX, Kind.LOCK: LOCK_SIZE_MAX}
 #: Many small objects are read by this many threads: they wait for the store, not for the processor.
 _THREADS = 4
@@ -173,8 +175,7 @@ class Repository:
         """
         builder = IndexBuilder()
         for _, packs in self.index_files(strict=strict):
-            for pack_id, rows in packs:
-                builder.add_pack(pack_id, rows)
+            builder.add_packs(packs)
         self._index = builder.finish()
         return self._index
 
@@ -398,17 +399,23 @@ class WritableRepository(Repository):
         username: str | None = None,
         kdf: KdfParameters | None = None,
     ) -> Self:
-        """A new repository in an empty store.
+        """A new repository in an empty store. One that was cut off is taken up: its key is there, its config is not.
 
         Raises:
             ObjectExistsError: there is a repository already, or the rest of one.
+            WrongPasswordError: it was cut off, and was begun with another password.
         """
-        if any(True for prefix in (CONFIG, Kind.KEY.prefix) for _ in store.list(prefix)):
+        if any(True for kind in (CONFIG, *_CONTENT) for _ in store.list(kind)):
             raise ObjectExistsError(f"{store.name}: there is a repository already")
-        suite = ResticSuite(MasterKey.generate())
+        if any(True for _ in store.list(Kind.KEY.prefix)):
+            # Not removed: it may be the last key of a repository that lost its config.
+            master, key_id = find_master_key(store, password)
+            suite = ResticSuite(master)
+        else:
+            suite = ResticSuite(MasterKey.generate())
+            # The key goes first: a repository is there when its config is, and then somebody can open it.
+            key_id = add_key(store, suite.master, password, clock, hostname=hostname, username=username, kdf=kdf)
         config = new_config()
-        # The key goes first: a repository is there when its config is, and then somebody can open it.
-        key_id = add_key(store, suite.master, password, clock, hostname=hostname, username=username, kdf=kdf)
         store.put(CONFIG, _sealed(suite, encode_config(config)), if_absent=True)
         return cls(store, suite, config, key_id=key_id)
 
