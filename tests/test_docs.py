@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import importlib
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import govsec
+from govsec.cli.main import build_parser
+from govsec.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -76,3 +82,74 @@ def test_importing_the_package_loads_no_room() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def _commands(lines: Iterable[str]) -> list[list[str]]:
+    """The arguments of every ``govsec`` among lines of shell, without pipes, redirections and comments."""
+    found = []
+    for line in lines:
+        reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        command: list[str] = []
+        for word in [*reader, ";"]:
+            if set(word) <= set("|&;<>()"):
+                if command[:1] == ["govsec"]:
+                    found.append(command[1:])
+                command = []
+            else:
+                command.append(word)
+    return found
+
+
+def _is_understood(command: list[str]) -> bool:
+    try:
+        build_parser().parse_args(command)
+    except UsageError:
+        return False
+    except SystemExit as leaving:  # --help
+        return leaving.code == 0
+    return True
+
+
+def test_every_command_in_the_documentation_is_understood() -> None:
+    commands = []
+    for page in PAGES:
+        blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        commands += [(page.name, command) for command in _commands(lines)]
+
+    assert len(commands) > 20, "hardly any command was found"
+    assert [(page, " ".join(command)) for page, command in commands if not _is_understood(command)] == []
+
+
+def test_every_example_in_the_help_is_understood() -> None:
+    examples = []
+    for parser in _all_parsers(build_parser()):
+        epilog = parser.epilog or ""
+        if "examples:" in epilog:
+            examples += _commands(re.split(r"\n\s*\n", epilog.split("examples:")[1])[0].splitlines())
+
+    assert len(examples) > 25, "hardly any example was found"
+    assert [" ".join(example) for example in examples if not _is_understood(example)] == []
+
+
+def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                if parser.prog == "govsec":
+                    importlib.import_module(f"govsec.cli.{name}").register(below)
+                yield from _all_parsers(below)
+
+
+def test_every_unit_file_starts_a_command_that_is_understood() -> None:
+    units = sorted((ROOT / "agents").rglob("*.service"))
+    commands = []
+    for unit in units:
+        for line in unit.read_text(encoding="utf-8").splitlines():
+            if line.startswith(("ExecStart=", "ExecStartPre=")) and "govsec " in line:
+                commands.append(shlex.split(line.partition("govsec ")[2]))
+
+    assert units, "no unit was found"
+    assert [" ".join(command) for command in commands if not _is_understood(command)] == []

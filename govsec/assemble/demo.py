@@ -17,34 +17,20 @@ from typing import TypeVar
 
 from govsec.assemble.backup import run_job
 from govsec.assemble.centers import init_centers, prepare_keys, ship_to
+from govsec.assemble.drill import DrillRun, find_plan, run_plan
 from govsec.assemble.sample import DATABASE, DOCUMENTS, write_day
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import load_config
-from govsec.crypto.signing import Purpose
-from govsec.drill.centers import DrillCenter
-from govsec.drill.plan import load_plan
-from govsec.drill.result import DrillResult, Reason
-from govsec.drill.run import Desk, run_drill
+from govsec.drill.result import Reason
 from govsec.errors import ConfigurationError, RefusedError, SourceError
-from govsec.ledger.ledger import Ledger
 from govsec.ledger.verify import LedgerReport, verify
 from govsec.progress import ProgressSink, silent
-from govsec.repo.repository import Repository
-from govsec.report.drill import LedgerRef, render_drill
 
 SYSTEM = "permits"
 _JOB = "files"
 _CENTERS = {"main": "production", "near": "same_city", "far": "remote"}
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Drilled:
-    """A drill and the reports on it."""
-
-    result: DrillResult
-    reports: tuple[Path, ...]
 
 
 #: Tells a person how the story goes on: a key of the message catalogue ``demo`` and its facts.
@@ -198,7 +184,7 @@ def run_demo(
         reasons=drill.result.reasons,
         recovery_point_age_s=measures.recovery_point_age_s,
         restore_time_s=measures.restore_time_s,
-        reports=drill.reports,
+        reports=tuple(path for path in drill.files if path.suffix == ".html"),
         ledger_is_clean=report.is_clean,
         ledger_entries_count=report.entries_count,
         seconds=story.seconds,
@@ -271,33 +257,11 @@ class _Story:
         }
         self.tell("ship", facts)
 
-    def drill(self, operator: str) -> Drilled:
-        """Follow the plan, sign the record at the remote center, write the report in both languages."""
-        site, system = self.site, self.system
-        password, trusted = site.password(system), site.trusted()
-        scratch = site.config.state_dir / "scratch"
-        scratch.mkdir(mode=0o700, exist_ok=True)
-        result = run_drill(
-            load_plan(system.plans[0]),
-            [
-                DrillCenter(name, center.role, site.read_store(system, name), center.site)
-                for name, center in site.config.centers.items()
-            ],
-            lambda store, fallbacks: Repository.open(store, password, fallbacks=fallbacks),
-            scratch,
-            desk=Desk(operator, site.config.organization, system.title, system.objectives),
-            clock=site.clock,
-            progress=self.progress,
-        )
-        ledger = Ledger(site.store(system, "far"), site.signer(Purpose.EVIDENCE), site.clock, trusted=trusted)
-        entry = ledger.append(result.evidence())
-        where = LedgerRef(entry.chain, entry.number, entry.digest, entry.held_by)
-        reports = []
-        for lang in ("zh", "en"):
-            path = site.config.state_dir.parent / f"report.{lang}.html"
-            path.write_text(render_drill(result.canonical(), lang, ledger=where), encoding="utf-8")
-            reports.append(path)
-        return Drilled(result, tuple(reports))
+    def drill(self, operator: str) -> DrillRun:
+        """Follow the plan, sign the record, write the reports."""
+        plan = find_plan(self.site, None)
+        output = self.site.config.state_dir.parent / "reports"
+        return run_plan(self.site, plan, operator=operator, output=output, progress=self.progress)
 
     def verify_ledger(self) -> LedgerReport:
         """Verify the evidence at the center that is left."""

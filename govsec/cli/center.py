@@ -56,6 +56,8 @@ def register(parser: frame.Parser) -> None:
 def _add(verbs: frame.Verbs[frame.Parser], name: str, run: frame.Run, summary: str, center: str | None) -> frame.Parser:
     takes_center = name not in ("init", "status")
     example = f"govsec center {name}" + (f" {center or 'same_city'}" if takes_center else "")
+    if name == "pause":
+        example += " --by 'Li Na' --reason 'disks are exchanged'"
     parser = frame.add_verb(verbs, name, run, summary, examples=[example])
     if takes_center:
         parser.add_argument("center", metavar="CENTER", help="name or role of the center")

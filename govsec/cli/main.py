@@ -32,11 +32,11 @@ _EPILOG = """\
 govsec TOPIC --help tells more.
 
 examples:
-  govsec demo                       see the whole story in a minute
-  govsec doctor                     what is missing on this machine
-  govsec backup run --system hr     back up one system to production and same-city
-  govsec center status --json       the state of every center
-  govsec drill run --plan hr.yaml   prove that the data comes back
+  govsec demo                         # see the whole story in a minute
+  govsec doctor                       # what is missing on this machine
+  govsec backup run --system hr       # back up one system to production and same-city
+  govsec center status --json         # the state of every center
+  govsec drill run --plan lose-city   # prove that the data comes back
 
 exit codes:
   0 done   1 findings or a failed drill   2 usage   3 configuration   4 unreachable   5 refused
