@@ -6,7 +6,8 @@ Each function takes a fresh, empty store and raises ``AssertionError`` where the
     def test_my_store(case, tmp_path):
         case(MyStore(tmp_path))
 
-``SHARED_CONTRACT`` is for stores whose objects other processes see: all but those in memory.
+``SHARED_CONTRACT`` is for stores whose objects other processes see: all but those in memory. What stores with versions
+and object lock promise besides is in ``govsec.testing.versionsuite``.
 """
 
 from __future__ import annotations
