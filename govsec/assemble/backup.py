@@ -96,11 +96,14 @@ def run_job(
         SourceError: nothing was backed up.
         RefusedError, StoreError: the centers do not take it as the mode asks.
     """
-    from govsec.assemble.centers import commit_result, open_near
+    from govsec.assemble.centers import adopt, commit_result, open_near
 
     chosen = source_of(job) if source is None else source
     with closing(open_near(site, system)) as near:
+        near.resync()
         repository = WritableRepository.open(near, site.password(system))
+        # What an earlier run or stock restic left without a commit gets one before anything is built on it.
+        adopt(near, repository)
         seen = None
         if isinstance(chosen, FileSource) and (job.nonce or job.samples_count):
             seen = observe(chosen, clock=site.clock, samples_count=job.samples_count, is_planting=job.nonce)

@@ -75,11 +75,22 @@ def commit_result(near: Near, result: ArchiveResult, *, witness: str | None = No
     return near.commit(Change(objects, snapshot, witness=witness))
 
 
-def adopt(near: Near, repository: Repository) -> Adopted:
-    """Give commits to snapshots that have none. ``repository`` reads from ``near``, or from production."""
-    from govsec.centers.closure import closures_of
+def attach_key(near: Near, repository: Repository) -> None:
+    """Let ``near`` complete what died before its commit, with the key of ``repository``, which was opened over it.
 
-    return near.adopt(closures_of(repository))
+    Before a backup puts its snapshot; without it a snapshot may rest on objects that no commit names.
+    """
+    from govsec.centers.closure import RepositoryKeyHolder
+    from govsec.repo.repository import Repository
+
+    # A reader of its own, which loads no index before it is asked.
+    near.key_holder = RepositoryKeyHolder(Repository(near, repository.suite.clone(), repository.config))
+
+
+def adopt(near: Near, repository: Repository) -> Adopted:
+    """Give commits to snapshots that have none; ``repository`` was opened over ``near``."""
+    attach_key(near, repository)
+    return near.adopt()
 
 
 def ship_to(

@@ -6,46 +6,55 @@ all blobs that its trees reach, every index that names one of these packs, all p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
+from govsec.centers.copying import Named
 from govsec.centers.near import Closure
 from govsec.errors import IntegrityError
-from govsec.repo.layout import pack_name
+from govsec.repo.indexfile import decode_index
+from govsec.repo.layout import Kind, pack_name
 from govsec.repo.pack import BlobType
 from govsec.repo.repository import Repository
 
 
-def closures_of(repository: Repository) -> Callable[[str], Closure]:
-    """A function that gives the closure of a snapshot by id.
+class RepositoryKeyHolder:
+    """A ``KeyHolder`` (see ``near``) over an open repository. Its own index is loaded at the first closure."""
 
-    It raises ``IntegrityError`` or ``ObjectNotFoundError`` when the snapshot is not whole.
-    """
-    indexes = {index_id: [pack_id for pack_id, _ in packs] for index_id, packs in repository.index_files()}
-    sizes = {info.name: info.size_bytes for info in repository.store.list(names.PACKS)}
-    repository.load_index()
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._members: dict[str, list[bytes]] | None = None
 
-    def closure(snapshot_id: str) -> Closure:
+    def closure(self, snapshot_id: str) -> Closure:
+        """What the snapshot needs."""
+        repository = self._repository
+        if self._members is None:
+            found = repository.index_files()
+            self._members = {index_id: [pack_id for pack_id, _ in packs] for index_id, packs in found}
+            repository.load_index()
         snapshot = repository.load_snapshot(snapshot_id)
         packs = _packs_of_trees(repository, [snapshot.tree])
-        named_by = [index_id for index_id, members in indexes.items() if not packs.isdisjoint(members)]
+        named_by = [index_id for index_id, members in self._members.items() if not packs.isdisjoint(members)]
         for index_id in named_by:
-            packs.update(indexes[index_id])
-        lost = [pack_name(pack_id) for pack_id in packs if pack_name(pack_id) not in sizes]
-        if lost:
-            raise IntegrityError(f"snapshot {snapshot_id}: {len(lost)} packs are not there, first {lost[0]}")
-        objects = [(pack_name(pack_id), sizes[pack_name(pack_id)]) for pack_id in packs]
-        others = [names.INDEXES + index_id for index_id in named_by] + [names.SNAPSHOTS + snapshot_id]
-        objects += [(name, repository.store.head(name).size_bytes) for name in others]
-        return Closure(SnapshotRef(id=snapshot_id, time=snapshot.time), objects)
+            packs.update(self._members[index_id])
+        wanted = [pack_name(pack_id) for pack_id in packs]
+        wanted += [names.INDEXES + index_id for index_id in named_by]
+        wanted.append(names.SNAPSHOTS + snapshot_id)
+        return Closure(SnapshotRef(id=snapshot_id, time=snapshot.time), self._sized(wanted))
 
-    return closure
+    def packs_of(self, index_id: str) -> list[Named]:
+        """The packs that the index names."""
+        packs = decode_index(self._repository.load_unpacked(Kind.INDEX, index_id))
+        return self._sized(pack_name(pack_id) for pack_id, _ in packs)
+
+    def _sized(self, wanted: Iterable[str]) -> list[Named]:
+        return [(name, self._repository.store.head(name).size_bytes) for name in wanted]
 
 
-def needed_names(closure: Callable[[str], Closure], snapshot_ids: Iterable[str]) -> frozenset[str]:
+def needed_names(key_holder: RepositoryKeyHolder, snapshot_ids: Iterable[str]) -> frozenset[str]:
     """Everything that any of the snapshots needs; what ``release`` may not let go."""
-    return frozenset(name for snapshot_id in snapshot_ids for name, _ in closure(snapshot_id).objects)
+    return frozenset(name for snapshot_id in snapshot_ids for name, _ in key_holder.closure(snapshot_id).objects)
 
 
 def _packs_of_trees(repository: Repository, roots: Iterable[str]) -> set[bytes]:

@@ -14,6 +14,10 @@ A commit goes through these steps, and a process may die between any two:
 What was stored in one center only is in doubt and gets completed by the next run, never rolled back: its objects are
 immutable, and somebody may have seen them.
 
+A run that died leaves indexes that no commit names, and the next run, which reads them, does not store their blobs
+again. So before a snapshot is put, a :class:`KeyHolder` is asked what such indexes hold; they are completed in every
+center that gets the snapshot, and named by its commit. Without one, nothing that no commit names is touched.
+
 When both near centers were written apart (each side saw only one), the log has two ends; the next commit names both as
 parents and so joins them.
 """
@@ -22,10 +26,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Self
+from typing import Protocol, Self
 
 from govsec.centers import names
 from govsec.centers.checkpoints import COMMITS_BETWEEN, next_checkpoint, sign_checkpoint
@@ -40,6 +44,7 @@ from govsec.clock import Clock
 from govsec.config import Mode
 from govsec.crypto.signing import Signer, TrustedKeys
 from govsec.errors import (
+    ConfigurationError,
     GovsecError,
     IntegrityError,
     ObjectExistsError,
@@ -90,6 +95,18 @@ class Closure:
     objects: Sequence[Named]
 
 
+class KeyHolder(Protocol):
+    """What somebody with the repository's key can say of objects that no commit names."""
+
+    def closure(self, snapshot_id: str) -> Closure:
+        """What a snapshot needs. Raises ``IntegrityError`` or ``ObjectNotFoundError`` when it is not whole."""
+        ...
+
+    def packs_of(self, index_id: str) -> Sequence[Named]:
+        """The packs that an index names. Raises ``IntegrityError`` or ``ObjectNotFoundError`` when it is no index."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """Snapshots without a commit that now have one, and those that could not be given one."""
@@ -123,6 +140,7 @@ class Near(Quorum):
         clock: Clock,
         timeout_s: float | None = None,
         threads: int = 0,
+        key_holder: KeyHolder | None = None,
     ) -> None:
         super().__init__(production, same_city, mode, states=states, timeout_s=timeout_s)
         self._signer = signer
@@ -130,6 +148,10 @@ class Near(Quorum):
         self._clock = clock
         self._threads = threads
         self._has_looked = False
+        #: Set it once the repository is open.
+        self.key_holder = key_holder
+        self._own_indexes: set[str] = set()
+        self._carried: list[ObjectInfo] = []
 
     def clone(self) -> Self:
         return self._like(
@@ -143,6 +165,7 @@ class Near(Quorum):
                 clock=self._clock,
                 timeout_s=self._timeout_s,
                 threads=self._threads,
+                key_holder=self.key_holder,
             )
         )
 
@@ -152,6 +175,10 @@ class Near(Quorum):
         if name.startswith((names.INDEXES, names.SNAPSHOTS)) and not self._has_looked:
             # Before anything is published over what a center may lack.
             self._look()
+        if name.startswith(names.INDEXES):
+            self._own_indexes.add(name)
+        elif name.startswith(names.SNAPSHOTS) and self.key_holder is not None:
+            self._carry_orphans(self.key_holder)
         return super().put(name, data, if_absent=if_absent, retain_until=retain_until)
 
     def commit(self, change: Change) -> Receipt:
@@ -162,6 +189,8 @@ class Near(Quorum):
             TryAgainError: other writers took every number that was tried.
         """
         self.states.refresh()
+        if change.snapshot is not None and self._carried:
+            change = replace(change, objects=(*self._carried, *change.objects))
         for _ in range(_ATTEMPTS_MAX):
             survey = self._survey()
             done = self._commit_of(survey.joint, change.snapshot)
@@ -172,6 +201,7 @@ class Near(Quorum):
             if self._claim(entry, data, holders[0], survey):
                 receipt = self._publish(entry, data, holders)
                 self._checkpoint(survey, entry, holders)
+                self._carried = []
                 return receipt
         raise TryAgainError(f"{_ATTEMPTS_MAX} commit numbers in a row were taken by other writers")
 
@@ -187,12 +217,14 @@ class Near(Quorum):
             self._mark_in_step(store)
         return {store.name: self.states.get(store.name) for store in self.centers}
 
-    def adopt(self, closure: Callable[[str], Closure]) -> Adopted:
+    def adopt(self) -> Adopted:
         """Give a commit to each snapshot that has none: of stock restic, or of a run that died before its commit.
 
-        ``closure`` reads the snapshot with the repository's key and raises ``GovsecError`` when it is not whole; such
-        a snapshot is refused and stays as it is.
+        A snapshot that is not whole is refused and stays as it is. Raises ``ConfigurationError`` without a key holder.
         """
+        if self.key_holder is None:
+            raise ConfigurationError("snapshots without a commit are adopted by whoever holds the repository's key")
+        closure = self.key_holder.closure
         self.states.refresh()
         survey = self._survey()
         self._finish_claim(survey)
@@ -212,6 +244,27 @@ class Near(Quorum):
             receipts.append(self.commit(Change(objects, found_closure.snapshot)))
             known.update(info.name for info in objects)
         return Adopted(tuple(receipts), refused)
+
+    def _carry_orphans(self, key_holder: KeyHolder) -> None:
+        """Complete what a run that died left, in every center that is in step; the next commit names it."""
+        joint = self._survey().joint
+        named = {name for name in named_objects(self, joint).added if name.startswith(names.INDEXES)}
+        found = {info.name for store in self._sources() for info in store.list(names.INDEXES)}
+        self._carried = []
+        for name in sorted(found - named - self._own_indexes):
+            try:
+                packs = key_holder.packs_of(name.removeprefix(names.INDEXES))
+                objects = [ObjectInfo(*named) for named in (*packs, (name, self.head(name).size_bytes))]
+            except (IntegrityError, ObjectNotFoundError) as error:
+                log.warning("index without a commit passed over", extra={"index": name, "error": str(error)})
+                continue
+            for store in self.centers:
+                if self._is_followed(store) and self._is_in_step(store):
+                    try:
+                        self._complete(store, Change(objects))
+                    except (StoreError, IntegrityError) as error:
+                        self.failed(store, error)
+            self._carried += objects
 
     def _survey(self, *, is_forced: bool = False) -> _Survey:
         """The joint log, after every center that can be was given what it lacks."""

@@ -61,7 +61,7 @@ def test_whatever_call_fails_the_next_run_completes_what_was_begun(mode: Mode, k
         world.clock.advance(3600)
         near = world.near()
         near.resync()
-        near.adopt(world.closure)
+        near.adopt()
         world.backup(near)
         near.resync()
         assert_valid(world.production, world.same_city)
@@ -142,11 +142,11 @@ def test_a_snapshot_of_stock_restic_gets_a_commit_and_reaches_same_city() -> Non
     alone = world.near(wrap=lambda store: store, mode=Mode.MAXIMUM_PERFORMANCE)
     change = world.store_backup(alone)
     near = world.near()
-    adopted = near.adopt(world.closure)
+    adopted = near.adopt()
     assert [receipt.snapshot_id for receipt in adopted.receipts] == [change.snapshot.id]
     assert adopted.receipts[0].held_by == ("production", "same_city")
     assert repository_part(world.production) == repository_part(world.same_city)
-    assert near.adopt(world.closure).receipts == ()
+    assert near.adopt().receipts == ()
 
 
 def test_a_snapshot_that_is_not_whole_is_refused_and_named() -> None:
@@ -156,7 +156,7 @@ def test_a_snapshot_that_is_not_whole_is_refused_and_named() -> None:
     change = world.store_backup(near)
     for store in (world.production, world.same_city):
         store.delete(change.objects[0].name)
-    adopted = near.adopt(world.closure)
+    adopted = near.adopt()
     assert adopted.receipts == ()
     assert set(adopted.refused) == {change.snapshot.id}
 

@@ -19,7 +19,7 @@ from govsec.centers.near import Change, Closure, Near, Receipt
 from govsec.centers.state import States
 from govsec.config import Mode
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
-from govsec.errors import StoreDeniedError
+from govsec.errors import IntegrityError, StoreDeniedError
 from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
@@ -157,7 +157,17 @@ class World:
             signer=self.commit_signer,
             trusted=self.trusted,
             clock=self.clock,
+            key_holder=self,
         )
+
+    def packs_of(self, index_id: str) -> list[tuple[str, int]]:
+        """What a key holder would read in an index; ``IntegrityError`` when it is none."""
+        near = self.near(wrap=lambda store: store)
+        try:
+            packs = json.loads(content(near, names.INDEXES + index_id))
+        except ValueError as error:
+            raise IntegrityError(f"{index_id}: not an index") from error
+        return [(name, near.head(name).size_bytes) for name in packs]
 
     def store_backup(self, near: Near, *, packs_count: int = 2, seed: str = "") -> Change:
         """Put packs, an index and a snapshot that also needs every live pack; no commit yet."""
