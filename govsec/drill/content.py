@@ -19,7 +19,7 @@ from pathlib import Path
 
 from govsec.backup.witness import Sample
 from govsec.drill.inside import open_inside
-from govsec.drill.result import MISMATCHES_MAX, ContentResult, Mismatch
+from govsec.drill.result import MISMATCHES_MAX, ContentResult, Mismatch, MismatchKind
 from govsec.errors import LimitError
 from govsec.repo.pack import BlobType
 from govsec.repo.repository import Repository
@@ -45,7 +45,7 @@ class _Tally:
     count: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
 
-    def miss(self, path: bytes, what: str) -> None:
+    def miss(self, path: bytes, what: MismatchKind) -> None:
         self.count += 1
         if len(self.mismatches) < MISMATCHES_MAX:
             self.mismatches.append(Mismatch(path=printable(path), what=what))
@@ -101,7 +101,7 @@ def check_content(
             surplus.discard(name)
             _check_node(repository, root, os.path.join(directory, name), node, tally, tick)
         for name in sorted(surplus):
-            tally.miss(os.path.join(directory, name), "is not in the snapshot")
+            tally.miss(os.path.join(directory, name), "surplus")
     for sample in samples or ():
         tick()
         _check_sample(target, sample, tally, tick)
@@ -142,17 +142,17 @@ def _check_node(
     try:
         status = os.lstat(full)
         if not is_kind(status.st_mode):
-            tally.miss(path, f"is no {node.type}")
+            tally.miss(path, "wrong_kind")
         elif node.type == "symlink":
             wanted = node.linktarget_raw or os.fsencode(node.linktarget)
             if os.readlink(full) != wanted:
-                tally.miss(path, "the link leads elsewhere")
+                tally.miss(path, "link_elsewhere")
         elif node.type == "file":
             _check_file(repository, full, path, node, tally, tick)
     except FileNotFoundError:
-        tally.miss(path, "is missing")
-    except OSError as error:
-        tally.miss(path, f"cannot be read: {error.strerror}")
+        tally.miss(path, "missing")
+    except OSError:
+        tally.miss(path, "unreadable")
 
 
 def _check_file(
@@ -165,15 +165,15 @@ def _check_file(
             blob_id = bytes.fromhex(text)
             places = repository.index.find(BlobType.DATA, blob_id)
             if not places:
-                tally.miss(path, f"the repository's index lacks blob {text[:16]}")
+                tally.miss(path, "not_indexed")
                 return
             data = _read_exactly(file.fileno(), places[0].plain_length)
             if repository.suite.digest(data) != blob_id:
-                tally.miss(path, "the content differs from the repository's digest")
+                tally.miss(path, "content")
                 return
             tally.size_bytes += len(data)
         if os.read(file.fileno(), 1):
-            tally.miss(path, "is longer than in the repository")
+            tally.miss(path, "longer")
             return
     tally.files += 1
 
@@ -201,13 +201,13 @@ def _check_sample(target: Path, sample: Sample, tally: _Tally, tick: Callable[[]
                 digest.update(data)
                 size += len(data)
     except FileNotFoundError:
-        tally.miss(path, "a sampled source file is missing")
+        tally.miss(path, "sample_missing")
         return
-    except OSError as error:
-        tally.miss(path, f"a sampled source file cannot be read: {error.strerror}")
+    except OSError:
+        tally.miss(path, "sample_unreadable")
         return
     if (size, digest.hexdigest()) != (sample.size_bytes, sample.sha256):
-        tally.miss(path, "differs from the source as it was read at backup time")
+        tally.miss(path, "sample_differs")
 
 
 def _listed(directory: bytes) -> set[bytes]:

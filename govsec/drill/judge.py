@@ -105,6 +105,7 @@ def history_facts(times: Sequence[datetime], at: datetime) -> HistoryFacts:
     gap_s = longest_gap_s(times, at)
     return HistoryFacts(
         snapshots_count=len(times),
+        span_s=round((at - min(times, default=at)).total_seconds(), 3),
         longest_gap_s=None if gap_s is None else round(gap_s, 3),
         transfers_per_day=transfers_per_day(times, at),
     )

@@ -108,11 +108,26 @@ class Measures(Model):
     restored_bytes: int = 0
 
 
+MismatchKind = Literal[
+    "missing",
+    "surplus",
+    "wrong_kind",
+    "link_elsewhere",
+    "content",
+    "longer",
+    "unreadable",
+    "not_indexed",
+    "sample_missing",
+    "sample_unreadable",
+    "sample_differs",
+]
+
+
 class Mismatch(Model):
     """One place where the restored tree is not what it should be."""
 
     path: str
-    what: str
+    what: MismatchKind
 
 
 class ContentResult(Model):
@@ -182,6 +197,7 @@ class HistoryFacts(Model):
     """The restorable snapshots at the center of the last 30 days, which the capability level rests on."""
 
     snapshots_count: int
+    span_s: float
     longest_gap_s: float | None
     transfers_per_day: float
 

@@ -351,8 +351,8 @@ class StepRunner:
         }
         if content.mismatches_count:
             first = content.mismatches[0]
-            shown = f"{first.path}: {first.what}"
-            self.reasons.append(reason("content_mismatch", count=content.mismatches_count, first=shown))
+            facts: dict[str, JsonValue] = {"count": content.mismatches_count, "path": first.path, "what": first.what}
+            self.reasons.append(reason("content_mismatch", Verdict.FAIL, **facts))
             raise StepFailedError(f"{content.mismatches_count} mismatches")
         if not content.files_checked:
             self.reasons.append(reason("content_empty"))

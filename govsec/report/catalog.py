@@ -65,6 +65,8 @@ class Catalogue:
     def duration(self, seconds: float) -> str:
         """``seconds`` for people: two units at most, fractions below ten seconds."""
         days, hours, minutes, second = _DURATION_WORDS[self.lang]
+        if 0 < seconds < 0.005:
+            return "<0.01" + second
         if seconds < 10:
             return f"{max(0.0, seconds):.2f}".rstrip("0").rstrip(".") + second
         whole = round(seconds)

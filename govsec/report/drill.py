@@ -23,6 +23,7 @@ from govsec.report.chart import Row, Timeline, share, timeline
 
 _GAUGE_WIDTH = 200.0
 _BEIJING_OFFSET_HOURS = 8
+_DAY_S = 86_400
 _ROLES = ("production", "same_city", "remote")
 
 
@@ -131,7 +132,7 @@ class _View:
     def timeline(self) -> Timeline:
         rows = [
             Row(
-                step["name"],
+                self.name(step),
                 step["outcome"],
                 step["offset_s"],
                 step["duration_s"],
@@ -157,12 +158,12 @@ class _View:
 
     def blocker(self, item: Mapping[str, Any]) -> str:
         code, required, found = item["code"], item["required"], item["found"]
-        if code == "full_interval" and found is None:
-            return self._words.text("blocker.full_interval_none")
+        if code in ("full_interval", "recovery_point_age", "restore_time") and found is None:
+            return self._words.text(f"blocker.{code}_none")
         if code == "replication":
             required, found = (self._words.text(f"replication.{word}") for word in (required, found))
         elif code in ("full_interval", "recovery_point_age", "restore_time"):
-            required, found = self._time(required, "measured"), self._time(found, "not_measured")
+            required, found = self._words.duration(required), self._words.duration(found)
         elif isinstance(found, float):
             found, required = f"{found:g}", f"{required:g}"
         return self._words.text(f"blocker.{code}", {"required": required, "found": found})
@@ -203,6 +204,24 @@ class _View:
         }
         return self._words.text("isolation.yes" if isolation["is_isolated"] else "isolation.no", facts)
 
+    def mismatch(self, what: str) -> str:
+        return self._words.text(f"mismatch.{what}")
+
+    def name(self, step: Mapping[str, Any]) -> str:
+        """What to call a step: the plan's own name, or words for what every drill does."""
+        is_own = step["kind"] in ("prepare", "expect", "hand_over")
+        return self._words.text(f"kind.{step['kind']}") if is_own else str(step["name"])
+
+    def history(self) -> list[str]:
+        """What the capability level rests on, and a warning where that is too little."""
+        history = self._record["history"]
+        if history is None:
+            return []
+        rate = f"{history['transfers_per_day']:g}"
+        facts = {**history, "longest_gap_s": history["longest_gap_s"] or 0, "transfers": rate}
+        lines = [self._words.text("history", facts)]
+        return lines if history["span_s"] >= _DAY_S else [*lines, self._words.text("history_short")]
+
     def place(self) -> str:
         """Where it was restored, in a few words for the drawing."""
         isolation = self._record["isolation"]
@@ -212,6 +231,8 @@ class _View:
 
     def _reason(self, item: Mapping[str, Any]) -> str:
         facts = dict(item["facts"])
+        if item["code"] == "content_mismatch":
+            facts["what"] = self.mismatch(facts["what"])
         if "center_role" in facts:
             facts["center"] = self._role(facts["center_role"])
         if "time" in facts:
@@ -220,8 +241,3 @@ class _View:
 
     def _role(self, role: str) -> str:
         return self._words.text(f"role.{role}")
-
-    def _time(self, value: object, otherwise: str) -> str:
-        return (
-            self._words.duration(value) if isinstance(value, (int, float)) else self._words.text(f"bound.{otherwise}")
-        )

@@ -10,7 +10,9 @@ from govsec.drill.capability import EDITIONS, load_table
 def passed() -> dict[str, Any]:
     offsets = [0.0]
 
-    def step(name: str, kind: str, duration_s: float, detail: str = "", outcome: str = "passed") -> dict[str, Any]:
+    def step(
+        name: str, kind: str, duration_s: float, detail: str = "", outcome: str = "passed", **facts: Any
+    ) -> dict[str, Any]:
         started = offsets[-1]
         offsets.append(started + duration_s)
         return {
@@ -23,7 +25,7 @@ def passed() -> dict[str, Any]:
             "detail": detail,
             "output": "",
             "output_dropped_bytes": 0,
-            "facts": {},
+            "facts": facts or {},
         }
 
     return {
@@ -86,20 +88,20 @@ def passed() -> dict[str, Any]:
             "reason": "",
         },
         "steps": [
-            step("prepare", "prepare", 0.61, "snapshot 4be14be1 of 2026-11-20T00:30:12Z"),
-            step("restore", "restore", 21.37, "4,211 files, 1.3 GiB"),
-            step("expectations", "expect", 0.02),
-            step("all-content", "content", 9.8, "4,211 files equal"),
+            step("prepare", "prepare", 0.61, snapshot="4be14be1", files=4211, restored_bytes=1_402_113_024),
+            step("restore", "restore", 21.37, files=4211, restored_bytes=1_402_113_024),
+            step("expectations", "expect", 0.02, paths=3, files=4210, restored_bytes=1_402_112_959),
+            step("all-content", "content", 9.8, files=4211, samples=32),
             step("planted-nonce", "nonce", 0.01),
-            step("new-address", "configure", 0.03, "1 file"),
-            step("database", "sqlite", 0.55, "integrity ok; 18,302 rows"),
+            step("new-address", "configure", 0.03, files=1),
+            step("database", "sqlite", 0.55, value="18302"),
             step("start-service", "start", 1.5),
-            step("ask-application", "command", 4.53, "exit code 0"),
-            step("switch-dns", "switch_address", 0.9, "rehearsal: exit code 0"),
+            step("ask-application", "command", 4.53, exit_code=0),
+            step("switch-dns", "switch_address", 0.9, exit_code=0),
         ],
         "undo": [step("start-service", "undo", 0.2)],
         "controls": [step("ask-application", "control", 0.2, "exit code 7")],
-        "history": {"snapshots_count": 30, "longest_gap_s": 86400.0, "transfers_per_day": 3.0},
+        "history": {"snapshots_count": 30, "span_s": 2505600.0, "longest_gap_s": 86400.0, "transfers_per_day": 3.0},
         "capability": [_capability(edition) for edition in EDITIONS],
         "scratch_kept": "",
     }
@@ -112,9 +114,17 @@ def failed() -> dict[str, Any]:
         {
             "code": "content_mismatch",
             "verdict": "fail",
-            "facts": {"count": 214, "first": "/srv/oa/合同/2026/<img src=x onerror=alert(1)>.pdf"},
+            "facts": {
+                "count": 214,
+                "path": "srv/oa/合同/2026/<img src=x onerror=alert(1)>.pdf",
+                "what": "missing",
+            },
         },
-        {"code": "probe_failed", "verdict": "fail", "facts": {"step": "database", "detail": "database disk image is malformed"}},
+        {
+            "code": "probe_failed",
+            "verdict": "fail",
+            "facts": {"step": "database", "detail": "database disk image is malformed"},
+        },
         {"code": "probe_proves_nothing", "verdict": "fail", "facts": {"step": "ask-application"}},
         {"code": "objective_rpo", "verdict": "fail", "facts": {"measured_s": 96_120, "target_s": 7200}},
         {"code": "no_witness", "verdict": "partial", "facts": {}},
@@ -128,20 +138,27 @@ def failed() -> dict[str, Any]:
         "mismatches_count": 214,
         "mismatches": [
             {"path": "/srv/oa/合同/2026/<img src=x onerror=alert(1)>.pdf", "what": "missing"},
-            {"path": "/srv/oa/附件/\u202efdp.exe", "what": "content differs"},
+            {"path": "/srv/oa/附件/\u202efdp.exe", "what": "content"},
         ],
     }
     for position, step in enumerate(record["steps"]):
         if step["name"] in ("all-content", "database"):
-            step["outcome"] = "failed"
+            step |= {"outcome": "failed", "facts": {}}
         if position > 6:
-            step |= {"outcome": "skipped", "duration_s": 0.0}
+            step |= {"outcome": "skipped", "duration_s": 0.0, "facts": {}}
+    record["steps"][6]["detail"] = "integrity check: *** in database main ***"
     record["steps"][6]["output"] = "*** in database main ***\nPage 41: btreeInitPage() returns error code 11"
     record["controls"][0]["outcome"] = "failed"
     for capability in record["capability"]:
         capability |= {"limit": 0, "limit_title": {}}
         capability["blockers"] = [
-            {"level": 1, "code": "not_verified", "required": "verified content", "found": "not verified", "status": "confirmed"},
+            {
+                "level": 1,
+                "code": "not_verified",
+                "required": "verified content",
+                "found": "not verified",
+                "status": "confirmed",
+            },
             {"level": 1, "code": "restore_time", "required": "measured", "found": None, "status": "confirmed"},
         ]
         capability["elements"][0]["level"] = 0
