@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 _PUT_SIZE_MAX = 256 << 20
 #: Far above any honest repository (10 million packs of 16 MiB are 160 TiB); stops a listing that never ends.
 _LIST_MAX = 20_000_000
+_PAGE_SIZE = 1000
 #: Some 60 MB of names.
 _SORT_MAX = 200_000
 _EMPTY_PAGES_MAX = 100
@@ -242,7 +243,7 @@ class S3Store:
         count, empty_pages, position = 0, 0, dict[str, str]()
         while True:
             with self._translated("list", what):
-                answer = getattr(self._s3, call)(**query, **position)
+                answer = getattr(self._s3, call)(**query, **position, MaxKeys=_PAGE_SIZE)
                 found = [item for kind in items for item in answer.get(kind, ())]
                 following = {
                     name: answer[field] for name, field in marks.items() if answer["IsTruncated"] and answer.get(field)

@@ -72,6 +72,8 @@ class Proxy:
     host: str = "127.0.0.1"
     behaviour: Behaviour = field(default_factory=Pass)
     script: list[Behaviour] = field(default_factory=list)
+    #: Bytes that are replaced in what clients send: a line that damages.
+    flip: tuple[bytes, bytes] = (b"", b"")
     #: The first line of every request that was seen whole.
     requests: list[bytes] = field(default_factory=list)
     connections_count: int = 0
@@ -172,14 +174,16 @@ class Proxy:
             server.settimeout(None)
             with self._lock:
                 self._open.append(server)
-            upward = self._start(_copy, client, server, None)
+            upward = self._start(_copy, client, server, None, self.flip)
             _copy(server, client, answer_limit)
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RD)
             upward.join(timeout=10)
 
 
-def _copy(source: socket.socket, target: socket.socket, limit: int | None) -> None:
+def _copy(
+    source: socket.socket, target: socket.socket, limit: int | None, flip: tuple[bytes, bytes] = (b"", b"")
+) -> None:
     """Copy until the source ends or ``limit`` bytes went over, then end both directions of the target."""
     left = limit
     with contextlib.suppress(OSError):
@@ -187,7 +191,7 @@ def _copy(source: socket.socket, target: socket.socket, limit: int | None) -> No
             part = source.recv(_CHUNK if left is None else min(_CHUNK, left))
             if not part:
                 break
-            target.sendall(part)
+            target.sendall(part.replace(*flip) if flip[0] else part)
             left = None if left is None else left - len(part)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
