@@ -1,8 +1,9 @@
 """Key files in a repository: open it, add a password, change one, remove one.
 
 Key files come from the store, and whoever may write there may put junk beside them. So files whose digest is not their
-name, other formats and costs without measure are passed over, and at most twenty passwords are tried, as restic does;
-a ``key_hint`` (an id, remembered from the last time) is tried first.
+name, other formats and costs without measure are passed over, cheap files are tried before dear ones, and trying ends
+when it has cost as much as twenty ordinary files (restic tries twenty). A ``key_hint`` (an id, remembered from the last
+time) is tried first of all.
 
 Removing a password does not change the master key: who copied a key file before and knows its password still opens
 every center that he can read.
@@ -39,7 +40,8 @@ from govsec.errors import (
 from govsec.repo.layout import Kind, id_in_name, object_name
 from govsec.store.api import ObjectStore, ReadStore
 
-_TRIES_MAX = 20
+#: Twenty files of the usual cost (N·r·p): about a quarter of a minute.
+_WORK_MAX = 20 * 32768 * 8
 _FILES_MAX = 1000
 #: Shortest start of an id that people may type.
 _PREFIX_MIN = 4
@@ -58,29 +60,29 @@ def find_master_key(store: ReadStore, password: bytes, *, key_hint: str | None =
 
     Raises:
         ObjectNotFoundError: there are no key files: no repository here.
-        WrongPasswordError: none of the (at most twenty) files opens with this password.
+        WrongPasswordError: no file opens with this password; not all are tried when there is junk.
     """
-    tries_count = 0
-    is_empty = True
-    for key_id, data in _key_files(store, key_hint):
-        is_empty = False
+    found = [(key_id, data, _cost(data)) for key_id, data in _key_files(store)]
+    if not found:
+        raise ObjectNotFoundError(f"{store.name}: no key files; there is no repository here")
+    tries_count = spent = 0
+    for key_id, data, cost in sorted(found, key=lambda key: (key[0] != key_hint, key[2], key[0])):
+        if tries_count and spent + cost > _WORK_MAX:
+            break
         try:
             return open_key_file(data, password), key_id
         except (FormatError, LimitError):
             continue
         except WrongPasswordError:
             tries_count += 1
-            if tries_count == _TRIES_MAX:
-                break
-    if is_empty:
-        raise ObjectNotFoundError(f"{store.name}: no key files; there is no repository here")
+            spent += cost
     raise WrongPasswordError(f"{store.name}: no key file opens with this password ({tries_count} tried)")
 
 
 def list_keys(store: ReadStore) -> list[KeyInfo]:
     """All key files and what they say in the clear."""
     keys = []
-    for key_id, data in _key_files(store, None):
+    for key_id, data in _key_files(store):
         try:
             keys.append(KeyInfo(key_id, read_key_file_info(data)))
         except IntegrityError:
@@ -164,19 +166,26 @@ def user_name() -> str:
         return str(os.getuid())
 
 
-def _key_files(store: ReadStore, key_hint: str | None) -> Iterator[tuple[str, bytes]]:
-    """Key files whose digest is their name, the hinted one first."""
-    ids = []
+def _cost(data: bytes) -> int:
+    """The work that trying a password takes, in N·r·p; 0 for a file that will not be tried."""
+    try:
+        kdf = read_key_file_info(data).kdf
+        kdf.check()
+    except IntegrityError:
+        return 0
+    return kdf.n * kdf.r * kdf.p
+
+
+def _key_files(store: ReadStore) -> Iterator[tuple[str, bytes]]:
+    """Key files whose digest is their name."""
+    count = 0
     for item in store.list(Kind.KEY.prefix):
         key_id = id_in_name(Kind.KEY, item.name)
-        if key_id is not None and item.size_bytes <= KEY_FILE_SIZE_MAX:
-            ids.append(key_id)
-        if len(ids) == _FILES_MAX:
-            break
-    if key_hint in ids:
-        ids.remove(key_hint)
-        ids.insert(0, key_hint)
-    for key_id in ids:
-        data = store.get(object_name(Kind.KEY, key_id), size_max=KEY_FILE_SIZE_MAX)
+        if key_id is None or item.size_bytes > KEY_FILE_SIZE_MAX:
+            continue
+        data = store.get(item.name, size_max=KEY_FILE_SIZE_MAX)
         if hashlib.sha256(data).hexdigest() == key_id:
             yield key_id, data
+        count += 1
+        if count == _FILES_MAX:
+            break
