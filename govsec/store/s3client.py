@@ -53,8 +53,10 @@ def make_client(config: S3StoreConfig, credentials: Credentials, clock: Clock) -
             signature_version="s3v4",
             s3={
                 "addressing_style": "path" if config.path_style else "virtual",
-                # A put is bound to its body by Content-MD5, which is signed. SHA-256 of the body beside it would be a
-                # third pass over every byte, and SeaweedFS 4.48 accepts a wrong one.
+                # A put is bound to its body by Content-MD5, which is signed and which both servers we know check; over
+                # plain http too, a line that changes a byte makes the server refuse it. Signing SHA-256 of the body
+                # beside it costs 40 % more of the client's processor time (64 MiB: 0.17 s against 0.12 s) and buys
+                # nothing there: SeaweedFS 4.48 accepts a wrong one.
                 "payload_signing_enabled": False,
             },
             retries={"total_max_attempts": 1, "mode": "standard"},
