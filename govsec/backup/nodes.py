@@ -33,6 +33,9 @@ _XATTR_SIZE_MAX = 64 << 10
 #: File systems without extended attributes, and entries that vanished between two calls.
 _NO_XATTRS = {errno.ENOTSUP, errno.ENODATA, errno.EOPNOTSUPP}
 _CACHE_MAX = 100_000
+#: Putting three texts together takes a third of the time of formatting them.
+_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60)]
+_SECONDS = [f"{second:02d}" for second in range(60)]
 #: Printable ASCII without what strconv.Quote or Go's JSON encoder would escape: " \\ < > &
 _PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]+")
 _encoder = msgspec.json.Encoder()
@@ -88,9 +91,8 @@ class NodeWriter:
         """RFC 3339 in UTC, as Go writes it: the fraction without the zeros at its end."""
         second, fraction = divmod(time_ns, 1_000_000_000)
         day, second = divmod(second, 86400)
-        text = self._days.get(day) or self._day(day)
         minute, second = divmod(second, 60)
-        text += f"{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
+        text = (self._days.get(day) or self._day(day)) + _MINUTES[minute] + _SECONDS[second]
         if fraction:
             return f"{text}.{fraction:09d}".rstrip("0") + "Z"
         return text + "Z"

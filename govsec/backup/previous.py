@@ -9,15 +9,18 @@ type, size, mtime, ctime and inode are.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import msgspec
 
 from govsec.errors import FormatError
-from govsec.repo.index import ids_from_hex
 from govsec.repo.layout import is_id
 from govsec.repo.tree import Node, parse_ns, unquote
 
 _HEX_ID = 64
+#: An id with its quotes and a comma; a tail of n ids is 67 n + 2 bytes.
+_ID_IN_JSON = 67
+_NO_CONTENT = b"[]}"
 
 
 class _RawTree(msgspec.Struct, frozen=True):
@@ -93,19 +96,19 @@ def is_unchanged(node: Node, status: os.stat_result) -> bool:
     return times == (status.st_mtime_ns, status.st_ctime_ns) and node.inode == status.st_ino
 
 
-def content_ids(node: Node) -> bytes | None:
-    """The blob ids of a file's node, 32 bytes each in a row; None when one of them is none."""
-    try:
-        return ids_from_hex(node.content or [])
-    except FormatError:
-        return None
+def content_tail(node: Node) -> bytes:
+    """The tail of a file's node that was parsed."""
+    return ("[" + ",".join([f'"{blob_id}"' for blob_id in node.content or ()]) + "]}").encode()
 
 
-def ids_in_content(tail: bytes) -> bytes | None:
-    """The blob ids in a file's tail (``["…","…"]}``), 32 bytes each in a row; None when the tail is of another form."""
-    if not tail.startswith(b"[") or not tail.endswith(b"]}"):
-        return None
-    digits = tail.translate(None, b'[]",}')
+def is_content(tail: bytes) -> bool:
+    """Whether a file's tail has the form ``["…","…"]}`` with ids of the right length."""
+    return tail.startswith(b"[") and tail.endswith(b"]}") and (len(tail) % _ID_IN_JSON == 2 or tail == _NO_CONTENT)
+
+
+def ids_in_contents(tails: Iterable[bytes]) -> bytes | None:
+    """The blob ids in many files' tails, 32 bytes each in a row; None when one of them is none."""
+    digits = b"".join(tails).translate(None, b'[]",}')
     try:
         ids = bytes.fromhex(digits.decode("ascii"))
     except (ValueError, UnicodeDecodeError):

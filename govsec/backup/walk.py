@@ -21,7 +21,15 @@ from typing import TypeVar
 from govsec.backup.blobs import BlobSaver
 from govsec.backup.contents import ContentReader
 from govsec.backup.nodes import NodeWriter, device, extended_attributes, link_target
-from govsec.backup.previous import PreviousTree, content_ids, ids_in_content, is_unchanged, subtree_in, subtree_named
+from govsec.backup.previous import (
+    PreviousTree,
+    content_tail,
+    ids_in_contents,
+    is_content,
+    is_unchanged,
+    subtree_in,
+    subtree_named,
+)
 from govsec.backup.sources import FileSource
 from govsec.backup.trees import TreeLoader
 from govsec.errors import IntegrityError, ObjectNotFoundError
@@ -328,21 +336,17 @@ class TreeWalker:
         counts = self.counts
         head = self._nodes.head(name, status, extra).encode()
         known = level.previous.match(head)
+        parent_node = level.previous.find(name) if known is None else None
+        tail = b""
         if known is not None:
-            ids = ids_in_content(known[len(head) :])
-            if ids is not None and self._is_known(ids):
-                counts.files_unmodified += 1
-                counts.total_bytes += status.st_size
-                self._advance(1, status.st_size, path)
-                return known
-        parent_node = None if known is not None else level.previous.find(name)
-        if parent_node is not None and is_unchanged(parent_node, status):
-            ids = content_ids(parent_node)
-            if ids is not None and self._is_known(ids):
-                counts.files_unmodified += 1
-                counts.total_bytes += status.st_size
-                self._advance(1, status.st_size, path)
-                return head + _content(ids)
+            tail = known[len(head) :]
+        elif parent_node is not None and is_unchanged(parent_node, status):
+            tail = content_tail(parent_node)
+        if is_content(tail) and self._is_known(tail):
+            counts.files_unmodified += 1
+            counts.total_bytes += status.st_size
+            self._advance(1, status.st_size, path)
+            return head + tail if known is None else known
         node = self._read(level, name, path, extra)
         if node is not None:
             if known is None and parent_node is None:
@@ -375,19 +379,20 @@ class TreeWalker:
             node = node[:-1] + f',"error":"{CHANGED_WHILE_READ}"}}'.encode()
         return node
 
-    def _is_known(self, ids: bytes) -> bool:
-        """Whether the repository has all these blobs; as long as the parent is trusted, the look comes later."""
+    def _is_known(self, tail: bytes) -> bool:
+        """Whether the repository has all blobs of this content; while the parent is trusted, the look comes later."""
         if not self._is_parent_trusted:
-            return bool(self._index.contains_many(BlobType.DATA, ids).all())
-        self._unchecked.append(ids)
+            ids = ids_in_contents([tail])
+            return ids is not None and bool(self._index.contains_many(BlobType.DATA, ids).all())
+        self._unchecked.append(tail)
         if len(self._unchecked) >= _CHECK_COUNT:
             self._check_unchecked()
         return True
 
     def _check_unchecked(self) -> None:
-        ids = b"".join(self._unchecked)
+        ids = ids_in_contents(self._unchecked)
         self._unchecked.clear()
-        if not self._index.contains_many(BlobType.DATA, ids).all():
+        if ids is None or not self._index.contains_many(BlobType.DATA, ids).all():
             raise _MissingBlobError
 
     def _look_up(self) -> None:

