@@ -161,6 +161,14 @@ def test_one_bucket_full_of_ids_does_not_make_lookups_slow_or_wrong() -> None:
     assert all((BlobType.DATA, rows["id"][n].tobytes()) in index for n in range(0, count, 100))
 
 
+def test_an_id_made_of_the_halves_of_two_neighbours_is_not_there() -> None:
+    first, second = b"\x11" * 16 + b"\x12" * 16, b"\x13" * 32
+    index = built({PACKS[0]: rows_of((first, 0, 50, 0, 0), (second, 50, 50, 0, 0))})
+    between = first[16:] + second[:16]
+    assert (BlobType.DATA, between) not in index
+    assert not index.contains_many(BlobType.DATA, between).any()
+
+
 def test_index_files_are_the_json_that_restic_writes() -> None:
     rows = rows_of((b"\x01" * 32, 0, 38, 0, 0), (b"\x02" * 32, 38, 612, 4096, 1))
     one, two = "01" * 32, "02" * 32

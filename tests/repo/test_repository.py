@@ -194,6 +194,21 @@ def test_junk_among_indexes_and_snapshots_is_passed_over_and_named(
         reader.snapshots(strict=True)
 
 
+def test_a_genuine_object_under_the_name_of_another_is_refused(
+    repository: WritableRepository, store: MemoryStore
+) -> None:
+    old = add_files(repository, b"old")
+    new = add_files(repository, b"new", time=T0 + timedelta(days=1))
+    packs = names(store, "data/")
+    store.put(f"snapshots/{new.id}", store.get(f"snapshots/{old.id}", size_max=1 << 20))
+    store.put(packs[0], store.get(packs[1], size_max=1 << 20))
+    reader = Repository.open(store, b"right")
+    assert [item.id for item in reader.snapshots()] == [old.id]
+    assert [item.name for item in reader.unreadable] == [f"snapshots/{new.id}"]
+    with pytest.raises(IntegrityError, match="digest"):
+        reader.load_pack(bytes.fromhex(packs[0].rpartition("/")[2]))
+
+
 @pytest.mark.parametrize("what", ["data", "index", "snapshots", "keys", "config"])
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_whatever_is_lost_at_one_center_is_read_from_another(
