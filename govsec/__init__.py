@@ -7,6 +7,7 @@ The public interface is what ``docs/api.md`` lists. A name is loaded when it is 
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
+
+# Without it Python prints warnings of a library whose user has not configured logging. `govsec -v` shows the log.
+logging.getLogger("govsec").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

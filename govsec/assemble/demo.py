@@ -29,7 +29,8 @@ from govsec.progress import ProgressSink, silent
 
 SYSTEM = "permits"
 _JOB = "files"
-_CENTERS = {"main": "production", "near": "same_city", "far": "remote"}
+#: The three centers of the demo and their roles.
+CENTERS = {"main": "production", "near": "same_city", "far": "remote"}
 T = TypeVar("T")
 
 
@@ -112,7 +113,7 @@ def local_centers(directory: Path) -> dict[str, object]:
     """Three directories as three centers, as the configuration writes them."""
     return {
         name: {"role": role, "store": {"kind": "local", "path": str(directory / name)}}
-        for name, role in _CENTERS.items()
+        for name, role in CENTERS.items()
     }
 
 

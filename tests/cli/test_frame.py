@@ -232,6 +232,13 @@ def test_no_space_under_standard_output_is_one_line_and_75(options: list[str]) -
     assert (done.returncode, done.stderr) == (75, "govsec: standard output: No space left on device\n")
 
 
+def test_a_warning_in_the_log_is_not_printed_unless_asked_for() -> None:
+    code = "import govsec, logging; logging.getLogger('govsec.store').warning('store call is tried again')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_the_log_goes_to_standard_error_when_asked_for() -> None:
     def verb(args: argparse.Namespace, out: frame.IO) -> int:
         logging.getLogger("govsec.store").info("pack shipped", extra={"pack": "ab\x1b", "center": "near"})
