@@ -19,7 +19,7 @@ def register(parser: frame.Parser) -> None:
         "the signed evidence."
     )
     parser.epilog = (
-        "exit codes: 0 the drill passed, 1 it did not\n\n"
+        "exit codes: 0 the data came back, 1 it did not\n\n"
         "examples:\n  govsec demo\n  govsec demo --dir /tmp/demo --lang en\n"
         "  cd /tmp/demo && govsec backup list --config govsec.yaml --center far"
     )

@@ -11,6 +11,7 @@ import pytest
 from govsec.assemble import demo
 from govsec.cli.main import main
 from govsec.clock import SystemClock
+from govsec.drill.result import Reason, Verdict
 from tests.cli.conftest import tree_digest
 from tests.support.restic import local_restic
 
@@ -65,6 +66,25 @@ def test_flipped_bits_at_the_last_center_fail_the_demo(tmp_path: Path) -> None:
     assert not result.is_passed
     assert "drill_fail" in told
     assert result.reasons
+
+
+@pytest.mark.parametrize(
+    ("verdict", "codes", "is_clean", "is_passed"),
+    [
+        ("pass", [], True, True),
+        ("partial", ["unisolated"], True, True),  # who runs it is not root
+        ("partial", ["unisolated", "witness_missing"], True, False),
+        ("fail", [], True, False),
+        ("pass", [], False, False),
+    ],
+)
+def test_the_demo_passes_only_when_the_data_came_back(
+    tmp_path: Path, verdict: str, codes: list[str], is_clean: bool, is_passed: bool
+) -> None:
+    reasons = tuple(Reason(code=code, verdict=Verdict.PARTIAL) for code in codes)
+    result = demo.DemoResult(tmp_path, verdict, reasons, 1.0, 1.0, (), is_clean, 1, {})
+
+    assert result.is_passed is is_passed
 
 
 def test_the_demo_takes_no_directory_that_holds_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
