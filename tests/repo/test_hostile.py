@@ -304,7 +304,6 @@ def test_trees_that_unfold_to_more_paths_than_atoms_are_read_once_each(repositor
 def test_a_tree_of_wrong_json_is_refused_whatever_is_wrong(repository: WritableRepository) -> None:
     writer = Writer(repository)
     wrong = [
-        b"",
         b"[]",
         b"{}",
         b"null",
