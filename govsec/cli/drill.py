@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,9 +172,7 @@ def _run_words(run: DrillRun) -> str:
     lines += [
         f"  {line}" for line in _measure_lines(result.measures.recovery_point_age_s, result.measures.restore_time_s)
     ]
-    lines += [
-        f"  {reason.verdict.value}: {reason.code} {_facts(dict(reason.facts))}".rstrip() for reason in result.reasons
-    ]
+    lines += [f"  {reason.verdict.value}: {reason.code} {_facts(reason.facts)}".rstrip() for reason in result.reasons]
     if run.entry is not None:
         lines.append(f"  ledger: entry {run.entry.number} at {', '.join(run.entry.held_by)}, {run.entry.digest}")
     if run.ledger_error:
@@ -188,11 +187,9 @@ def _drill_words(past: PastDrill) -> str:
     lines += [
         f"  {line}" for line in _measure_lines(result.measures.recovery_point_age_s, result.measures.restore_time_s)
     ]
-    lines += [
-        f"  {reason.verdict.value}: {reason.code} {_facts(dict(reason.facts))}".rstrip() for reason in result.reasons
-    ]
+    lines += [f"  {reason.verdict.value}: {reason.code} {_facts(reason.facts)}".rstrip() for reason in result.reasons]
     rows = [
-        [step.name, step.kind, step.outcome.value, texts.duration(step.duration_s), step.detail]
+        [step.name, step.kind, step.outcome.value, texts.duration(step.duration_s), step.detail or _facts(step.facts)]
         for step in result.steps
     ]
     lines += ["", texts.table(["step", "kind", "outcome", "time", "detail"], rows)]
@@ -207,7 +204,7 @@ def _measure_lines(age_s: float | None, time_s: float | None) -> list[str]:
     ]
 
 
-def _facts(facts: dict[str, object]) -> str:
+def _facts(facts: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in facts.items())
 
 

@@ -208,7 +208,12 @@ def _entry_facts(entry: Entry) -> dict[str, object]:
 
 
 def _verify_words(report: LedgerReport) -> str:
-    state = "clean" if report.is_clean else "NOT CLEAN"
+    if report.problems_count:
+        state = f"{report.problems_count} PROBLEMS"
+    elif not report.entries_count:
+        state = "empty: nothing was verified"
+    else:
+        state = "clean as far as it could be reached" if report.unreachable else "clean"
     lines = [f"{state}: {report.entries_count} entries, {report.copies_count} copies at {', '.join(report.centers)}"]
     if report.unreachable:
         lines.append(f"not reachable: {', '.join(report.unreachable)}")

@@ -278,6 +278,10 @@ class Plan(Model):
             raise ValueError("the first step, and no other, is restore")
         if not any(isinstance(step, ProbeStep) for step in self.steps):
             raise ValueError("there is no probe: a plan that proves nothing cannot pass")
+        kinds = [step.probe.kind if isinstance(step, ProbeStep) else step.kind for step in self.steps]
+        changing = [kinds.index(kind) for kind in ("configure", "start", "command", "sqlite") if kind in kinds]
+        if "content" in kinds and changing and kinds.index("content") > min(changing):
+            raise ValueError("content is compared before any step that may change the restored tree")
         if self.center in self.lost:
             raise ValueError(f"the scenario loses {self.center}, which the plan restores from")
         damaged = self.scenario.center if isinstance(self.scenario, _Share) else None
