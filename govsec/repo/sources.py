@@ -22,18 +22,18 @@ class Sources:
     """The stores, best first. Not for two threads at once."""
 
     def __init__(self, stores: Sequence[ReadStore]) -> None:
-        self._stores = list(stores)
+        #: The stores as they were given.
+        self.stores = tuple(stores)
+        #: The order in which they are asked now.
+        self._order = list(range(len(self.stores)))
         #: How often the first answer was not good enough and a later one was.
         self.fallback_count = 0
 
     def clone(self) -> Sources:
-        """The same stores with connections of their own."""
-        return Sources([store.clone() for store in self._stores])
-
-    @property
-    def stores(self) -> tuple[ReadStore, ...]:
-        """The stores in the order in which they are asked now."""
-        return tuple(self._stores)
+        """The same stores with connections of their own, asked in the same order."""
+        other = Sources([store.clone() for store in self.stores])
+        other._order = list(self._order)
+        return other
 
     def first_good(self, ask: Callable[[ReadStore], T]) -> T:
         """What ``ask`` gives for the first store for which it does not raise.
@@ -43,20 +43,33 @@ class Sources:
                 they met the worst is told, in this order.
         """
         failure: GovsecError | None = None
-        for store in tuple(self._stores):
+        for position in tuple(self._order):
             try:
-                result = ask(store)
+                result = ask(self.stores[position])
             except _WORTH_ASKING_ON as error:
                 failure = error if failure is None else min(failure, error, key=_gravity)
                 if isinstance(error, StoreUnavailableError):
-                    self._stores.remove(store)
-                    self._stores.append(store)
+                    self._order.remove(position)
+                    self._order.append(position)
                 continue
             if failure is not None:
                 self.fallback_count += 1
             return result
         assert failure is not None  # there is at least one store, so something failed
         raise failure
+
+    def every(self, ask: Callable[[ReadStore], T]) -> list[T]:
+        """What ``ask`` gives for each store that answers. Raises as :meth:`first_good` when none does."""
+        answers: list[T] = []
+        failure: GovsecError | None = None
+        for store in self.stores:
+            try:
+                answers.append(ask(store))
+            except _WORTH_ASKING_ON as error:
+                failure = error if failure is None else min(failure, error, key=_gravity)
+        if failure is not None and not answers:
+            raise failure
+        return answers
 
     def get(self, name: str, size_max: int, check: Callable[[bytes], T]) -> T:
         """What ``check`` makes of the object's bytes, from the first store whose bytes it does not refuse."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -218,8 +219,9 @@ def test_whatever_is_lost_at_one_center_is_read_from_another(
     other = copied(store, "remote")
     for name in names(store, what):
         damage(store, name) if how == "damaged" else store.delete(name)
-    # What is not listed cannot be missed: an empty listing is no fault that a reader could see.
-    if how == "missing" and what in ("index", "snapshots"):
+    if how == "missing" and what == "snapshots":
+        # What is not listed cannot be missed; the commit log is what tells of snapshots that are gone.
+        assert Repository.open(store, b"right", fallbacks=[other]).snapshots() == []
         return
     reader = Repository.open(store, b"right", fallbacks=[other])
     assert contents_of(reader, reader.resolve()) == FILES
@@ -236,6 +238,55 @@ def test_a_store_that_does_not_answer_is_asked_last_from_then_on(
     assert contents_of(reader, reader.resolve()) == FILES
     dead.assert_injected()
     assert dead.calls_count < 8
+
+
+def test_an_index_file_that_is_replaced_while_reading_is_found_under_its_new_name(
+    repository: WritableRepository, store: MemoryStore
+) -> None:
+    class Pruned(MemoryStore):
+        """The first time that an index file is read, a prune has just replaced it."""
+
+        def get(self, name: str, **options: Any) -> bytes:
+            if name.startswith("index/") and name in before:
+                for old in before:
+                    self.delete(old)
+                repository.save_index(content)
+                for new in names(store, "index/"):
+                    self.put(new, store.get(new, size_max=1 << 20))
+                before.clear()
+            return super().get(name, **options)
+
+    add_files(repository, *FILES)
+    before = set(names(store, "index/"))
+    content = next(repository.index_files())[1]
+    racing = Pruned("racing")
+    for item in store.list(""):
+        racing.put(item.name, store.get(item.name, size_max=1 << 20))
+    for name in before:
+        store.delete(name)
+    reader = Repository.open(racing, b"right")
+    assert contents_of(reader, reader.resolve()) == FILES
+    assert reader.unreadable == ()
+
+
+def test_a_writer_does_not_count_on_blobs_of_another_center(repository: WritableRepository, store: MemoryStore) -> None:
+    other = copied(store, "remote")
+    add_files(WritableRepository(other, repository.suite, repository.config), *FILES)
+    writer = WritableRepository(store, repository.suite, repository.config, fallbacks=[other])
+    reader = Repository(store, repository.suite, repository.config, fallbacks=[other])
+    assert (BlobType.DATA, sha(FILES[0])) not in writer.index
+    assert (BlobType.DATA, sha(FILES[0])) in reader.index
+
+
+def test_a_clone_of_a_writer_still_writes_where_it_should(repository: WritableRepository, store: MemoryStore) -> None:
+    snapshot = add_files(repository, *FILES)
+    faults = Faults(1, FaultKind.TIMEOUT, operations=frozenset({"get"}))
+    writer = WritableRepository(
+        FaultStore(store, faults), repository.suite, repository.config, fallbacks=[copied(store, "remote")]
+    )
+    writer.load_snapshot(snapshot.id)
+    assert writer.fallback_count == 1
+    assert writer.clone().object_store.name == "production"
 
 
 def test_a_blob_is_read_from_another_pack_when_one_is_gone(repository: WritableRepository, store: MemoryStore) -> None:
