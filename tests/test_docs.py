@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import govsec
+from govsec.centers import names
 from govsec.cli.main import build_parser
 from govsec.errors import UsageError
+from govsec.repo import layout
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -153,3 +155,12 @@ def test_every_unit_file_starts_a_command_that_is_understood() -> None:
 
     assert units, "no unit was found"
     assert [" ".join(command) for command in commands if not _is_understood(command)] == []
+
+
+def test_the_page_of_the_format_names_every_place_in_a_center() -> None:
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    places = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("govsec/")}
+    places |= {kind.prefix for kind in layout.Kind} | {layout.CONFIG}
+
+    assert len(places) > 10
+    assert sorted(place for place in places if f"`{place}" not in page) == []
