@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
-from govsec.centers.heal import HealReport, heal
+from govsec.centers.heal import HealReport, heal, uncover
 from govsec.centers.init import InitReport, KeySyncReport, initialise, make_signing_keys, pin, sync_keys
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Adopted, Change, Near, Receipt
@@ -146,8 +146,9 @@ def verify_center(
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """A verification, what healing made of it, and the verification after."""
+    """What lay under junk and was laid open, the verification then, what healing made of it, and the one after."""
 
+    uncovered: tuple[str, ...]
     before: VerifyReport
     healing: HealReport
     after: VerifyReport
@@ -156,11 +157,10 @@ class Healed:
 def heal_center(site: Site, system: SystemConfig, center: str, *, progress: ProgressSink = silent) -> Healed:
     """Verify a center whole, replace what is damaged from the others, verify again."""
     name, _ = site.center(center)
-    before = verify_center(site, system, name, progress=progress)
-    target = _own_store(site, system, name)
-    if target is None:
-        raise ConfigurationError(f"center {name}: this site has no credential that may write there")
+    target = owning_store(site, system, name)
     owned = _owner(site, system, name)
+    uncovered = () if owned is None else uncover(owned)
+    before = verify_center(site, system, name, progress=progress)
     healing = heal(
         target,
         _readable(site, system, name),
@@ -170,7 +170,7 @@ def heal_center(site: Site, system: SystemConfig, center: str, *, progress: Prog
         retaining=owned,
         progress=progress,
     )
-    return Healed(before, healing, verify_center(site, system, name, progress=progress))
+    return Healed(uncovered, before, healing, verify_center(site, system, name, progress=progress))
 
 
 def junk_at(site: Site, system: SystemConfig, center: str, *, in_flight_s: float) -> tuple[str, ...]:

@@ -8,19 +8,19 @@ bytes are overwritten only when good ones are in hand.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from govsec.centers import names
-from govsec.centers.ship import repository_of
-from govsec.errors import GovsecError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
+from govsec.errors import IntegrityError, ObjectNotFoundError, RefusedError, StoreError
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, RetainingStore, VersionedStore
-from govsec.store.versions import Revealed, reveal
+from govsec.store.versions import Revealed, covered, reveal
 
 #: Largest object that is healed in memory; restic's packs are at most 128 MiB.
 _OBJECT_SIZE_MAX = 1 << 30
 _FAILURES_MAX = 1000
+_NEVER_DELETED = (names.COMMITS, names.CHECKPOINTS, names.LISTS, names.RELEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,7 @@ def _find(sources: Sequence[ReadStore], name: str, expected: str) -> bytes | Non
 def _is_revealed(versions: VersionedStore | None, name: str, expected: str) -> bool:
     if versions is None:
         return False
-    outcome = reveal(
-        versions, name, lambda data: hashlib.sha256(data).hexdigest() == expected, size_max=_OBJECT_SIZE_MAX
-    )
+    outcome = reveal(versions, name, _has_digest(expected), size_max=_OBJECT_SIZE_MAX)
     return outcome is not Revealed.LOST
 
 
@@ -123,18 +121,25 @@ def _replace(target: ObjectStore, retaining: RetainingStore | None, name: str, d
         retaining.retain(name, until)
 
 
-def known_repository(stores: Sequence[ReadStore], claimed: Iterable[str]) -> str:
-    """The digest of ``config`` that commits carry and some center still has.
+def uncover(versions: VersionedStore) -> tuple[str, ...]:
+    """Take away what covers true bytes in a versioned store: the whole of it, before anything else is believed.
 
-    Raises:
-        RefusedError: no center has it.
+    Somebody with production's credential can put junk over every object, ``config`` and the commit log included; the
+    true versions lie below, and their names say which they are. What a delete marker hides is brought back here only
+    where nothing is ever deleted on purpose: commits, checkpoints, lists and releases.
     """
-    wanted = set(claimed)
-    for store in stores:
-        try:
-            found = repository_of(store)
-        except GovsecError:
+    found: list[str] = []
+    for covering in covered(versions, ""):
+        name = covering[0].name
+        expected = names.digest_of(name)
+        is_deleted = covering[0].is_delete_marker
+        if expected is None or (is_deleted and not name.startswith(_NEVER_DELETED)):
             continue
-        if found in wanted:
-            return found
-    raise RefusedError("no center holds a config that the commit log knows")
+        outcome = reveal(versions, name, _has_digest(expected), size_max=_OBJECT_SIZE_MAX)
+        if outcome in (Revealed.UNCOVERED, Revealed.STORED_AGAIN):
+            found.append(name)
+    return tuple(found)
+
+
+def _has_digest(expected: str) -> Callable[[bytes], bool]:
+    return lambda data: hashlib.sha256(data).hexdigest() == expected

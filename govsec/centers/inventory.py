@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from govsec.centers import names
-from govsec.centers.commits import NameSet, iterate_names
-from govsec.centers.log import Log, named_objects
+from govsec.centers.log import Log, named_objects, names_from
 from govsec.centers.releases import released_here
 from govsec.crypto.signing import TrustedKeys
-from govsec.errors import GovsecError, IntegrityError, StoreError
 from govsec.store.api import ReadStore
 
 #: Younger than this, a name without a commit belongs to a backup that is still running.
@@ -53,12 +51,14 @@ def take_inventory(
     now: datetime,
     elsewhere: frozenset[str] = frozenset(),
     in_flight_s: float = IN_FLIGHT_S,
+    lists_from: Sequence[ReadStore] = (),
 ) -> Inventory:
     """The inventory of a center against its own log, read from the start.
 
     ``elsewhere`` are names that only other centers' commits know (:func:`named_elsewhere`); they are no junk here.
+    Lists of names that are damaged here are read from ``lists_from``.
     """
-    named = named_objects(store, log)
+    named = named_objects(log, store, *lists_from)
     let_go = released_here(store, trusted, repository)
     # Listed after the log was read: what was committed in between is in flight, never missing.
     infos = {info.name: info for prefix in LISTED for info in store.list(prefix)}
@@ -90,18 +90,8 @@ def named_elsewhere(stores: Sequence[ReadStore], own: Log, joint: Log) -> frozen
     found: set[str] = set()
     for entry in joint.entries:
         if entry.digest not in own.digests:
-            found.update(_names_of(stores, entry.commit.added))
+            found.update(name for name, _ in names_from(stores, entry.commit.added))
     return frozenset(found)
-
-
-def _names_of(stores: Sequence[ReadStore], name_set: NameSet) -> list[str]:
-    errors: list[GovsecError] = []
-    for store in stores:
-        try:
-            return [name for name, _ in iterate_names(store, name_set)]
-        except (StoreError, IntegrityError) as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _lists_of(log: Log) -> list[str]:

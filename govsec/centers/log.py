@@ -11,15 +11,15 @@ Not found here: that the newest commits were removed. That shows when the heads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from govsec.centers import names
 from govsec.centers.checkpoints import Checkpoint, newest_checkpoint
-from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, iterate_names, open_commit
+from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
 from govsec.crypto.signing import TrustedKeys
-from govsec.errors import IntegrityError, LimitError, ObjectNotFoundError
+from govsec.errors import GovsecError, IntegrityError, LimitError, ObjectNotFoundError, StoreError
 from govsec.runtime.lanes import for_each
 from govsec.store.api import ReadStore
 
@@ -155,17 +155,31 @@ class NamedObjects:
         return {name: size for name, size in self.added.items() if name not in self.released}
 
 
-def named_objects(store: ReadStore, log: Log) -> NamedObjects:
-    """Every object named up to the end of ``log``, which was read from a checkpoint or from the start."""
+def named_objects(log: Log, *stores: ReadStore) -> NamedObjects:
+    """Every object named up to the end of ``log``, which was read from a checkpoint or from the start.
+
+    Lists are read from the first store that has them whole.
+    """
     added: dict[str, int] = {}
     released: set[str] = set()
     if log.checkpoint is not None:
-        added.update(iterate_names(store, log.checkpoint.added))
-        released.update(name for name, _ in iterate_names(store, log.checkpoint.released))
+        added.update(names_from(stores, log.checkpoint.added))
+        released.update(name for name, _ in names_from(stores, log.checkpoint.released))
     for entry in log.entries:
-        added.update(iterate_names(store, entry.commit.added))
-        released.update(name for name, _ in iterate_names(store, entry.commit.released))
+        added.update(names_from(stores, entry.commit.added))
+        released.update(name for name, _ in names_from(stores, entry.commit.released))
     return NamedObjects(added, frozenset(released))
+
+
+def names_from(stores: Sequence[ReadStore], name_set: NameSet) -> list[tuple[str, int]]:
+    """The names of a set, its lists read from the first store that has them whole. Raises what the first one raised."""
+    errors: list[GovsecError] = []
+    for store in stores:
+        try:
+            return list(iterate_names(store, name_set))
+        except (StoreError, IntegrityError) as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _reader(store: ReadStore, trusted: TrustedKeys, repository: str | None) -> Callable[[str], Entry | Flaw]:
@@ -193,6 +207,15 @@ def _names_after(store: ReadStore, base: Position, flaws: list[Flaw]) -> Iterato
                 _note(flaws, Flaw(FlawKind.MISPLACED, info.name, f"{info.name[:120]}: not the name of a commit"))
             elif parsed[0] > base.number:
                 yield info.name
+
+
+def commit_names(store: ReadStore, after: int) -> Iterator[tuple[int, str]]:
+    """Number and name of everything after number ``after`` that is called like a commit."""
+    for prefix in covering_prefixes(after):
+        for info in store.list(prefix):
+            parsed = names.parse_numbered(info.name)
+            if parsed is not None and parsed[0] > after:
+                yield parsed[0], info.name
 
 
 def covering_prefixes(number: int) -> list[str]:

@@ -42,7 +42,8 @@ PAUSED: Final = "govsec/paused"
 NUMBER_DIGITS: Final = 12
 _COMMITTED = re.compile(r"(?:data/([0-9a-f]{2})/|index/|snapshots/|govsec/witness/)([0-9a-f]{64})")
 _DIGEST_LAST = re.compile(
-    r"(?:data/[0-9a-f]{2}/|index/|snapshots/|keys/|govsec/(?:witness|objects)/|govsec/(?:commits|checkpoints)/[0-9]{12}-)"
+    r"(?:data/[0-9a-f]{2}/|index/|snapshots/|keys/|govsec/(?:witness|objects|released)/"
+    r"|govsec/(?:commits|checkpoints)/[0-9]{12}-)"
     r"([0-9a-f]{64})"
 )
 _NUMBERED = re.compile(r"govsec/(?:commits|checkpoints)/([0-9]{12})-([0-9a-f]{64})")

@@ -228,7 +228,7 @@ class Near(Quorum):
         self.states.refresh()
         survey = self._survey()
         self._finish_claim(survey)
-        known = set(named_objects(self, self._survey().joint).added)
+        known = set(named_objects(self._survey().joint, self).added)
         found = {info.name for store in self._sources() for info in store.list(names.SNAPSHOTS)}
         closures: list[Closure] = []
         refused: dict[str, str] = {}
@@ -248,7 +248,7 @@ class Near(Quorum):
     def _carry_orphans(self, key_holder: KeyHolder) -> None:
         """Complete what a run that died left, in every center that is in step; the next commit names it."""
         joint = self._survey().joint
-        named = {name for name in named_objects(self, joint).added if name.startswith(names.INDEXES)}
+        named = {name for name in named_objects(joint, self).added if name.startswith(names.INDEXES)}
         found = {info.name for store in self._sources() for info in store.list(names.INDEXES)}
         self._carried = []
         for name in sorted(found - named - self._own_indexes):

@@ -104,7 +104,7 @@ def hold(store: RetainingStore, wanted: Iterable[str], *, is_held: bool) -> tupl
 def kept_names(store: ReadStore, log: Log) -> list[str]:
     """Everything of a repository that must stay: objects, the log itself, its lists, ``config`` and ``keys/``."""
     found = [names.CONFIG, *(info.name for info in store.list(names.KEYS))]
-    found += named_objects(store, log).added
+    found += named_objects(log, store).added
     found += [info.name for prefix in (names.LISTS, names.CHECKPOINTS) for info in store.list(prefix)]
     found += [entry.name for entry in log.entries]
     return found

@@ -26,7 +26,7 @@ from govsec.centers import names
 from govsec.centers.checkpoints import newest_checkpoint
 from govsec.centers.commits import COMMIT_SIZE_MAX, LIST_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
 from govsec.centers.copying import Meter, Named, absent, copy_objects, fetch
-from govsec.centers.log import START, Flaw, FlawKind, Log, Position, read_log
+from govsec.centers.log import START, Flaw, FlawKind, Log, Position, commit_names, read_log
 from govsec.centers.pause import refuse_if_paused
 from govsec.centers.releases import released_here
 from govsec.clock import Clock
@@ -158,7 +158,7 @@ def _pending(
 ) -> tuple[tuple[Entry, ...], Log, bool]:
     target_log = read_log(target, trusted, repository=repository, threads=threads)
     head = target_log.head
-    if len(target_log.heads) <= 1 and has_commit(source, head):
+    if len(target_log.heads) <= 1 and has_commit(source, head) and not _hides_a_branch(source, target, head):
         source_log = read_log(source, trusted, repository=repository, after=head, threads=threads)
         if not any(flaw.kind is FlawKind.GAP for flaw in source_log.flaws):
             return source_log.entries, source_log, False
@@ -168,6 +168,14 @@ def _pending(
     pending = tuple(entry for entry in source_log.entries if entry.digest not in target_log.digests)
     is_behind = any(entry.digest not in source_log.digests for entry in target_log.entries)
     return pending, source_log, is_behind
+
+
+def _hides_a_branch(source: ReadStore, target: ReadStore, head: Position) -> bool:
+    """True when the source has commits beside the target's, not after them: two sides wrote apart not long ago."""
+    # Ends before a round thousand: then few prefixes cover what follows.
+    since = max(0, (head.number // 1000 - 1) * 1000 - 1)
+    beside = {name for number, name in commit_names(source, since) if number <= head.number}
+    return bool(beside - {name for _, name in commit_names(target, since)})
 
 
 def has_commit(store: ReadStore, position: Position) -> bool:

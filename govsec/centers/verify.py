@@ -33,6 +33,8 @@ from govsec.store.api import ObjectStore, ReadStore
 #: Read at once between two looks at the budget; also how much is read again after a crash.
 _PORTION_BYTES = 256 << 20
 _PORTION_COUNT = 64
+#: In one report; a center with more damage is healed in several rounds.
+_DAMAGED_MAX = 100_000
 
 
 class DamageKind(StrEnum):
@@ -63,7 +65,7 @@ class VerifyReport:
     checked_count: int
     checked_bytes: int
     expected_count: int
-    #: The first thousand; ``damaged_count`` counts all that are known, those of earlier runs included.
+    #: Bounded; ``damaged_count`` counts all that are known, those of earlier runs included.
     damaged: tuple[Damage, ...]
     damaged_count: int
     #: Junk in the folders of the repository, see ``quarantine``.
@@ -129,18 +131,17 @@ def verify(
     """
     began, now = clock.monotonic(), clock.now()
     logs, unseen = _logs([store, *others], trusted, threads)
-    repository, config_damage = _repository(store, others, logs[store.name])
-    log = logs[store.name]
     joint = union(logs.values())
     lacking = compare(logs)
+    repository, config_damage = _repository(store, others, joint)
+    log, commit_damage = _own_log(store, logs[store.name], joint)
     elsewhere = named_elsewhere([store, *others], log, joint)
-    inventory = take_inventory(store, trusted, repository, log, now=now, elsewhere=elsewhere)
+    inventory = take_inventory(store, trusted, repository, log, now=now, elsewhere=elsewhere, lists_from=[*others])
     record = read_record(store, now)
     total_bytes = sum(inventory.present.values())
     meter = Meter(progress, "verify", min(total_bytes, budget_bytes or total_bytes), None)
     run = _Run(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
-    if config_damage is not None:
-        run.damaged[names.CONFIG] = config_damage
+    run.damaged.update((damage.name, damage) for damage in (*config_damage, *commit_damage))
     _compare_lists(run, joint)
     _look_again(run, record)
     _read_folders(run, now)
@@ -155,7 +156,7 @@ def verify(
         checked_count=len(run.checked),
         checked_bytes=meter.bytes_count,
         expected_count=len(inventory.expected),
-        damaged=report_damage[:DAMAGED_NAMES_MAX],
+        damaged=report_damage[:_DAMAGED_MAX],
         damaged_count=len(report_damage),
         unnamed=inventory.unnamed,
         in_flight_count=len(inventory.in_flight),
@@ -183,21 +184,37 @@ def _logs(stores: Sequence[ReadStore], trusted: TrustedKeys, threads: int) -> tu
     return logs, unseen
 
 
-def _repository(store: ReadStore, others: Sequence[ReadStore], log: Log) -> tuple[str, Damage | None]:
-    """The system that the log belongs to, and whether ``config`` says the same."""
-    claimed = {entry.commit.repository for entry in log.entries}
-    found = _config_digest(store)
-    if found is not None and (found in claimed or not claimed):
-        return found, None
-    message = "there is no config" if found is None else f"config has digest {found[:16]}…, the log says otherwise"
-    damage = Damage(DamageKind.MISSING if found is None else DamageKind.CORRUPT, names.CONFIG, message)
-    for other in others:
-        digest = _config_digest(other)
-        if digest is not None and digest in claimed:
-            return digest, damage
-    if not claimed:
-        raise RefusedError(f"{store.name}: holds neither config nor commits; run: govsec center init")
-    return log.entries[0].commit.repository, damage
+def _repository(store: ReadStore, others: Sequence[ReadStore], joint: Log) -> tuple[str, list[Damage]]:
+    """The system that the commits of all centers belong to, and whether ``config`` here says the same."""
+    claimed = {entry.commit.repository for entry in joint.entries}
+    found = [_config_digest(center) for center in (store, *others)]
+    agreed = next((digest for digest in found if digest is not None and (digest in claimed or not claimed)), None)
+    if agreed is None:
+        if not claimed:
+            raise RefusedError(f"{store.name}: holds neither config nor commits; run: govsec center init")
+        agreed = joint.entries[0].commit.repository
+    if found[0] == agreed:
+        return agreed, []
+    if found[0] is None:
+        return agreed, [Damage(DamageKind.MISSING, names.CONFIG, "there is no config that can be read")]
+    message = f"config has digest {found[0][:16]}…, the commits say {agreed[:16]}…"
+    return agreed, [Damage(DamageKind.CORRUPT, names.CONFIG, message)]
+
+
+def _own_log(store: ReadStore, own: Log, joint: Log) -> tuple[Log, list[Damage]]:
+    """What this center's log was before anybody damaged it.
+
+    A commit that another center has whole, and of which there is anything under its name here, was here: who overwrites
+    the log of a center must not make it forget what it should hold.
+    """
+    here = {info.name for info in store.list(names.COMMITS)}
+    entries = tuple(entry for entry in joint.entries if entry.digest in own.digests or entry.name in here)
+    damage = [
+        Damage(DamageKind.CORRUPT, entry.name, f"{entry.name}: the bytes are not those that another center has")
+        for entry in entries
+        if entry.digest not in own.digests
+    ]
+    return Log(own.base, own.checkpoint, entries, own.flaws), damage
 
 
 def _config_digest(store: ReadStore) -> str | None:

@@ -66,4 +66,4 @@ def _visible_names(store: ReadStore, trusted: TrustedKeys, until: int | None) ->
     if until is not None:
         entries = tuple(entry for entry in log.entries if entry.number <= until)
         log = Log(log.base, log.checkpoint, entries, log.flaws)
-    return frozenset(named_objects(store, log).added)
+    return frozenset(named_objects(log, store).added)

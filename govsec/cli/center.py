@@ -172,6 +172,7 @@ def run_heal(args: argparse.Namespace, io: frame.IO) -> int:
     site, system = _site(args, io)
     healed = heal_center(site, system, args.center, progress=io.progress)
     facts = {
+        "uncovered": healed.uncovered,
         "before": _verify_facts(healed.before),
         "healed": healed.healing.healed,
         "not_found": healed.healing.not_found,
@@ -179,6 +180,8 @@ def run_heal(args: argparse.Namespace, io: frame.IO) -> int:
         "after": _verify_facts(healed.after),
     }
     lines = [f"{healed.healing.center}: {len(healed.healing.healed)} healed of {healed.before.damaged_count} damaged"]
+    if healed.uncovered:
+        lines.append(f"  {len(healed.uncovered)} true versions lay under others and were laid open")
     lines += [f"  no center has good bytes for {name}" for name in healed.healing.not_found[:_SHOWN_MAX]]
     lines += [f"  {name}: {reason}" for name, reason in healed.healing.failed[:_SHOWN_MAX]]
     io.result(facts, lambda: "\n".join([*lines, _verify_words(healed.after)]))

@@ -138,7 +138,7 @@ def test_reading_from_a_checkpoint_gives_the_same_state_for_a_bounded_number_of_
     assert short.checkpoint is not None
     assert short.head == whole.head
     assert len(short.entries) == 5
-    assert named_objects(world.production, short) == named_objects(world.production, whole)
+    assert named_objects(short, world.production) == named_objects(whole, world.production)
 
 
 def test_a_damaged_checkpoint_is_passed_over() -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from govsec.centers import names
-from govsec.centers.heal import HealReport, heal
+from govsec.centers.heal import HealReport, heal, uncover
 from govsec.centers.log import read_log
 from govsec.centers.records import damage_of, read_record
 from govsec.centers.ship import ship
@@ -17,6 +17,7 @@ from govsec.centers.verify import DamageKind, VerifyReport, verify
 from govsec.errors import GovsecError
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
+from govsec.testing.versioned import VersionedMemoryStore
 from tests.centers.world import World, assert_valid, copy_store, objects_of, repository_part
 
 
@@ -277,3 +278,44 @@ def test_recovery_points_do_not_depend_on_a_clock_that_jumped() -> None:
     world.clock.jump(timedelta(days=3650).total_seconds())
     report = verified(world, world.remote)
     assert report.damaged == ()
+
+
+def test_a_thief_who_overwrites_everything_makes_no_center_forget_what_it_should_hold() -> None:
+    world = world_of_three()
+    whole = repository_part(world.same_city)
+    overwritten = list(objects_of(world.same_city))
+    for name in overwritten:
+        world.same_city.put(name, b"ransom")
+    report = verified(world, world.same_city)
+    assert {damage.name for damage in report.damaged} == set(overwritten)
+    assert not report.is_clean
+    assert set(healed(world, world.same_city, report).healed) == set(overwritten)
+    assert verified(world, world.same_city).is_clean
+    assert repository_part(world.same_city) == whole
+
+
+def test_a_versioned_center_that_is_left_alone_heals_from_its_own_versions() -> None:
+    world = world_of_three()
+    alone = VersionedMemoryStore("same_city", clock=world.clock)
+    for name, data in objects_of(world.same_city).items():
+        alone.put(name, data)
+    for name in objects_of(world.same_city):
+        alone.as_production().put(name, b"ransom")
+    good = {name for name in objects_of(world.same_city) if names.digest_of(name)}
+    assert set(uncover(alone)) == good
+    report = verify(alone, world.trusted, clock=world.clock, threads=0)
+    assert [damage.name for damage in report.damaged] == [names.CONFIG]
+    outcome = heal(alone, [], [names.CONFIG], repository=report.repository, versions=alone, retaining=alone)
+    assert outcome.healed == (names.CONFIG,)
+    assert verify(alone, world.trusted, clock=world.clock, threads=0).is_clean
+
+
+def test_what_a_center_deleted_on_purpose_is_not_uncovered() -> None:
+    world = world_of_three()
+    own = VersionedMemoryStore("remote", clock=world.clock)
+    for name, data in objects_of(world.remote).items():
+        own.put(name, data)
+    gone = next(own.list(names.SNAPSHOTS)).name
+    own.delete(gone)
+    assert uncover(own) == ()
+    assert gone not in {info.name for info in own.list("")}

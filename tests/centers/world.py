@@ -76,9 +76,9 @@ def assert_valid(*stores: ReadStore) -> None:
         assert violations(store) == [], store.name
 
 
-def copy_store(source: MemoryStore, name: str | None = None) -> MemoryStore:
+def copy_store(source: MemoryStore, clock: FakeClock | None = None) -> MemoryStore:
     """A second store with the same objects."""
-    made = MemoryStore(name or source.name)
+    made = MemoryStore(source.name, clock=clock)
     for info in source.list(""):
         made.put(info.name, source.get(info.name, size_max=1 << 24))
     return made
