@@ -32,6 +32,8 @@ class ProgressPrinter:
         is_new_phase = moment.phase != self._phase
         if is_new_phase:
             self._phase, self._started, self._first = moment.phase, now, moment
+        if self._printed is None and not self._is_terminal:
+            self._printed = now  # work that is short leaves no line in a log
         pause_s = _REDRAW_S if self._is_terminal else _PLAIN_LINE_S
         if self._printed is not None and now - self._printed < pause_s and not (is_new_phase and self._is_terminal):
             return
