@@ -17,6 +17,7 @@ Source: restic ``doc/design.rst``, section "Locks"; ``internal/restic/lock.go`` 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -34,12 +35,15 @@ from govsec.errors import (
     IntegrityError,
     LockedError,
     ObjectNotFoundError,
+    StoreError,
     StoreUnavailableError,
 )
 from govsec.repo.codec import Codec
 from govsec.repo.keys import user_name
 from govsec.repo.layout import LOCK_SIZE_MAX, Kind, id_in_name, object_name
 from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
+
+log = logging.getLogger(__name__)
 
 REFRESH_AFTER_S = 5 * 60
 STALE_AFTER_S = 30 * 60
@@ -121,6 +125,8 @@ class HeldLock:
 def hold_lock(store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool) -> Iterator[HeldLock]:
     """Hold a lock of the repository for the length of a ``with`` block.
 
+    A lock that cannot be removed at the end goes stale by itself and is logged: the work in the block is what counts.
+
     Raises:
         LockedError: somebody holds a lock that excludes this one; four attempts were made.
     """
@@ -128,7 +134,10 @@ def hold_lock(store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool
     try:
         yield lock
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except StoreError as error:
+            log.warning("lock not removed", extra={"lock": lock.id, "reason": str(error)})
 
 
 def acquire_lock(store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool) -> HeldLock:

@@ -222,3 +222,17 @@ def test_a_lock_that_was_put_but_not_confirmed_does_not_stay_in_the_way(store: M
     with pytest.raises(StoreUnavailableError):
         acquire_lock(faulty, SUITE, clock, exclusive=True)
     assert count(store) == 0
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_a_lock_that_cannot_be_removed_changes_nothing_of_how_the_work_ended(
+    store: MemoryStore, clock: FakeClock, is_failing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = FaultStore(store, Faults(1, FaultKind.ERROR, operations=frozenset({"delete"})))
+    if is_failing:
+        with pytest.raises(KeyError, match="the work"), hold_lock(faulty, SUITE, clock, exclusive=True):
+            raise KeyError("the work")
+    else:
+        with hold_lock(faulty, SUITE, clock, exclusive=True):
+            pass
+    assert count(store) == 1 and "lock not removed" in caplog.text
