@@ -131,7 +131,8 @@ class _Transport:
 
 def _origins(config: S3StoreConfig) -> frozenset[tuple[str, str | None, int | None]]:
     url = urlsplit(config.endpoint)
-    hosts = {url.hostname} if config.path_style else {f"{config.bucket}.{url.hostname}"}
+    # For an address botocore uses the path style whatever was asked for.
+    hosts = {url.hostname} if config.path_style else {url.hostname, f"{config.bucket}.{url.hostname}"}
     return frozenset((url.scheme, host, url.port) for host in hosts)
 
 

@@ -196,6 +196,27 @@ def test_store_of_somebody_else_is_denied() -> None:
         assert names(store, "") == ["data/x"]
 
 
+@pytest.mark.parametrize("if_absent", [False, True])
+def test_put_syncs_the_file_and_then_its_folder(
+    store: LocalStore, if_absent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    original = os.fsync
+
+    def record(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append((Path(path).name, (store.root / NAME).exists()))
+        original(descriptor)
+
+    store.put(NAME + "0", b"makes the folders")
+    # monkeypatch: what survives a power cut cannot be tested here; that the right things are synced can.
+    monkeypatch.setattr(os, "fsync", record)
+    store.put(NAME, b"x", if_absent=if_absent)
+    (file, was_visible), (folder, is_visible) = synced
+    assert file.startswith("abab") and not was_visible
+    assert (folder, is_visible) == ("ab", True)
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [

@@ -29,6 +29,7 @@ from govsec.store.retry import RetryStore
 from govsec.store.s3 import S3Store
 from govsec.testing.clock import FakeClock
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Moment
+from govsec.testing.storesuite import Child
 from tests.support.proxy import Answer, Behaviour, CutAnswer, CutRequest, Pass, Proxy, Reset, Stall, answer, chunked
 from tests.support.servers import S3Server
 
@@ -332,6 +333,41 @@ def test_redirects_are_not_followed(status: str) -> None:
             with Proxy(behaviour=redirect) as server, pytest.raises(StoreError, match="redirect"):
                 call(store_at(server.url))
         assert other.connections_count == 0
+
+
+@pytest.mark.parametrize("path_style", [True, False])
+def test_bucket_that_names_another_host_is_not_asked(path_style: bool) -> None:
+    with Proxy(behaviour=answer("200 OK", b"x")) as server:
+        config = S3StoreConfig(
+            kind="s3",
+            endpoint=server.url,
+            bucket="arn:aws:s3:us-west-2:123456789012:accesspoint/abc",
+            path_style=path_style,
+        )
+        for call in CALLS.values():
+            with pytest.raises(StoreError, match="not the configured endpoint"):
+                call(S3Store(config, NOBODY))
+        assert server.connections_count == 0
+
+
+def test_address_is_asked_in_path_style_in_any_case() -> None:
+    with Proxy(behaviour=answer("200 OK", b"x")) as server:
+        config = S3StoreConfig(kind="s3", endpoint=server.url, bucket="bucket", path_style=False)
+        assert S3Store(config, NOBODY).get("object", size_max=1) == b"x"
+        assert server.requests == [b"GET /bucket/object HTTP/1.1"]
+
+
+def test_forked_process_opens_connections_of_its_own(proxy: Proxy, through: S3Store, direct: S3Store) -> None:
+    direct.put("object", b"x")
+    assert through.get("object", size_max=1) == b"x"
+
+    def child() -> None:
+        assert through.get("object", size_max=1) == b"x"
+
+    with Child(child):
+        pass
+    assert through.get("object", size_max=1) == b"x"
+    assert proxy.connections_count == 2, "one of the parent, kept, and one of the child"
 
 
 def test_region_that_a_server_suggests_is_not_taken() -> None:

@@ -143,6 +143,25 @@ def test_retention_that_a_server_only_pretends_is_refused() -> None:
             raises(RefusedError, store.put, "data/x", b"x", retain_until=until)
 
 
+def test_owners_retention_that_a_server_only_pretends_is_refused() -> None:
+    """200 to everything, and the retention stays what it was."""
+    kept = b"<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>2026-12-01T00:00:00Z</RetainUntilDate></Retention>"
+    held = b"<LegalHold><Status>OFF</Status></LegalHold>"
+
+    def reply(request: bytes) -> Iterator[bytes]:
+        line = request.split(b"\r\n")[0]
+        body = b"" if not line.startswith(b"GET") else held if b"legal-hold" in line else kept
+        head = {"Last_Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "ETag": '"0"', "x_amz_version_id": "v1"}
+        return answer("200 OK", body, **head).parts(request)
+
+    with Proxy(behaviour=Answer(reply)) as server:
+        store = OwnedS3Store(S3StoreConfig(kind="s3", endpoint=server.url, bucket="bucket"), Credentials("a", "b"))
+        assert store.retention("data/x") == datetime(2026, 12, 1, tzinfo=UTC)
+        raises(RefusedError, store.retain, "data/x", datetime(2027, 1, 1, tzinfo=UTC))
+        raises(RefusedError, store.hold, "data/x", is_held=True)
+        store.hold("data/x", is_held=False)
+
+
 def test_retention_in_a_bucket_without_versions_is_refused(s3_server: S3Server) -> None:
     config = S3StoreConfig(kind="s3", endpoint=s3_server.http, bucket=s3_server.bucket, prefix=uuid.uuid4().hex)
     store = OwnedS3Store(config, Credentials(s3_server.owner.access_key, s3_server.owner.secret_key))
