@@ -374,6 +374,20 @@ def centers_to_ship(site: Site) -> list[str]:
     ]
 
 
+def readable_centers(site: Site) -> list[str]:
+    """The centers that this site can read."""
+    return [name for name in site.config.centers if _has_access(site, name)]
+
+
+def writable_centers(site: Site) -> list[str]:
+    """The centers that this site may write to."""
+    return [
+        name
+        for name, center in site.config.centers.items()
+        if _may_write(site, name) or center.owner_credentials_file is not None
+    ]
+
+
 def _sources(site: Site, target: str, source: str | None) -> list[str]:
     if source is not None:
         return [site.center(source)[0]]

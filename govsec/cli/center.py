@@ -6,9 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
+from govsec.errors import UsageError
 
 if TYPE_CHECKING:
+    from govsec.assemble.centers import Healed
     from govsec.assemble.systems import Site
+    from govsec.centers.ship import ShipReport
     from govsec.centers.status import CenterStatus, Status
     from govsec.centers.verify import VerifyReport
     from govsec.config import SystemConfig
@@ -55,11 +58,14 @@ def register(parser: frame.Parser) -> None:
 
 def _add(verbs: frame.Verbs[frame.Parser], name: str, run: frame.Run, summary: str, center: str | None) -> frame.Parser:
     takes_center = name not in ("init", "status")
+    is_optional = name in ("ship", "verify", "heal")
     example = f"govsec center {name}" + (f" {center or 'same_city'}" if takes_center else "")
     if name == "pause":
         example += " --by 'Li Na' --reason 'disks are exchanged'"
     parser = frame.add_verb(verbs, name, run, summary, examples=[example])
-    if takes_center:
+    if is_optional:
+        parser.add_argument("center", metavar="CENTER", nargs="?", help="name or role (default: each that it fits)")
+    elif takes_center:
         parser.add_argument("center", metavar="CENTER", help="name or role of the center")
     _system(parser)
     return parser
@@ -88,7 +94,10 @@ def run_init(args: argparse.Namespace, io: frame.IO) -> int:
     lines += [f"  {name}: config and keys copied" for name in report.reached]
     lines += [f"  {name}: NOT reached: {reason}" for name, reason in report.not_reached]
     lines += [f"  key {key.key_id} for {key.purpose.value} ({key.name})" for key in pinned]
-    lines.append("Compare these key ids by telephone, then copy the roots file to the other sites.")
+    lines += [
+        "Compare these key ids by telephone, then copy the roots file to the other sites.",
+        "Next: govsec backup run, govsec center ship, govsec center status",
+    ]
     io.result(facts, "\n".join(lines))
     return EXIT_FINDINGS if report.not_reached else 0
 
@@ -123,69 +132,68 @@ def run_probe(args: argparse.Namespace, io: frame.IO) -> int:
 
 
 def run_ship(args: argparse.Namespace, io: frame.IO) -> int:
-    """One round, or rounds until stopped."""
-    from govsec.assemble.centers import ship_to
+    """One round to one center, or to each that this site fills; with ``--loop`` rounds until stopped."""
+    from govsec.assemble.centers import centers_to_ship, ship_to
     from govsec.assemble.shipping import ShipTask, run_loop
 
     site, system = _site(args, io)
+    targets = [site.center(args.center)[0]] if args.center else centers_to_ship(site)
+    if not targets:
+        raise UsageError("this site may write to no center besides production; name one")
     if args.loop:
-        task = ShipTask(system.name, site.center(args.center)[0], args.source)
-        return run_loop(site, [task], interval_s=args.interval, talk=io.talk)
-    report, ledger = ship_to(site, system, args.center, source=args.source, progress=io.progress)
-    facts = {
-        "source": report.source,
-        "target": report.target,
-        "commits_count": report.commits_count,
-        "objects_count": report.objects_count,
-        "bytes_count": report.bytes_count,
-        "left_out_count": report.left_out_count,
-        "head": report.head.number,
-        "source_is_behind": report.source_is_behind,
-        "flaws": [flaw.message for flaw in report.flaws],
-        "evidence_count": len(ledger.copied),
-        "seconds": report.seconds,
-    }
-    words = (
-        f"{report.source} → {report.target}: {report.commits_count} commits, {report.objects_count} objects, "
-        f"{texts.size(report.bytes_count)}; head {report.head.number}"
-    )
-    if report.source_is_behind:
-        words += f"\nwarning: {report.source} lacks commits that {report.target} has (rolled back, or behind)"
-    io.result(facts, "\n".join([words, *(f"flaw: {flaw.message}" for flaw in report.flaws[:_SHOWN_MAX])]))
-    return EXIT_FINDINGS if report.flaws or report.source_is_behind else 0
+        tasks = [ShipTask(system.name, target, args.source) for target in targets]
+        return run_loop(site, tasks, interval_s=args.interval, talk=io.talk)
+    facts, lines, is_odd = [], [], False
+    for target in targets:
+        report, ledger = ship_to(site, system, target, source=args.source, progress=io.progress)
+        facts.append(_ship_facts(report, len(ledger.copied)))
+        lines += _ship_words(report)
+        is_odd = is_odd or bool(report.flaws) or report.source_is_behind
+    io.result({"shipped": facts}, "\n".join(lines))
+    return EXIT_FINDINGS if is_odd else 0
 
 
 def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
-    """Verify; 6 when something is damaged, 1 for other findings."""
-    from govsec.assemble.centers import verify_center
+    """Verify one center, or each that can be read; 6 when something is damaged, 1 for other findings."""
+    from govsec.assemble.centers import readable_centers, verify_center
 
     site, system = _site(args, io)
-    report = verify_center(site, system, args.center, budget_bytes=args.budget, progress=io.progress)
-    io.result(_verify_facts(report), lambda: _verify_words(report))
-    return _verify_code(report)
+    chosen = [args.center] if args.center else readable_centers(site)
+    if not chosen:
+        raise UsageError("this site has no credential for any center")
+    reports = [verify_center(site, system, center, budget_bytes=args.budget, progress=io.progress) for center in chosen]
+    io.result(
+        {"centers": [_verify_facts(report) for report in reports]}, lambda: "\n".join(map(_verify_words, reports))
+    )
+    return max(_verify_code(report) for report in reports)
 
 
 def run_heal(args: argparse.Namespace, io: frame.IO) -> int:
-    """Heal; 6 when something stays damaged."""
-    from govsec.assemble.centers import heal_center
+    """Heal one center, or each that this site may write to; 6 when something stays damaged."""
+    from govsec.assemble.centers import heal_center, writable_centers
 
     site, system = _site(args, io)
-    healed = heal_center(site, system, args.center, progress=io.progress)
-    facts = {
-        "uncovered": healed.uncovered,
-        "before": _verify_facts(healed.before),
-        "healed": healed.healing.healed,
-        "not_found": healed.healing.not_found,
-        "failed": dict(healed.healing.failed),
-        "after": _verify_facts(healed.after),
-    }
-    lines = [f"{healed.healing.center}: {len(healed.healing.healed)} healed of {healed.before.damaged_count} damaged"]
-    if healed.uncovered:
-        lines.append(f"  {len(healed.uncovered)} true versions lay under others and were laid open")
-    lines += [f"  no center has good bytes for {name}" for name in healed.healing.not_found[:_SHOWN_MAX]]
-    lines += [f"  {name}: {reason}" for name, reason in healed.healing.failed[:_SHOWN_MAX]]
-    io.result(facts, lambda: "\n".join([*lines, _verify_words(healed.after)]))
-    return _verify_code(healed.after) if healed.healing.is_whole else EXIT_DAMAGED
+    chosen = [args.center] if args.center else writable_centers(site)
+    if not chosen:
+        raise UsageError("this site may write to no center")
+    facts, lines, codes = [], [], []
+    for center in chosen:
+        healed = heal_center(site, system, center, progress=io.progress)
+        facts.append(
+            {
+                "center": healed.healing.center,
+                "uncovered": healed.uncovered,
+                "before": _verify_facts(healed.before),
+                "healed": healed.healing.healed,
+                "not_found": healed.healing.not_found,
+                "failed": dict(healed.healing.failed),
+                "after": _verify_facts(healed.after),
+            }
+        )
+        lines += _heal_words(healed)
+        codes.append(_verify_code(healed.after) if healed.healing.is_whole else EXIT_DAMAGED)
+    io.result({"centers": facts}, "\n".join(lines))
+    return max(codes)
 
 
 def run_quarantine(args: argparse.Namespace, io: frame.IO) -> int:
@@ -364,6 +372,42 @@ def _state(row: CenterStatus) -> str:
 
 def _damage(row: CenterStatus) -> str:
     return f", {row.damaged_count} damaged" if row.damaged_count else ""
+
+
+def _ship_facts(report: ShipReport, evidence_count: int) -> dict[str, Any]:
+    return {
+        "source": report.source,
+        "target": report.target,
+        "commits_count": report.commits_count,
+        "objects_count": report.objects_count,
+        "bytes_count": report.bytes_count,
+        "left_out_count": report.left_out_count,
+        "head": report.head.number,
+        "source_is_behind": report.source_is_behind,
+        "flaws": [flaw.message for flaw in report.flaws],
+        "evidence_count": evidence_count,
+        "seconds": report.seconds,
+    }
+
+
+def _ship_words(report: ShipReport) -> list[str]:
+    lines = [
+        f"{report.source} → {report.target}: {report.commits_count} commits, {report.objects_count} objects, "
+        f"{texts.size(report.bytes_count)}; head {report.head.number}"
+    ]
+    if report.source_is_behind:
+        lines.append(f"warning: {report.source} lacks commits that {report.target} has (rolled back, or behind)")
+    return [*lines, *(f"flaw: {flaw.message}" for flaw in report.flaws[:_SHOWN_MAX])]
+
+
+def _heal_words(healed: Healed) -> list[str]:
+    healing = healed.healing
+    lines = [f"{healing.center}: {len(healing.healed)} healed of {healed.before.damaged_count} damaged"]
+    if healed.uncovered:
+        lines.append(f"  {len(healed.uncovered)} true versions lay under others and were laid open")
+    lines += [f"  no center has good bytes for {name}" for name in healing.not_found[:_SHOWN_MAX]]
+    lines += [f"  {name}: {reason}" for name, reason in healing.failed[:_SHOWN_MAX]]
+    return [*lines, _verify_words(healed.after)]
 
 
 def _verify_code(report: VerifyReport) -> int:
