@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
-SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl
+SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test lint servers bench soak clean

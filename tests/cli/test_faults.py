@@ -14,7 +14,7 @@ import pytest
 
 from govsec.cli.main import main
 from tests.cli.conftest import Site, tree_digest
-from tests.support.require import require_root
+from tests.support.require import missing, require_root
 
 READING = [
     ("backup", "list"),
@@ -132,7 +132,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     require_root()
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "govsec-test", place], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "govsec-test", place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        missing("mount", "this machine does not let root mount a tmpfs")
     yield place
     subprocess.run(["umount", place], check=True)
 
