@@ -196,6 +196,6 @@ def ids_from_hex(texts: Sequence[str]) -> bytes:
     except ValueError as error:
         raise FormatError("an id is not hexadecimal") from error
     # fromhex skips white space, so lengths are compared after it as well as before.
-    if len(data) != ID_SIZE * len(texts) or any(len(text) != 2 * ID_SIZE for text in texts):
+    if len(data) != ID_SIZE * len(texts) or not set(map(len, texts)) <= {2 * ID_SIZE}:
         raise FormatError("an id does not have 64 hex digits")
     return data

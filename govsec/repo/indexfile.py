@@ -115,7 +115,7 @@ def _rows(pack: _Pack) -> Rows:
     rows["offset"] = [blob.offset for blob in blobs]
     rows["length"] = [blob.length for blob in blobs]
     rows["raw"] = [blob.uncompressed_length for blob in blobs]
-    rows["type"] = [_LABELS.index(blob.type) for blob in blobs]
+    rows["type"] = [blob.type == "tree" for blob in blobs]
     if _has_null_id(ids) or (len(blobs) and int(rows["length"].min()) <= 32):
         raise FormatError(f"index: pack {pack.id[:8]} lists a null id or a blob without content")
     return rows
