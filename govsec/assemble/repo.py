@@ -15,9 +15,10 @@ from govsec.config import Config, Role, SystemConfig, read_secret
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import ConfigurationError, RefusedError, UsageError
 from govsec.progress import ProgressSink, silent
-from govsec.repo.prune import Commit, PruneResult, prune
+from govsec.repo.prune import Commit, Forget, PruneResult, prune
 from govsec.repo.pruneplan import PrunePolicy
 from govsec.repo.repository import Repository, WritableRepository
+from govsec.repo.snapshot import Snapshot
 from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 from govsec.store.local import LocalStore
 
@@ -130,9 +131,12 @@ def prune_place(
     policy: PrunePolicy | None = None,
     is_dry_run: bool = False,
     is_emptying_allowed: bool = False,
+    is_forgetting: bool = True,
     progress: ProgressSink = silent,
 ) -> PruneResult:
     """Prune a directory, or production: then new packs go to the near centers, and the log names what is released.
+
+    At production the snapshots that the system's retention does not keep go as well, unless ``is_forgetting`` is False.
 
     Raises:
         RefusedError: the center is not production; each other center lets go under its own retention.
@@ -155,6 +159,7 @@ def prune_place(
             policy=policy,
             is_dry_run=is_dry_run,
             is_emptying_allowed=is_emptying_allowed,
+            forget=_forgetter(place) if is_forgetting else None,
             own=own,
             commit=commit,
             progress=progress,
@@ -197,6 +202,19 @@ def _near(place: Place) -> AbstractContextManager[Near]:
 
     assert place.site is not None and place.system is not None  # has_near said so
     return closing(open_near(place.site, place.system))
+
+
+def _forgetter(place: Place) -> Forget | None:
+    system = place.system
+    if system is None:
+        return None
+    from govsec.backup.retention import apply_policy
+
+    def forget(snapshots: Sequence[Snapshot]) -> list[str]:
+        decisions = apply_policy(snapshots, system.retention, now=place.clock.now())
+        return [decision.snapshot.id for decision in decisions if not decision.is_kept]
+
+    return forget
 
 
 def _committer(near: Near) -> Commit:

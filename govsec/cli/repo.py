@@ -91,6 +91,7 @@ def run_prune(args: argparse.Namespace, io: frame.IO) -> int:
         policy=PrunePolicy(args.max_unused, args.max_repack),
         is_dry_run=args.dry_run,
         is_emptying_allowed=args.allow_empty,
+        is_forgetting=not args.keep_snapshots,
         progress=io.progress,
     )
     facts = {name: getattr(result, name) for name in type(result).__dataclass_fields__}
@@ -355,6 +356,7 @@ def _add_prune(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     prune.add_argument("--max-unused", type=_share, default=0.05, metavar="PERCENT", help="what may stay unused (5)")
     prune.add_argument("--max-repack", type=_size, metavar="SIZE", help="pack at most so much anew")
+    prune.add_argument("--keep-snapshots", action="store_true", help="do not apply the system's retention first")
     prune.add_argument("--allow-empty", action="store_true", help="go on although there are no snapshots")
 
 

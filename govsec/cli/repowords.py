@@ -67,7 +67,8 @@ def prune_words(result: PruneResult, grace: timedelta) -> str:
     will = "would be " if result.is_dry_run else ""
     released = result.dropped_packs_count + result.repacked_packs_count
     lines = [
-        f"used: {result.used_blobs_count} blobs, {texts.size(result.used_bytes)} in {result.snapshots_count} snapshots",
+        f"{len(result.forgotten)} snapshots {will}released, {result.snapshots_count} stay",
+        f"used: {result.used_blobs_count} blobs, {texts.size(result.used_bytes)}",
         f"unused: {result.unused_blobs_count} blobs, {texts.size(result.unused_bytes)}, of which "
         f"{texts.size(result.tolerated_bytes)} stay",
         f"{released} packs {will}released, {result.repacked_packs_count} of them ({texts.size(result.repacked_bytes)}) "

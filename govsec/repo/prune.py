@@ -6,7 +6,8 @@ two, in this or a later run: packs that no index names, and that were noted long
 
 ::
 
-    tidy the notes → new packs, seen again in the store → new index files, seen again → delete old index files
+    tidy the notes → new packs, seen again in the store → new index files, seen again
+                   → delete snapshots that were forgotten → delete old index files
                    → note the packs that left → delete packs whose grace is over → delete notes that are done
 
 After a stop at any place the repository is whole: there are packs too many, or index entries that stand twice. A pack
@@ -22,7 +23,7 @@ Stock restic deletes packs without an index entry at once; its ``prune`` knows n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -39,12 +40,15 @@ from govsec.repo.prunenotes import tidy_notes, write_notes
 from govsec.repo.pruneplan import PrunePlan, PrunePolicy, plan_prune
 from govsec.repo.reach import Walker
 from govsec.repo.repository import Repository, WritableRepository
+from govsec.repo.snapshot import Snapshot
 from govsec.store.api import ObjectInfo, ObjectStore
 
 #: More packs than this wait for the end of their grace; the rest is noted by a later run.
 _NOTED_MAX = 1_000_000
 #: Takes note of what was added and what is released; nothing is deleted when it raises.
 Commit = Callable[[Sequence[ObjectInfo], Sequence[ObjectInfo]], object]
+#: Of all snapshots the ids of those that are to go.
+Forget = Callable[[Sequence[Snapshot]], Collection[str]]
 #: What makes it unknown whether a blob is needed. Anything else a prune can live with, or tidies.
 _BLOCKING = frozenset(
     {
@@ -64,7 +68,9 @@ class PruneResult:
     """What a run did, or with ``is_dry_run`` would do."""
 
     is_dry_run: bool
+    #: Snapshots that stay, and the ids of those that went.
     snapshots_count: int
+    forgotten: tuple[str, ...]
     used_blobs_count: int
     used_bytes: int
     unused_blobs_count: int
@@ -93,6 +99,7 @@ def prune(
     policy: PrunePolicy | None = None,
     is_dry_run: bool = False,
     is_emptying_allowed: bool = False,
+    forget: Forget | None = None,
     own: ObjectStore | None = None,
     commit: Commit | None = None,
     pack_size: int = PACK_SIZE_DEFAULT,
@@ -102,12 +109,13 @@ def prune(
 
     ``own`` is the one store that is surveyed and deleted from (default: the repository's own): where the repository
     writes to several centers at once, each lets go of what is released in its own time, so only one can be pruned.
-    ``commit`` is called once, with what was added and what is released, before anything is deleted.
+    ``commit`` is called once, with what was added and what is released, before anything is deleted. ``forget`` chooses
+    snapshots that go in the same run; at least one must stay.
 
     Raises:
         LockedError: somebody works with the repository.
         IntegrityError: damage that makes it unknown what is needed; nothing was changed.
-        RefusedError: there are no snapshots, and ``is_emptying_allowed`` does not say that this is meant.
+        RefusedError: no snapshot would be left, and ``is_emptying_allowed`` does not say that this is meant.
         StoreError: the store failed; the repository is whole, and the next run goes on.
     """
     policy = policy or PrunePolicy()
@@ -115,9 +123,10 @@ def prune(
     # Without fallbacks: what another center has does not make it safe to remove something here.
     surveyed = Repository(own, repository.suite, repository.config, key_id=repository.key_id)
     if is_dry_run:
-        return survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, progress=progress).result()
+        found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, forget=forget, progress=progress)
+        return found.result()
     with repository.lock(clock, exclusive=True) as lock:
-        found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, progress=progress)
+        found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, forget=forget, progress=progress)
         lock.keep_alive()
         return _Run(repository, found, clock, lock, own, commit, pack_size, progress).execute(grace)
 
@@ -127,6 +136,7 @@ class Survey:
     """What is there, what is needed, and what is to be done."""
 
     snapshots_count: int
+    forgotten: tuple[ObjectInfo, ...]
     inventory: Inventory
     plan: PrunePlan
 
@@ -136,6 +146,7 @@ class Survey:
         values: dict[str, object] = {
             "is_dry_run": True,
             "snapshots_count": self.snapshots_count,
+            "forgotten": tuple(item.name.rpartition("/")[2] for item in self.forgotten),
             "used_blobs_count": plan.used_blobs_count,
             "used_bytes": plan.used_bytes,
             "unused_blobs_count": plan.unused_blobs_count,
@@ -156,14 +167,18 @@ def survey(
     policy: PrunePolicy,
     *,
     is_emptying_allowed: bool = False,
+    forget: Forget | None = None,
     progress: ProgressSink = silent,
 ) -> Survey:
     """Read snapshots, index, listing and trees, and plan; changes nothing. Raises as :func:`prune`."""
     problems = Problems()
     # Snapshots first: one that is written after this is not known, but its writer holds a lock that excludes ours.
     snapshots = repository.snapshots(strict=True)
-    if not snapshots and not is_emptying_allowed:
-        raise RefusedError(f"{repository.store.name}: there are no snapshots; prune would remove everything")
+    going = frozenset(forget(snapshots)) if forget is not None else frozenset()
+    staying = [item for item in snapshots if item.id not in going]
+    if not staying and not is_emptying_allowed:
+        raise RefusedError(f"{repository.store.name}: there are no snapshots that stay; prune would remove everything")
+    forgotten = [repository.store.head(object_name(Kind.SNAPSHOT, item.id)) for item in snapshots if item.id in going]
     inventory = take_inventory(repository, problems)
     walker = Walker(
         repository.store,
@@ -172,13 +187,13 @@ def survey(
         problems,
         report=lambda count: progress(Progress("trees", done_items=count)),
     )
-    reached = walker.walk((object_name(Kind.SNAPSHOT, item.id), item.tree) for item in snapshots)
+    reached = walker.walk((object_name(Kind.SNAPSHOT, item.id), item.tree) for item in staying)
     blocking = sum(count for kind, count in problems.counts.items() if kind in _BLOCKING)
     if blocking:
         first = next(problem for problem in problems.kept if problem.kind in _BLOCKING)
         what = f"{first.kind.value} {first.object}: {first.detail}"
         raise IntegrityError(f"{repository.store.name}: {blocking} problems, nothing was changed. The first: {what}")
-    return Survey(len(snapshots), inventory, plan_prune(inventory, reached.used, policy))
+    return Survey(len(staying), tuple(forgotten), inventory, plan_prune(inventory, reached.used, policy))
 
 
 @dataclass(slots=True)
@@ -209,9 +224,11 @@ class _Run:
         ]
         numbers = [n for n in (*plan.drop.tolist(), *plan.repack.tolist()) if inventory.sizes[n] >= 0]
         gone = {inventory.index.packs[n].hex(): self._pack_info(n) for n in numbers}
-        self.released += [*files, *gone.values()]
+        # Removing goes the other way than writing: snapshots, index, packs.
+        self.released += [*self.survey.forgotten, *files, *gone.values()]
         if self.commit is not None and (self.added or self.released):
             self.commit(tuple(self.added), tuple(self.released))
+        self._remove(self.survey.forgotten)
         self._remove(files)
         waiting.update(gone)
         now = self.clock.now()

@@ -13,10 +13,11 @@ from govsec.repo.check import CheckReport, Scope, check
 from govsec.repo.prune import prune
 from govsec.repo.pruneplan import PrunePolicy
 from govsec.repo.repository import WritableRepository
+from govsec.repo.snapshot import Snapshot
 from govsec.store.api import ObjectInfo
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
-from govsec.testing.faults import FaultKind, FaultStore, Killed, Moment, sweep
+from govsec.testing.faults import FaultKind, FaultStore, Killed, Moment, no_faults, sweep
 from tests.repo.small import (
     GRACE,
     back_up,
@@ -238,6 +239,43 @@ def test_somebody_at_work_is_not_disturbed(repository: WritableRepository, clock
     with repository.lock(clock), pytest.raises(LockedError):
         prune(repository, clock=clock, grace=NOW)
     assert prune(repository, clock=clock, grace=NOW).released
+
+
+def test_snapshots_can_go_in_the_same_run_before_what_they_need(store: MemoryStore, clock: FakeClock) -> None:
+    repository = new_repository(store, clock)
+    old, new = (back_up(repository, {"file": noise(label, 50_000)}, clock) for label in ("old", "new"))
+    asked: list[int] = []
+
+    def forget_old(snapshots: Sequence[Snapshot]) -> set[str]:
+        asked.append(len(snapshots))
+        return {old.id}
+
+    planned = prune(repository, clock=clock, grace=NOW, forget=forget_old, is_dry_run=True)
+    assert planned.forgotten == (old.id,) and planned.unused_bytes > 50_000 and len(names(store, "snapshots/")) == 2
+    deleted = Recorder(store)
+    done = prune(reopened(repository, deleted), clock=clock, grace=NOW, forget=forget_old)
+    assert asked == [2, 2] and done.snapshots_count == 1 and done.unused_bytes == planned.unused_bytes
+    kinds = [name.partition("/")[0] for name in deleted.names if not name.startswith(("locks/", "govsec/"))]
+    assert kinds == sorted(kinds, key=["snapshots", "index", "data"].index) and set(kinds) == {
+        "snapshots",
+        "index",
+        "data",
+    }
+    assert list(contents(repository)) == [new.id] and checked(repository, clock).problem_counts == {}
+    with pytest.raises(RefusedError):
+        prune(repository, clock=clock, grace=NOW, forget=lambda snapshots: [item.id for item in snapshots])
+
+
+class Recorder(FaultStore[MemoryStore]):
+    """Remembers what was deleted, in order."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store, no_faults())
+        self.names: list[str] = []
+
+    def delete(self, name: str) -> None:
+        self.names.append(name)
+        super().delete(name)
 
 
 class Both:
