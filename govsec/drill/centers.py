@@ -44,14 +44,15 @@ class Chosen:
     stores: tuple[ReadStore, ...]
 
 
-class Field:
+class CenterChoice:
     """The centers of one drill under its scenario."""
 
     def __init__(self, plan: Plan, centers: Sequence[DrillCenter]) -> None:
         self._plan = plan
         self._centers = {center.role: center for center in centers}
         self._stores: dict[Role, ReadStore] = {center.role: self._wrapped(center) for center in centers}
-        self._failed: set[Role] = set()
+        #: Centers that could not be opened though the scenario leaves them standing, and why.
+        self.failures: dict[Role, str] = {}
         self._used: Role | None = None
 
     def choose(self, open_repository: OpenRepository) -> Chosen:
@@ -60,20 +61,23 @@ class Field:
         Raises:
             StoreUnavailableError: none can be opened; the message says why for each.
         """
-        failures = []
+        lost = []
         for role in self._candidates():
             fallbacks = [self._stores[other] for other in self._fallback_roles(role)]
             try:
                 repository = open_repository(self._stores[role], fallbacks)
             except StoreError as error:
-                failures.append(str(error))
-                self._failed.add(role)
+                if role in self._plan.lost:
+                    lost.append(str(error))
+                else:
+                    self.failures[role] = str(error)
                 continue
             self._used = role
             store = self._stores[role]
             damaged = store if isinstance(store, DamagedStore) else None
             return Chosen(self._centers[role], repository, damaged, (store, *fallbacks))
-        raise StoreUnavailableError("; ".join(failures) or "the configuration has no center that the plan could use")
+        why = "; ".join([*lost, *self.failures.values()])
+        raise StoreUnavailableError(why or "the configuration has no center that the plan could use")
 
     def references(self) -> tuple[CenterRef, ...]:
         """Every center and what became of it."""
@@ -126,7 +130,7 @@ class Field:
             return "damaged"
         if role is self._used:
             return "restored_from"
-        if role in self._failed:
+        if role in self.failures:
             return "not_reached"
         used_fallbacks = self._fallback_roles(self._used) if self._used is not None else []
         return "fallback" if role in used_fallbacks else "not_used"

@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from govsec.backup.restore import RestoreReport, restore
 from govsec.clock import Clock
 from govsec.config import Objectives, Role
 from govsec.drill.capability import EDITIONS, Measured
-from govsec.drill.centers import Chosen, DrillCenter, Field, OpenRepository
+from govsec.drill.centers import CenterChoice, Chosen, DrillCenter, OpenRepository
+from govsec.drill.choice import choose_snapshot, disaster_at
 from govsec.drill.content import Extent, measure
 from govsec.drill.judge import (
     against_coverage,
@@ -34,7 +35,7 @@ from govsec.drill.judge import (
     reason,
     restore_time,
 )
-from govsec.drill.plan import CommandProbe, Plan, ProbeStep, RollbackBefore
+from govsec.drill.plan import CommandProbe, Plan, ProbeStep
 from govsec.drill.result import (
     SCHEMA,
     ContentResult,
@@ -51,7 +52,8 @@ from govsec.drill.result import (
 )
 from govsec.drill.sandbox import Sandbox, account_of, open_sandbox
 from govsec.drill.scratch import Scratch
-from govsec.drill.steps import StepFailedError, StepRunner, Stopwatch, needs_sandbox
+from govsec.drill.steps import StepRunner, needs_sandbox
+from govsec.drill.watch import StepFailedError, Stopwatch
 from govsec.errors import GovsecError, StoreUnavailableError
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository
@@ -59,7 +61,6 @@ from govsec.repo.snapshot import Snapshot
 
 #: Restores a snapshot into an empty directory.
 Restorer = Callable[[Repository, Snapshot, Path, ProgressSink], RestoreReport]
-_HISTORY = timedelta(days=30)
 #: A sandbox, its start included, ends well within this; controls are asked on an empty directory.
 _CONTROL_TIMEOUT_S = 60.0
 
@@ -131,10 +132,11 @@ class _Run:
         self.desk = desk
         self.clock = clock
         self.started = clock.now()
+        self.disaster_at = disaster_at(plan, self.started)
         self.id = f"{self.started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         self.watch = Stopwatch(clock)
         self.reasons: list[Reason] = []
-        self.field = Field(plan, centers)
+        self.centers = CenterChoice(plan, centers)
         self.chosen: Chosen | None = None
         self.snapshot: Snapshot | None = None
         self.reference: SnapshotRef | None = None
@@ -156,12 +158,6 @@ class _Run:
                 self.scratch.wipe()
                 raise
         self.runner = StepRunner(plan, self.scratch, self.sandbox, self.watch, self.isolation, progress)
-
-    @property
-    def disaster_at(self) -> datetime:
-        scenario = self.plan.scenario
-        declared = scenario.time if isinstance(scenario, RollbackBefore) else self.plan.disaster_at
-        return declared or self.started
 
     def go(self) -> None:
         """Everything up to and including the last step of the plan."""
@@ -228,7 +224,7 @@ class _Run:
             disaster_at=self.disaster_at,
             verdict=worst(tuple(reasons)),
             reasons=tuple(reasons),
-            centers=self.field.references(),
+            centers=self.centers.references(),
             snapshot=self.reference,
             objectives=limits,
             measures=Measures(
@@ -251,18 +247,26 @@ class _Run:
 
     def _prepare(self, facts: dict[str, JsonValue]) -> None:
         try:
-            self.chosen = self.field.choose(self._open_repository)
+            self.chosen = self.centers.choose(self._open_repository)
         except StoreUnavailableError as error:
             raise self._against("no_center", detail=str(error)[:500]) from error
         except GovsecError as error:
             raise self._against("unusable", detail=str(error)[:500]) from error
         repository, role = self.chosen.repository, self.chosen.center.role
+        # The drill went on at another center, but one that should have stood did not.
+        for failed, why in self.centers.failures.items():
+            self.reasons.append(reason("center_failed", Verdict.PARTIAL, center_role=failed.value, detail=why[:500]))
         if self.chosen.damaged is not None and not self.chosen.damaged.hits_count():
             self.reasons.append(reason("damage_not_met", Verdict.PARTIAL))
         try:
-            self.snapshot = self._resolve(repository, role)
+            choice = choose_snapshot(self.plan, repository.snapshots(), self.started, role.value)
+            self.reference, self.times = choice.reference, choice.times
+            self.reasons += choice.reasons
+            if choice.snapshot is None:
+                raise StepFailedError(choice.reasons[-1].code)
+            self.snapshot = choice.snapshot
             repository.load_index()
-            self.extent = measure(repository, self.snapshot, lambda: None)
+            self.extent = _extent(repository, self.snapshot)
         except StepFailedError:
             raise
         except GovsecError as error:
@@ -275,44 +279,6 @@ class _Run:
         free = self.scratch.free_bytes()
         if self.extent.size_bytes > free:
             raise self._against("no_space", needed_bytes=self.extent.size_bytes, free_bytes=free)
-
-    def _resolve(self, repository: Repository, role: Role) -> Snapshot:
-        """The newest eligible snapshot, looked up now; a pinned one only when it is just that."""
-        select = self.plan.select
-        fitting = [
-            snapshot
-            for snapshot in repository.snapshots()
-            if (select.host is None or snapshot.hostname == select.host)
-            and set(select.tags) <= set(snapshot.tags)
-            and (not select.paths or set(select.paths) == set(snapshot.paths))
-        ]
-        is_rollback = isinstance(self.plan.scenario, RollbackBefore)
-        eligible = [
-            snapshot
-            for snapshot in fitting
-            if (snapshot.time < self.disaster_at if is_rollback else snapshot.time <= self.disaster_at)
-        ]
-        if not is_rollback and self.plan.disaster_at is None and len(eligible) < len(fitting):
-            count = len(fitting) - len(eligible)
-            self.reasons.append(reason("snapshots_future", Verdict.PARTIAL, count=count))
-        if not eligible:
-            raise self._against("no_snapshot", center_role=role.value)
-        newest = eligible[-1]
-        self.times = tuple(item.time for item in eligible if item.time > self.disaster_at - _HISTORY)
-        self.reference = SnapshotRef(
-            id=newest.id,
-            time=newest.time,
-            hostname=newest.hostname,
-            paths=tuple(newest.paths),
-            tags=tuple(newest.tags),
-            eligible_count=len(eligible),
-            is_newest=True,
-        )
-        if select.snapshot is not None and not newest.id.startswith(select.snapshot):
-            raise self._against("stale_pin", pinned=select.snapshot[:16], newest=newest.short_id)
-        if "incomplete" in newest.tags:
-            self.reasons.append(reason("snapshot_incomplete", Verdict.PARTIAL, snapshot=newest.short_id))
-        return newest
 
     def _against(self, code: str, **facts: JsonValue) -> StepFailedError:
         self.reasons.append(reason(code, Verdict.FAIL, **facts))
@@ -371,6 +337,13 @@ class _Run:
             snapshot_times=self.times,
             at=self.disaster_at,
         )
+
+
+def _extent(repository: Repository, snapshot: Snapshot) -> Extent:
+    """How much a restore will write: as the backup noted it, else counted in the trees."""
+    if snapshot.summary is not None and snapshot.summary.total_bytes_processed:
+        return Extent(snapshot.summary.total_files_processed, snapshot.summary.total_bytes_processed)
+    return measure(repository, snapshot, lambda: None)
 
 
 def _restore(clock: Clock) -> Restorer:

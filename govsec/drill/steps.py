@@ -7,16 +7,13 @@ comes after it is recorded as not run. Addresses are switched after passed probe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from govsec.backup.restore import RestoreReport
 from govsec.backup.witness import Witness, find_witness
-from govsec.clock import Clock
 from govsec.drill.content import Extent, check_content
 from govsec.drill.inside import exists_inside
 from govsec.drill.judge import reason
@@ -34,98 +31,16 @@ from govsec.drill.plan import (
     Step,
     SwitchAddressStep,
 )
-from govsec.drill.probes import Answer, ask_command, ask_sqlite, command_answer
+from govsec.drill.probes import ask_command, ask_sqlite, command_answer
 from govsec.drill.result import ContentResult, IsolationResult, Outcome, Reason, StepResult, Verdict
 from govsec.drill.sandbox import Sandbox, account_of
 from govsec.drill.scratch import Scratch, write_config
+from govsec.drill.watch import Note, StepFailedError, StepTimeoutError, Stopwatch
 from govsec.errors import GovsecError
 from govsec.progress import Progress, ProgressSink
 from govsec.repo.repository import Repository
 from govsec.repo.snapshot import Snapshot
 from govsec.store.api import ReadStore
-
-
-class StepFailedError(GovsecError):
-    """A step did not do what it is for; the reason against the drill is recorded already."""
-
-
-class StepTimeoutError(GovsecError):
-    """A step took longer than its limit."""
-
-
-@dataclass(slots=True)
-class Note:
-    """What a step leaves for its record while it runs."""
-
-    outcome: Outcome = Outcome.PASSED
-    detail: str = ""
-    output: str = ""
-    dropped_bytes: int = 0
-    facts: dict[str, JsonValue] = field(default_factory=dict)
-
-    def take(self, answer: Answer) -> None:
-        """Take over what a probe or command brought."""
-        self.outcome = Outcome.PASSED if answer.is_passed else Outcome.FAILED
-        self.detail, self.output, self.dropped_bytes = answer.detail, answer.output, answer.dropped_bytes
-        self.facts |= answer.facts
-
-
-class Stopwatch:
-    """Times steps from the start of the run, and keeps their results in order."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.results: list[StepResult] = []
-        self._zero = clock.monotonic()
-
-    @contextmanager
-    def step(self, name: str, kind: str, *, is_kept: bool = True) -> Iterator[Note]:
-        """Time what happens inside; an error makes the outcome ``failed`` and goes on."""
-        note, started, begun = Note(), self.clock.now(), self.clock.monotonic()
-        try:
-            yield note
-        except GovsecError as error:
-            note.outcome = Outcome.FAILED
-            note.detail = note.detail or str(error)[:500]
-            raise
-        except BaseException:
-            note.outcome, note.detail = Outcome.FAILED, "interrupted"
-            raise
-        finally:
-            result = self._result(name, kind, note, started, begun)
-            note.facts["duration_s"] = result.duration_s
-            if is_kept:
-                self.results.append(result)
-
-    def skip(self, name: str, kind: str, outcome: Outcome = Outcome.SKIPPED) -> None:
-        """Record a step that was not run."""
-        note = Note(outcome)
-        self.results.append(self._result(name, kind, note, self.clock.now(), self.clock.monotonic()))
-
-    def aside(self, name: str, kind: str, note: Note, started: datetime, begun: float) -> StepResult:
-        """The result of something that is no step of the plan: an undo, a control."""
-        return self._result(name, kind, note, started, begun)
-
-    def phases(self) -> dict[str, float]:
-        """Seconds by kind of step."""
-        totals: dict[str, float] = {}
-        for result in self.results:
-            totals[result.kind] = round(totals.get(result.kind, 0.0) + result.duration_s, 3)
-        return totals
-
-    def _result(self, name: str, kind: str, note: Note, started: datetime, begun: float) -> StepResult:
-        return StepResult(
-            name=name,
-            kind=kind,
-            outcome=note.outcome,
-            started=started,
-            offset_s=round(begun - self._zero, 3),
-            duration_s=round(self.clock.monotonic() - begun, 3),
-            detail=note.detail,
-            output=note.output,
-            output_dropped_bytes=note.dropped_bytes,
-            facts=dict(note.facts),
-        )
 
 
 @dataclass(frozen=True, slots=True)
