@@ -34,20 +34,20 @@ def _fails(site: Site, argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
     target = site.directory.parent / "target"
     before = site.digest()
     arguments = [str(target) if word == "TARGET" else word for word in argv]
+    is_json = argv[1] != "dump"  # what is dumped is the content of a file, which has no JSON
 
-    # What is dumped is the content of a file, which has no JSON.
-    for options in ([], ["--json"]) if argv[1] != "dump" else ([],):
-        capsys.readouterr()
-        assert site.run(*arguments, *options) == code, capsys.readouterr()
-        shown = capsys.readouterr()
-        lines = [line for line in shown.err.splitlines() if line.startswith("govsec: ")]
-        assert len(lines) == 1, shown.err
-        for word in words:
-            assert word in lines[0]
-        if options:
-            assert json.loads(shown.out)["error"]["exit_code"] == code
-        else:
-            assert shown.out == ""
+    assert site.run(*arguments, *(["--json"] if is_json else [])) == code, capsys.readouterr()
+
+    shown = capsys.readouterr()
+    lines = [line for line in shown.err.splitlines() if line.startswith("govsec: ")]
+    assert len(lines) == 1, shown.err
+    for word in words:
+        assert word in lines[0]
+    if is_json:
+        error = json.loads(shown.out)["error"]
+        assert (error["exit_code"], f"govsec: {error['message']}") == (code, lines[0])
+    else:
+        assert shown.out == ""
     assert site.digest() == before
     assert not target.exists() or list(target.iterdir()) == []
 
