@@ -189,9 +189,10 @@ def _repository(store: ReadStore, others: Sequence[ReadStore], joint: Log) -> tu
     claimed = {entry.commit.repository for entry in joint.entries}
     found = [_config_digest(center) for center in (store, *others)]
     agreed = next((digest for digest in found if digest is not None and (digest in claimed or not claimed)), None)
+    is_empty = found[0] is None and next(iter(store.list(names.COMMITS)), None) is None
+    if is_empty or (agreed is None and not claimed):
+        raise RefusedError(f"{store.name}: holds neither config nor commits; run: govsec center init")
     if agreed is None:
-        if not claimed:
-            raise RefusedError(f"{store.name}: holds neither config nor commits; run: govsec center init")
         agreed = joint.entries[0].commit.repository
     if found[0] == agreed:
         return agreed, []
