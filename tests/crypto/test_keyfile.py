@@ -100,7 +100,7 @@ def test_an_oversized_file_is_not_parsed() -> None:
         open_key_file(b"{" + b" " * (1 << 20), b"right")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_mutated_key_files_raise_only_our_errors(data: st.DataObject) -> None:
     mutated = bytearray(make())

@@ -137,7 +137,7 @@ def test_a_document_in_another_form_is_refused() -> None:
         open_document(TRUSTED, Purpose.COMMIT, json.dumps(json.loads(data)).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_every_mutated_document_is_refused(data: st.DataObject) -> None:
     whole = sign_document(SIGNER, BODY)

@@ -50,7 +50,7 @@ ids = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(ids, st.sampled_from(BlobType), st.integers(0, 3), st.integers(0, 5)), max_size=150),
     st.lists(ids, max_size=30),
