@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Self
 
 from govsec.crypto.api import Suite
@@ -261,7 +262,7 @@ class Repository:
         failure: GovsecError | None = None
         for place in places:
             try:
-                plain = self._sources.first_good(lambda store, at=place: self._read_blob(store, at))  # type: ignore[misc] # default binds the loop's value
+                plain = self._sources.first_good(partial(self._read_blob, place))
             except (IntegrityError, StoreError) as error:
                 failure = failure or error
                 continue
@@ -348,7 +349,7 @@ class Repository:
             size_max=place.blob_type.size_max,
         )
 
-    def _read_blob(self, store: ReadStore, place: Location) -> bytes:
+    def _read_blob(self, place: Location, store: ReadStore) -> bytes:
         sealed = store.get(pack_name(place.pack), offset=place.offset, length=place.length, size_max=place.length)
         return self._open(place, sealed)
 

@@ -137,6 +137,16 @@ def test_a_document_in_another_form_is_refused() -> None:
         open_document(TRUSTED, Purpose.COMMIT, json.dumps(json.loads(data)).encode())
 
 
+def test_one_statement_has_one_sequence_of_bytes() -> None:
+    data = sign_document(SIGNER, BODY)
+    digit = data.index(b'=="}') - 1
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    # 64 bytes end in a digit of which two bits count: the next one of the alphabet decodes to the same signature.
+    other = alphabet[alphabet.index(data[digit]) ^ 1]
+    with pytest.raises(FormatError, match="canonical"):
+        open_document(TRUSTED, Purpose.COMMIT, data[:digit] + bytes([other]) + data[digit + 1 :])
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_every_mutated_document_is_refused(data: st.DataObject) -> None:
