@@ -4,8 +4,10 @@ FastCDC (Xia et al., USENIX ATC 2016) with the sizes of restic's Rabin chunker: 
 average, 8 MiB at most. Any cut is valid in restic's format; only data that restic itself stored in the same repository
 is not recognised, and is stored anew once.
 
-The gear table is seeded from the repository's secret polynomial, so that an onlooker who sees sizes cannot compute the
-cuts of files that he knows.
+The gear table is seeded from the repository's secret polynomial, so that an onlooker who sees sizes cannot simply
+compute the cuts of files that he knows. That is an obstacle, not a proof: the library mixes 64 bits of seed into a known
+table by XOR, and seeded rolling hashes have been broken by who could have chosen data stored (IACR eprint 2025/558).
+What hides the chunks' sizes is that blobs go to packs at random (:mod:`govsec.repo.packer`).
 """
 
 from __future__ import annotations
