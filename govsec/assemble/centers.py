@@ -30,7 +30,8 @@ from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageErro
 from govsec.ledger.replicate import ReplicateReport, replicate
 from govsec.progress import ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
-from govsec.store.probe import StoreCapabilities, probe
+from govsec.store.capabilities import StoreCapabilities
+from govsec.store.probe import probe
 
 if TYPE_CHECKING:
     from govsec.backup.archive import ArchiveResult

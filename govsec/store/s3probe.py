@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from govsec.clock import Clock
 from govsec.errors import StoreError
-from govsec.store.probe import Answer, StoreCapabilities, probe_name
+from govsec.store.capabilities import Answer, StoreCapabilities, probe_name
 from govsec.store.s3 import S3Store
 from govsec.store.s3errors import error_code
 

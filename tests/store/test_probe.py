@@ -10,10 +10,11 @@ import pytest
 from govsec.clock import SystemClock
 from govsec.errors import StoreDeniedError, StoreUnavailableError
 from govsec.store.api import ObjectInfo
+from govsec.store.capabilities import PROBE_PREFIX, Answer, StoreCapabilities
 from govsec.store.limit import ByteRate, LimitStore
 from govsec.store.local import LocalStore
 from govsec.store.memory import MemoryStore
-from govsec.store.probe import PROBE_PREFIX, Answer, StoreCapabilities, probe
+from govsec.store.probe import probe
 from govsec.store.retry import RetryStore
 from govsec.testing.clock import FakeClock
 from govsec.testing.faults import FaultKind, Faults, FaultStore
