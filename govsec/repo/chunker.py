@@ -5,8 +5,8 @@ average, 8 MiB at most. Any cut is valid in restic's format; only data that rest
 is not recognised, and is stored anew once.
 
 The gear table is seeded from the repository's secret polynomial, so that an onlooker who sees sizes cannot simply
-compute the cuts of files that he knows. That is an obstacle, not a proof: the library mixes 64 bits of seed into a known
-table by XOR, and seeded rolling hashes have been broken by who could have chosen data stored (IACR eprint 2025/558).
+compute the cuts of files that he knows. That is an obstacle, not a proof: the library mixes 64 bits of seed into a
+known table by XOR, and seeded rolling hashes were broken by who could have chosen data stored (IACR eprint 2025/558).
 What hides the chunks' sizes is that blobs go to packs at random (:mod:`govsec.repo.packer`).
 """
 
