@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
 SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium
 
+# The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
+BENCHES := seal index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) backup
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test lint servers bench soak clean
 
@@ -37,7 +40,7 @@ servers: ## install the servers and tools that tests run against (Debian, as roo
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null
 
 bench: $(VENV)/installed-test ## side by side with restic and borg; prints medians and ratios
-	$(BIN)/python -m bench
+	@for name in $(BENCHES); do echo "== bench.$$name"; $(BIN)/python -m bench.$$name || exit 1; done
 
 soak: $(VENV)/installed-test ## the long sweeps, kill loops and fuzzers
 	$(BIN)/python -m pytest -m soak
