@@ -29,6 +29,8 @@ from govsec.repo.tree import Node, raw_name
 #: Deeper than any path that Linux can name; a hostile repository may claim more.
 _DEPTH_MAX = 2048
 _READ_SIZE = 1 << 20
+#: A path in a record is there to be recognised; Linux allows four times as much.
+_SHOWN_PATH_MAX = 1000
 _KINDS: dict[str, Callable[[int], bool]] = {
     "file": stat.S_ISREG,
     "dir": stat.S_ISDIR,
@@ -61,7 +63,7 @@ class Extent:
 
 def printable(path: bytes) -> str:
     """A path for a record: UTF-8, with every byte that is none written as an escape."""
-    return path.decode("utf-8", "backslashreplace")
+    return path.decode("utf-8", "backslashreplace")[:_SHOWN_PATH_MAX]
 
 
 def measure(repository: Repository, snapshot: Snapshot, tick: Callable[[], None]) -> Extent:

@@ -12,6 +12,8 @@ from govsec.drill.sandbox import Sandbox
 from govsec.drill.sqlite import ask
 
 _RETRY_PAUSE_S = 0.25
+#: Control characters would take six bytes each in the record and steer whoever prints it.
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "�")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,17 @@ class Answer:
 def command_answer(outcome: CommandOutcome, *, exit_code: int = 0, output_contains: str = "") -> Answer:
     """Judge how a command ended."""
     text = outcome.output.decode("utf-8", "backslashreplace")
-    kept = text[-OUTPUT_MAX:]
-    dropped = outcome.dropped_bytes + len(outcome.output) - len(kept.encode())
+    kept = text[-OUTPUT_MAX:].translate(_CONTROLS)
+    dropped = outcome.dropped_bytes + len(text[:-OUTPUT_MAX].encode())
     facts: dict[str, int | float | str] = {}
     if outcome.exit_code is None:
-        return Answer(False, outcome.note, facts, kept, max(0, dropped))
+        return Answer(False, outcome.note, facts, kept, dropped)
     facts["exit_code"] = outcome.exit_code
     if outcome.exit_code != exit_code:
-        return Answer(False, f"exit code {outcome.exit_code}, expected {exit_code}", facts, kept, max(0, dropped))
+        return Answer(False, f"exit code {outcome.exit_code}, expected {exit_code}", facts, kept, dropped)
     if output_contains not in text:
-        return Answer(False, "the output lacks what is expected", facts, kept, max(0, dropped))
-    return Answer(True, "", facts, kept, max(0, dropped))
+        return Answer(False, "the output lacks what is expected", facts, kept, dropped)
+    return Answer(True, "", facts, kept, dropped)
 
 
 def ask_command(probe: CommandProbe, argv: list[str], sandbox: Sandbox, timeout_s: float, clock: Clock) -> Answer:

@@ -33,8 +33,8 @@ PREFIX = "govsec/ledger/"
 SCHEMA = "govsec.ledger.v1"
 #: What the first entry of a chain names as the one before it.
 NO_PREVIOUS = "0" * 64
-#: A drill result with all its steps and reasons takes some tens of kilobytes.
-ENTRY_SIZE_MAX = 1 << 20
+#: A drill result takes some tens of kilobytes; the longest that one can be, every list and text full, fits as well.
+ENTRY_SIZE_MAX = 4 << 20
 NUMBER_MAX = 10**12 - 1
 _NAME = re.compile(r"govsec/ledger/([A-Za-z0-9_][A-Za-z0-9_=-]{0,127})/([0-9]{12})")
 

@@ -266,7 +266,7 @@ def test_an_append_onto_a_contradicting_mirror_is_refused_and_adds_nothing() -> 
 def test_evidence_that_is_too_large_is_refused_before_anything_is_written() -> None:
     desk = Desk()
     big = Evidence(
-        kind="drill.result", time=datetime(2026, 1, 1, tzinfo=UTC), subject="oa", facts={"x": "y" * (1 << 20)}
+        kind="drill.result", time=datetime(2026, 1, 1, tzinfo=UTC), subject="oa", facts={"x": "y" * (4 << 20)}
     )
     with pytest.raises(FormatError, match="an entry holds"):
         desk.ledger.append(big)
