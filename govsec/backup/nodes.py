@@ -154,17 +154,18 @@ def device(status: os.stat_result) -> str:
     return f',"device":{status.st_rdev}' if status.st_rdev else ""
 
 
-def extended_attributes(path: bytes, safe_path: bytes) -> str:
+def extended_attributes(path: bytes | int, safe_path: bytes | int) -> str:
     """The field of extended attributes, ACLs among them; empty when there are none.
 
     The names are asked for by ``path`` (cheap, nearly always there are none), names and values then by ``safe_path``,
-    which goes through the open directory, so that a directory swapped for a link cannot lend its attributes.
+    which goes through the open directory, so that a directory swapped for a link cannot lend its attributes. What is
+    open itself is both.
 
     Raises:
         OSError: they cannot be read.
     """
     try:
-        if not os.listxattr(path, follow_symlinks=False):
+        if not _names(path):
             return ""
     except OSError as error:
         if error.errno in _NO_XATTRS:
@@ -172,9 +173,9 @@ def extended_attributes(path: bytes, safe_path: bytes) -> str:
         if error.errno != errno.ENAMETOOLONG:
             raise
     fields = []
-    for name in sorted(os.listxattr(safe_path, follow_symlinks=False)):
+    for name in sorted(_names(safe_path)):
         try:
-            value = os.getxattr(safe_path, name, follow_symlinks=False)
+            value = os.getxattr(safe_path, name, follow_symlinks=isinstance(safe_path, int))
         except OSError as error:
             if error.errno in _NO_XATTRS:
                 continue
@@ -182,3 +183,8 @@ def extended_attributes(path: bytes, safe_path: bytes) -> str:
         if len(value) <= _XATTR_SIZE_MAX:
             fields.append(f'{{"name":{json_string(os.fsencode(name))},"value":"{base64.b64encode(value).decode()}"}}')
     return f',"extended_attributes":[{",".join(fields)}]' if fields else ""
+
+
+def _names(path: bytes | int) -> list[str]:
+    # The system follows nothing when asked by descriptor, and Python refuses the combination.
+    return os.listxattr(path, follow_symlinks=isinstance(path, int))

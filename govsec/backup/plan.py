@@ -121,9 +121,13 @@ def make_plan(source: FileSource, walker: TreeWalker, parent_tree: bytes | None,
     """
     top = Branch(Part.GIVEN, b"/", (), b"", tree_id=parent_tree, previous=walker.previous(parent_tree))
     roots: list[Branch] = []
-    for path in source.roots():
+    tops = source.roots()
+    for path in sorted(os.fsencode(path) for path in source.paths):
         try:
-            roots.append(_place(walker, top, path))
+            if path in tops:
+                roots.append(_place(walker, top, path))
+            else:
+                os.lstat(path)  # inside another path, so it needs no place; but it was asked for, and must be there
         except OSError as error:
             walker.counts.problem(path, "is not there" if isinstance(error, FileNotFoundError) else explain(error))
     if not roots:
@@ -189,7 +193,7 @@ def _place(walker: TreeWalker, top: Branch, path: bytes) -> Branch:
 def _given(walker: TreeWalker, above: Branch, path: bytes, name: bytes) -> Branch:
     descriptor = os.open(path, _OPEN_DIRECTORY)
     try:
-        head = walker.directory_head(path, descriptor, name, os.fstat(descriptor))
+        head = walker.directory_head(descriptor, name, os.fstat(descriptor))
     finally:
         os.close(descriptor)
     tree_id = subtree_named(above.previous, name)
@@ -210,7 +214,7 @@ def _expand(source: FileSource, walker: TreeWalker, branch: Branch) -> bool:
         status = os.fstat(descriptor)
         if source.one_file_system and status.st_dev != branch.device_id:
             return False
-        head = walker.directory_head(branch.path, descriptor, branch.name, status)
+        head = walker.directory_head(descriptor, branch.name, status)
         previous = walker.previous(branch.tree_id)
         children, flat = [], []
         for name in sorted(list_names(descriptor)):

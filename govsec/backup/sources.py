@@ -91,9 +91,13 @@ class StreamSource:
 
     @contextmanager
     def open(self, clock: Clock) -> Iterator[Read]:
+        # One call to the system at a time: a loop inside the interpreter, waiting for the whole size, would not notice
+        # a signal that comes between two of its reads until more data comes.
+        read_once: Read = getattr(self.stream, "read1", self.stream.read)
+
         def read(size: int) -> bytes:
             try:
-                return self.stream.read(size) or b""
+                return read_once(size) or b""
             except OSError as error:
                 raise SourceError(f"{self.filename}: the stream cannot be read: {error.strerror}") from error
 

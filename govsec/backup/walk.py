@@ -184,9 +184,9 @@ class TreeWalker:
         except (IntegrityError, ObjectNotFoundError):
             return PreviousTree.nothing()
 
-    def directory_head(self, path: bytes, descriptor: int, name: bytes, status: os.stat_result) -> str:
+    def directory_head(self, descriptor: int, name: bytes, status: os.stat_result) -> str:
         """The head of a directory's node. Raises ``OSError`` when its attributes cannot be read."""
-        return self._nodes.head(name, status, extended_attributes(path, b"/proc/self/fd/%d/." % descriptor))
+        return self._nodes.head(name, status, extended_attributes(descriptor, descriptor))
 
     def finish_directory(self, pieces: list[bytes], previous: PreviousTree) -> bytes:
         """The id of the directory with these nodes, which is saved when it is new."""
@@ -273,7 +273,7 @@ class TreeWalker:
             return None
         try:
             status = os.fstat(descriptor)
-            head = self.directory_head(path, descriptor, name, status)
+            head = self.directory_head(descriptor, name, status)
             if above is not None:
                 tree_id = self._subtree(above, head, name)
             entries: list[tuple[bytes, os.stat_result]] = []
@@ -402,7 +402,7 @@ class TreeWalker:
 
 def list_names(descriptor: int) -> list[bytes]:
     """The names in an open directory, as bytes."""
-    return os.listdir(b"/proc/self/fd/%d" % descriptor)  # noqa: PTH208 - bytes, which pathlib has not
+    return [os.fsencode(name) for name in os.listdir(descriptor)]
 
 
 def join_path(directory: bytes, name: bytes) -> bytes:
