@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -19,6 +20,7 @@ from botocore.exceptions import ClientError
 from govsec.errors import ObjectNotFoundError, StoreDeniedError
 from govsec.store.versions import Revealed, covered, reveal
 from tests.store.city import GUIDE, Scene
+from tests.support.restic import s3_restic
 from tests.support.servers import S3Server
 
 SIZE_MAX = 1 << 20
@@ -179,6 +181,19 @@ def test_production_deletes_its_locks_and_nothing_else(scene: Scene) -> None:
     for name in (scene.name, "config", "keys/0", "index/0", "snapshots/0", "govsec/commits/0"):
         with pytest.raises(StoreDeniedError):
             scene.production.delete(name)
+
+
+def test_policy_is_enough_for_production_to_back_up_with_stock_restic(scene: Scene, tmp_path: Path) -> None:
+    who, system = scene.server.production, f"restic-{uuid.uuid4().hex[:8]}"
+    url = f"{scene.server.https}/{scene.bucket}/{system}"
+    keys = {"access_key": who.access_key, "secret_key": who.secret_key}
+    restic = s3_restic(url, "secret", tmp_path, ca=scene.server.ca, **keys)
+    restic.ok("init")
+    restic.ok("backup", str(tmp_path))
+    restic.assert_clean()
+    assert [
+        *scene.server.client().list_objects_v2(Bucket=scene.bucket, Prefix=f"{system}/locks/").get("Contents", [])
+    ] == []
 
 
 def test_owner_finds_every_object_that_was_covered_or_hidden(scene: Scene) -> None:
