@@ -22,6 +22,7 @@ from govsec.assemble.systems import Site
 from govsec.clock import Clock, format_time
 from govsec.config import Config, FilesSourceConfig, LocalStoreConfig, SystemConfig, load_config, read_secret
 from govsec.crypto.signing import Purpose
+from govsec.drill.plan import load_plan
 from govsec.errors import GovsecError, ObjectNotFoundError
 from govsec.runtime.children import child_environment
 
@@ -209,7 +210,11 @@ def _examine_signing(site: Site) -> Iterator[Observation]:
         )
     else:
         yield Observation("signing.roots_file", State.GOOD, f"{len(trusted)} pinned keys")
-    for purpose, path in ((Purpose.COMMIT, signing.commit_key_file), (Purpose.EVIDENCE, signing.evidence_key_file)):
+    for purpose, path in (
+        (Purpose.COMMIT, signing.commit_key_file),
+        (Purpose.EVIDENCE, signing.evidence_key_file),
+        (Purpose.RELEASE, signing.release_key_file),
+    ):
         if path is None:
             continue
         where = f"signing.{purpose.value}_key_file"
@@ -232,13 +237,13 @@ def _examine_sources(system: SystemConfig) -> Iterator[Observation]:
                     State.GOOD if is_there else State.PROBLEM,
                     str(path) if is_there else f"{path} is not there",
                 )
-    for plan in system.plans:
-        is_there = _is_there(plan)
-        yield Observation(
-            f"system {system.name}: plan",
-            State.GOOD if is_there else State.PROBLEM,
-            str(plan) if is_there else f"{plan} is not there",
-        )
+    for path in system.plans:
+        try:
+            load_plan(path)
+        except GovsecError as error:
+            yield Observation(f"system {system.name}: plan", State.PROBLEM, str(error))
+        else:
+            yield Observation(f"system {system.name}: plan", State.GOOD, str(path))
 
 
 def _examine_centers(site: Site, system: SystemConfig) -> Iterator[Observation]:
@@ -259,7 +264,17 @@ def _examine_centers(site: Site, system: SystemConfig) -> Iterator[Observation]:
                     "set the clock",
                 )
             else:
-                yield Observation(where, State.GOOD, "reachable, holds a repository")
+                yield _examine_repository(site, system, name, where)
+
+
+def _examine_repository(site: Site, system: SystemConfig, center: str, where: str) -> Observation:
+    if system.password_file is None:
+        return Observation(where, State.GOOD, "reachable, holds a repository; no password at this site")
+    try:
+        site.repository(system, center)
+    except GovsecError as error:
+        return Observation(where, State.PROBLEM, str(error))
+    return Observation(where, State.GOOD, "reachable, opens with this site's password")
 
 
 def _is_there(path: Path) -> bool:

@@ -11,10 +11,17 @@ import pytest
 from govsec.assemble.doctor import State, worst
 from govsec.cli.main import main
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from tests.cli.conftest import Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def prepared(site: Site) -> Site:
+    """A site with repositories and snapshots."""
+    return site
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
     """A configuration with nothing wrong but that no repository was made yet."""
     (tmp_path / "state").mkdir()
     (tmp_path / "source").mkdir()
@@ -45,17 +52,17 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _examine(site: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, Any]]]:
-    code = main(["doctor", "--config", str(site / "govsec.yaml"), "--json"])
+def _examine(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, Any]]]:
+    code = main(["doctor", "--config", str(directory / "govsec.yaml"), "--json"])
     observations = json.loads(capsys.readouterr().out)["observations"]
     assert len(observations) > 10, "hardly anything was looked at"
     return code, {seen["subject"]: seen for seen in observations}
 
 
 def test_a_site_with_nothing_wrong_is_0_and_says_what_it_looked_at(
-    site: Path, capsys: pytest.CaptureFixture[str]
+    bare: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, seen = _examine(site, capsys)
+    code, seen = _examine(bare, capsys)
 
     assert code == 0
     assert {subject for subject, one in seen.items() if one["state"] == "problem"} == set()
@@ -64,41 +71,41 @@ def test_a_site_with_nothing_wrong_is_0_and_says_what_it_looked_at(
     assert seen["system hr at center near"]["found"] == "reachable, no repository yet"
 
 
-def _open_password(site: Path) -> None:
-    (site / "password").chmod(0o644)
+def _open_password(bare: Path) -> None:
+    (bare / "password").chmod(0o644)
 
 
-def _remove_source(site: Path) -> None:
-    (site / "source").rmdir()
+def _remove_source(bare: Path) -> None:
+    (bare / "source").rmdir()
 
 
-def _unmount_center(site: Path) -> None:
-    (site / "near" / "hr").rmdir()
+def _unmount_center(bare: Path) -> None:
+    (bare / "near" / "hr").rmdir()
 
 
-def _remove_state(site: Path) -> None:
-    (site / "state").rmdir()
+def _remove_state(bare: Path) -> None:
+    (bare / "state").rmdir()
 
 
-def _open_roots(site: Path) -> None:
-    (site / "roots.yaml").chmod(0o666)
+def _open_roots(bare: Path) -> None:
+    (bare / "roots.yaml").chmod(0o666)
 
 
-def _pin_another_key(site: Path) -> None:
-    TrustedKeys([Signer.generate(Purpose.COMMIT).public()]).save(site / "roots.yaml")
+def _pin_another_key(bare: Path) -> None:
+    TrustedKeys([Signer.generate(Purpose.COMMIT).public()]).save(bare / "roots.yaml")
 
 
-def _put_a_key_of_another_purpose(site: Path) -> None:
-    (site / "commit.key").unlink()
-    Signer.generate(Purpose.EVIDENCE).save(site / "commit.key")
+def _put_a_key_of_another_purpose(bare: Path) -> None:
+    (bare / "commit.key").unlink()
+    Signer.generate(Purpose.EVIDENCE).save(bare / "commit.key")
 
 
-def _break_configuration(site: Path) -> None:
-    (site / "govsec.yaml").write_text('{"systems": [{"nmae": "hr"}]}')
+def _break_configuration(bare: Path) -> None:
+    (bare / "govsec.yaml").write_text('{"systems": [{"nmae": "hr"}]}')
 
 
-def _remove_configuration(site: Path) -> None:
-    (site / "govsec.yaml").unlink()
+def _remove_configuration(bare: Path) -> None:
+    (bare / "govsec.yaml").unlink()
 
 
 @pytest.mark.parametrize(
@@ -116,11 +123,11 @@ def _remove_configuration(site: Path) -> None:
     ],
 )
 def test_each_fault_is_named_and_ends_with_1(
-    site: Path, capsys: pytest.CaptureFixture[str], damage: Any, subject: str, words: str
+    bare: Path, capsys: pytest.CaptureFixture[str], damage: Any, subject: str, words: str
 ) -> None:
-    damage(site)
+    damage(bare)
 
-    code, seen = _examine(site, capsys)
+    code, seen = _examine(bare, capsys)
 
     assert code == 1
     assert seen[subject]["state"] == "problem"
@@ -128,24 +135,47 @@ def test_each_fault_is_named_and_ends_with_1(
     assert [one["subject"] for one in seen.values() if one["state"] == "problem"] == [subject]
 
 
-def test_an_object_from_the_future_tells_of_a_wrong_clock(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object_from_the_future_tells_of_a_wrong_clock(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import os
 
-    path = site / "near" / "hr" / "config"
+    path = bare / "near" / "hr" / "config"
     path.write_bytes(b"x")
     os.utime(path, (4e9, 4e9))
 
-    code, seen = _examine(site, capsys)
+    code, seen = _examine(bare, capsys)
 
     assert code == 1
     assert "lies in the future" in seen["system hr at center near"]["found"]
+
+
+def test_a_password_that_opens_nothing_is_found_at_every_center(
+    prepared: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, seen = _examine(prepared.directory, capsys)
+    assert code == 0
+    assert seen["system permits at center far"]["found"] == "reachable, opens with this site's password"
+
+    (prepared.directory / "keys" / "password").write_text("hunter2\n")
+    code, seen = _examine(prepared.directory, capsys)
+    assert code == 1
+    wrong = [one["subject"] for one in seen.values() if one["state"] == "problem"]
+    assert wrong == [f"system permits at center {center}" for center in ("main", "near", "far")]
+
+
+def test_a_plan_that_cannot_be_read_is_named(prepared: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    (prepared.directory / "plan.yaml").write_text("name: x\n")
+
+    code, seen = _examine(prepared.directory, capsys)
+
+    assert code == 1
+    assert "plan.yaml" in seen["system permits: plan"]["found"]
 
 
 def test_nothing_observed_is_a_problem() -> None:
     assert worst([]) is State.PROBLEM
 
 
-def test_a_person_reads_a_table_with_counts(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--config", str(site / "govsec.yaml")]) == 0
+def test_a_person_reads_a_table_with_counts(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--config", str(bare / "govsec.yaml")]) == 0
 
     assert "0 problems" in capsys.readouterr().out.splitlines()[-1]

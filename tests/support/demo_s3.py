@@ -104,9 +104,10 @@ def attack(server: S3Server, bucket: str) -> dict[str, int]:
     return counts
 
 
-def covered_names(store: ReadStore) -> list[str]:
-    """The objects that are not what their names say, found without any of the code that heals."""
-    found = []
+def covered_names(store: ReadStore, other: ReadStore) -> list[str]:
+    """The objects that are not what they should be, found without any of the code that heals."""
+    config = [center.get("config", size_max=_OBJECT_SIZE_MAX) for center in (store, other)]
+    found = [] if config[0] == config[1] else ["config"]
     for info in store.list(""):
         digest = info.name.rpartition("/")[2].rpartition("-")[2]
         if len(digest) == 64 and sha256(store.get(info.name, size_max=_OBJECT_SIZE_MAX)).hexdigest() != digest:
@@ -146,7 +147,7 @@ def main() -> int:
                 counts = attack(city.servers["near"], city.buckets["near"])
                 say(f"Production's stolen credential at near: {counts}")
                 heal_center(site, system, "near")
-                lost.extend(covered_names(site.read_store(system, "near")))
+                lost.extend(covered_names(site.read_store(system, "near"), site.read_store(system, "far")))
                 say(f"Healed with near's own credential: {len(lost)} objects are still covered")
                 if counts["erased"] or counts["deleted"]:
                     lost.append("erased by production")
