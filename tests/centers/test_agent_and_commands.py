@@ -1,0 +1,279 @@
+"""The command line of the centers, the loop that ships, and the unit that runs it."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import govsec_agents
+import pytest
+
+from govsec.assemble.demo import local_centers, write_site
+from govsec.assemble.shipping import all_tasks, run_loop, ship_round
+from govsec.assemble.systems import Site
+from govsec.cli.main import main
+from govsec.config import load_config
+from govsec.errors import ConfigurationError, StoreUnavailableError
+from govsec.runtime.ticks import Stop, run_ticks
+from govsec.testing.clock import FakeClock
+
+UNIT = Path(govsec_agents.__file__).parent / "units" / "govsec-ship.service"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("prepared")
+    source = directory / "system"
+    source.mkdir()
+    for number in range(5):
+        (source / f"合同-{number}").write_text(f"contract {number}\n" * 999, encoding="utf-8")
+    write_site(directory, local_centers(directory), source)
+    assert run(directory, "center", "init") == 0
+    assert run(directory, "backup", "run") == 0
+    return directory
+
+
+@pytest.fixture
+def place(prepared: Path, tmp_path: Path) -> Path:
+    directory = tmp_path / "site"
+    shutil.copytree(prepared, directory, symlinks=True)
+    path = directory / "govsec.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace(str(prepared), str(directory)), encoding="utf-8")
+    return directory
+
+
+def run(directory: Path, *argv: str) -> int:
+    return main([*argv, "--config", str(directory / "govsec.yaml")])
+
+
+def answer(directory: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict]:  # type: ignore[type-arg]
+    capsys.readouterr()
+    code = run(directory, *argv, "--json", "-q")
+    return code, json.loads(capsys.readouterr().out)
+
+
+def some_pack(directory: Path, center: str) -> Path:
+    return max((path for path in (directory / center).rglob("data/*/*")), key=lambda path: path.stat().st_size)
+
+
+def test_a_round_of_commands_from_shipping_to_status(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, shipped = answer(place, capsys, "center", "ship")
+    assert (code, [round_["commits_count"] for round_ in shipped["shipped"]]) == (0, [0, 1])
+    code, status = answer(place, capsys, "center", "status")
+    rows = status["systems"][0]["centers"]
+    assert [row["is_within_rpo"] for row in rows] == [True, True, True]
+    assert {row["protection"] for row in rows} == {"not protected from production: a directory"}
+    code, verified = answer(place, capsys, "center", "verify")
+    assert (code, [center["is_clean"] for center in verified["centers"]]) == (0, [True, True, True])
+
+
+def test_damage_is_exit_code_6_until_it_is_healed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = some_pack(place, "near")
+    data = bytearray(pack.read_bytes())
+    data[50] ^= 1
+    pack.write_bytes(data)
+    code, verified = answer(place, capsys, "center", "verify", "near")
+    assert (code, verified["centers"][0]["damaged_count"]) == (6, 1)
+    code, healed = answer(place, capsys, "center", "heal", "near")
+    assert (code, len(healed["centers"][0]["healed"])) == (0, 1)
+    assert run(place, "center", "verify", "near", "-q") == 0
+
+
+def test_a_paused_center_is_try_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "center", "pause", "far", "--by", "li", "--reason", "disks", "--hours", "1") == 0
+    code, error = answer(place, capsys, "center", "ship", "far")
+    assert (code, "disks" in error["error"]["message"]) == (75, True)
+    assert run(place, "center", "resume", "far") == 0
+    assert run(place, "center", "ship", "far", "-q") == 0
+
+
+def test_junk_is_moved_aside_and_put_back(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    junk = next((place / "near").rglob("index")) / ("0" * 64)
+    junk.write_bytes(b"junk")
+    os.utime(junk, (0, 0))
+    code, found = answer(place, capsys, "center", "quarantine", "near", "--dry-run")
+    assert (code, found["junk"]) == (1, [f"index/{'0' * 64}"])
+    code, moved = answer(place, capsys, "center", "quarantine", "near")
+    assert (code, junk.exists()) == (0, False)
+    assert run(place, "center", "quarantine", "near", "--undo", moved["quarantine"]) == 0
+    assert junk.read_bytes() == b"junk"
+
+
+def test_prometheus_text_and_probe_of_a_directory(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "center", "status", "--prometheus") == 0
+    assert "# TYPE govsec_center_up gauge" in capsys.readouterr().out
+    code, probed = answer(place, capsys, "center", "probe", "near")
+    assert (code, probed["is_protected"]) == (1, False)
+
+
+def test_release_lock_and_union_say_what_they_did(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(place, "center", "ship", "-q")
+    code, refused = answer(place, capsys, "center", "release", "far")
+    assert (code, "release_key_file" in refused["error"]["message"]) == (3, True)
+    path = place / "govsec.yaml"
+    path.write_text(path.read_text().replace("signing:\n", "signing:\n  release_key_file: keys/release.key\n", 1))
+    assert run(place, "center", "init", "-q") == 0
+    code, released = answer(place, capsys, "center", "release", "far")
+    assert (code, released["marked_count"], released["removed"]) == (0, 0, [])
+    code, refused = answer(place, capsys, "center", "lock", "far")
+    assert (code, refused["error"]["kind"]) == (3, "configuration")
+    code, united = answer(place, capsys, "center", "union")
+    assert (code, united["heads_count"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("verify", "--budget", "much"),
+        ("verify", "--budget", "0"),
+        ("ship", "--interval", "-1"),
+        ("pause", "far"),
+        ("ship", "nowhere"),
+        ("quarantine", "near", "--undo", "../x"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(place: Path, argv: tuple[str, ...]) -> None:
+    assert run(place, "center", *argv) == 2
+
+
+def site_of(directory: Path) -> Site:
+    return Site(load_config(directory / "govsec.yaml"), FakeClock())
+
+
+def test_the_loop_ships_every_round_and_ends_when_it_is_told(place: Path) -> None:
+    stop, said, waits = Stop(), list[str](), list[float]()
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) > 40:
+            stop.set()
+        return stop.is_set
+
+    site = site_of(place)
+    assert run_loop(site, all_tasks(site), interval_s=300, talk=said.append, stop=stop, wait=wait) == 0
+    assert [line for line in said if "near → far: 1 commits" in line]
+    assert len(said) == 1, "a round without news says nothing"
+    assert max(waits) <= 30, "the watchdog hears from a loop that waits"
+
+
+def test_a_center_that_fails_does_not_keep_the_others_from_their_turn(place: Path) -> None:
+    site, said = site_of(place), list[str]()
+    tasks = all_tasks(site)
+    assert [task.target for task in tasks] == ["near", "far"]
+    shutil.rmtree(place / "near")
+    with pytest.raises(StoreUnavailableError):
+        ship_round(site, tasks, talk=said.append)
+    assert [line for line in said if "→ far: 1 commits" in line], "it pulls from production then"
+
+
+def test_a_configuration_without_anything_to_ship_is_an_error(place: Path) -> None:
+    site = site_of(place)
+    empty = Site(site.config.model_copy(update={"systems": ()}), FakeClock())
+    with pytest.raises(ConfigurationError, match="nothing to ship"):
+        all_tasks(empty)
+
+
+def test_failures_lengthen_the_wait_up_to_a_bound_and_success_shortens_it_again() -> None:
+    stop, waits, told = Stop(), list[float](), list[str]()
+    outcomes = [True] * 8 + [False] * 2
+
+    def tick() -> None:
+        waits.append(0)
+        if not outcomes:
+            stop.set()
+        elif outcomes.pop(0):
+            raise StoreUnavailableError("no route")
+
+    def wait(seconds: float) -> bool:
+        waits[-1] += seconds
+        return False
+
+    failed_count = run_ticks(
+        tick, interval_s=10, backoff_max_s=100, stop=stop, wait=wait, tell=told.append, watchdog_s=30
+    )
+    assert failed_count == 8
+    assert [int(seconds // 10) for seconds in waits[:3]] == [2, 4, 8]
+    assert all(100 <= seconds <= 111 for seconds in waits[4:8])
+    assert all(10 <= seconds <= 12 for seconds in waits[8:10])
+    seen = Counter(line.partition("=")[0] for line in told)
+    assert (seen["READY"], seen["STOPPING"]) == (1, 1)
+    assert "STATUS=no route" in told
+
+
+def test_the_agent_tells_systemd_that_it_is_ready_and_ends_on_sigterm(place: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = tmp_path / "notify"
+        manager.bind(str(address))
+        manager.settimeout(60)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "govsec_agents.shipper", "--config", str(place / "govsec.yaml")],
+            env={**os.environ, "NOTIFY_SOCKET": str(address)},
+            stderr=subprocess.PIPE,
+        )
+        try:
+            heard = [manager.recv(4096)]
+            while b"WATCHDOG=1" not in heard[-1]:
+                heard.append(manager.recv(4096))
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert heard[0] == b"READY=1"
+    assert process.returncode == 0, errors
+
+
+def test_the_agent_says_in_one_line_what_is_wrong_with_its_configuration(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "govsec_agents.shipper", "--config", str(tmp_path / "none.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("govsec-ship: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+HARDENING = {
+    "DynamicUser": "yes",
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "CapabilityBoundingSet": "",
+    "RestrictNamespaces": "yes",
+    "MemoryDenyWriteExecute": "yes",
+    "SystemCallArchitectures": "native",
+    "Type": "notify",
+    "Restart": "always",
+    "UMask": "0077",
+}
+
+
+def test_the_unit_is_hardened_and_holds_no_password() -> None:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(UNIT.read_text())
+    service = dict(parser["Service"])
+    assert {key: service.get(key) for key in HARDENING} == HARDENING
+    credentials = [line for line in UNIT.read_text().splitlines() if line.startswith("LoadCredential=")]
+    assert len(credentials) == 2
+    assert not [line for line in credentials if "password" in line or "commit" in line]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/govsec/bin/python", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+    about_it = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    assert about_it == []

@@ -1,0 +1,209 @@
+"""What people see of the centers, and how centers come to be."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from govsec.centers import names
+from govsec.centers.init import initialise, sync_keys
+from govsec.centers.pause import pause
+from govsec.centers.ship import ship
+from govsec.centers.status import Protection, Status, as_json, as_prometheus, collect_status
+from govsec.config import Role
+from govsec.errors import ConfigurationError, IntegrityError, RefusedError
+from govsec.store.api import ObjectStore, ReadStore
+from govsec.store.memory import MemoryStore
+from govsec.testing.faults import FaultKind, Faults, FaultStore
+from tests.centers.world import CONFIG, World
+
+ROLES = {"production": Role.PRODUCTION, "same_city": Role.SAME_CITY, "remote": Role.REMOTE}
+
+
+def status_of(world: World, rpo_s: int = 3600, replaced: dict[str, ReadStore] | None = None) -> Status:
+    stores = {store.name: (replaced or {}).get(store.name, store) for store in world.stores}
+    return collect_status(
+        "hr",
+        [(ROLES[name], store, name) for name, store in stores.items()],
+        world.trusted,
+        clock=world.clock,
+        rpo_s=rpo_s,
+        states=world.states.all(),
+        protections={"production": Protection(False, "not protected from production: a directory")},
+    )
+
+
+def test_each_center_s_newest_snapshot_age_and_backlog_are_told() -> None:
+    world = World()
+    world.backup()
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock)
+    world.clock.advance(1800)
+    newest = world.backup()
+    world.clock.advance(5)
+    status = status_of(world)
+    production, same_city, remote = status.centers
+    assert (production.snapshot_id, production.recovery_point_age_s) == (newest.snapshot_id, 5)
+    assert same_city.backlog_commits == 0
+    assert (remote.backlog_commits, remote.backlog_objects, remote.recovery_point_age_s) == (1, 4, 1815)
+    assert remote.backlog_bytes == sum(
+        world.production.head(name).size_bytes
+        for name in {info.name for info in world.production.list("")} - {info.name for info in world.remote.list("")}
+        if names.is_committed_kind(name)
+    )
+    assert status.is_good
+    assert not status_of(world, rpo_s=600).is_good, "the remote center missed its objective"
+
+
+def test_a_degraded_center_says_since_when_and_why() -> None:
+    world = World()
+    world.backup()
+    dead = Faults(1, FaultKind.TIMEOUT, is_permanent=True)
+    began = world.clock.now()
+    world.clock.advance(60)
+    world.backup(world.near(wrap=lambda store: FaultStore(store, dead) if store is world.same_city else store))
+    row = status_of(world).centers[1]
+    assert row.state is not None
+    assert (row.state.value, row.is_good) == ("degraded", False)
+    assert row.state_since is not None
+    assert row.state_since > began
+    assert "timed out" in row.reason
+
+
+def test_a_center_that_cannot_be_read_is_never_good_and_hides_no_other() -> None:
+    world = World()
+    world.backup()
+    dead = FaultStore(world.same_city, Faults(1, FaultKind.ERROR, is_permanent=True))
+    status = status_of(world, replaced={"same_city": dead})
+    assert [bool(row.error) for row in status.centers] == [False, True, False]
+    assert not status.is_good
+    assert status.centers[0].is_good
+
+
+def test_a_store_that_could_not_even_be_opened_has_its_row() -> None:
+    world = World()
+    world.backup()
+    rows = [
+        (Role.PRODUCTION, world.production, "production"),
+        (Role.REMOTE, ConfigurationError("no credential"), "far"),
+    ]
+    status = collect_status("hr", rows, world.trusted, clock=world.clock, rpo_s=60, states={}, protections={})  # type: ignore[arg-type]
+    assert status.centers[1].error == "no credential"
+
+
+def test_no_centers_at_all_is_not_good() -> None:
+    world = World()
+    assert not collect_status("hr", [], world.trusted, clock=world.clock, rpo_s=1, states={}, protections={}).is_good
+
+
+def test_the_json_is_plain_and_has_stable_names() -> None:
+    world = World()
+    world.backup()
+    pause(world.remote, world.clock, by="li", reason="x", duration_s=60)
+    value = json.loads(json.dumps(as_json(status_of(world))))
+    assert value["system"] == "hr"
+    assert set(value["centers"][0]) >= {
+        "center",
+        "role",
+        "snapshot_id",
+        "recovery_point_age_s",
+        "rpo_s",
+        "backlog_objects",
+        "backlog_bytes",
+        "state",
+        "state_since",
+        "is_protected",
+        "protection",
+        "error",
+    }
+    assert value["centers"][2]["paused_until"] is not None
+
+
+def test_the_prometheus_text_is_well_formed_and_leaves_out_what_is_not_known() -> None:
+    world = World()
+    world.backup()
+    dead = FaultStore(world.remote, Faults(1, FaultKind.ERROR, is_permanent=True))
+    text = as_prometheus([status_of(world, replaced={"remote": dead})])
+    sample = re.compile(r'[a-z_]+\{[a-z_]+="[^"\n]*"(,[a-z_]+="[^"\n]*")*\} [0-9.e+-]+')
+    lines = text.splitlines()
+    assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines), lines
+    assert 'govsec_center_up{system="hr",center="remote",role="remote"} 0' in lines
+    assert not [line for line in lines if "recovery_point_age" in line and '"remote"' in line]
+    assert 'govsec_center_protected{system="hr",center="production",role="production"} 0' in lines
+    assert text.endswith("\n")
+    typed = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(typed) == len(set(typed)), "one block a metric"
+
+
+def create(store: ObjectStore) -> None:
+    store.put(names.KEYS + _digest(b"key"), b"key")
+    store.put(names.CONFIG, CONFIG)
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def fresh() -> list[MemoryStore]:
+    return [MemoryStore(name) for name in ("production", "same_city", "remote")]
+
+
+def test_init_makes_one_repository_and_gives_every_center_its_config_and_keys() -> None:
+    production, *others = fresh()
+    report = initialise(production, others, create)
+    assert (report.is_new, report.reached, report.not_reached) == (True, ("same_city", "remote"), ())
+    for store in others:
+        assert {info.name for info in store.list("")} == {info.name for info in production.list("")}
+    again = initialise(production, others, create)
+    assert (again.is_new, again.reached) == (False, ())
+
+
+def test_init_names_the_centers_that_it_could_not_reach_and_can_be_run_again() -> None:
+    production, same_city, remote = fresh()
+    dead = FaultStore(remote, Faults(1, FaultKind.TIMEOUT, is_permanent=True))
+    report = initialise(production, [same_city, dead], create)
+    assert [name for name, _ in report.not_reached] == ["remote"]
+    assert initialise(production, [same_city, remote], create).reached == ("remote",)
+
+
+def test_init_never_writes_over_another_repository() -> None:
+    production, same_city, _ = fresh()
+    same_city.put(names.CONFIG, b"another")
+    with pytest.raises(RefusedError, match="production does not"):
+        initialise(production, [same_city], create)
+    assert not list(production.list(""))
+    create(production)
+    with pytest.raises(RefusedError, match="another repository"):
+        initialise(production, [same_city], create)
+    assert same_city.get(names.CONFIG, size_max=100) == b"another"
+    assert len(list(same_city.list(""))) == 1
+
+
+def test_keys_are_synced_by_a_person_s_command_and_it_names_what_it_did_not_reach() -> None:
+    production, same_city, remote = fresh()
+    initialise(production, [same_city, remote], create)
+    old = next(iter(production.list(names.KEYS))).name
+    new = names.KEYS + _digest(b"new key")
+    production.put(new, b"new key")
+    production.delete(old)
+    dead = FaultStore(remote, Faults(1, FaultKind.TIMEOUT, is_permanent=True))
+    report = sync_keys(production, [same_city, dead])
+    assert (report.added, report.removed) == ((("same_city", new),), (("same_city", old),))
+    assert [name for name, _ in report.not_reached] == ["remote"]
+    assert {info.name for info in remote.list(names.KEYS)} == {old}, "the removed password still opens it"
+
+
+def test_a_production_without_keys_or_with_damaged_ones_takes_no_key_from_anybody() -> None:
+    production, same_city, _ = fresh()
+    initialise(production, [same_city], create)
+    name = next(iter(production.list(names.KEYS))).name
+    production.put(name, b"damaged")
+    with pytest.raises(IntegrityError):
+        sync_keys(production, [same_city])
+    production.delete(name)
+    with pytest.raises(RefusedError, match="has no keys"):
+        sync_keys(production, [same_city])
+    assert len(list(same_city.list(names.KEYS))) == 1
