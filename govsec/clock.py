@@ -67,4 +67,8 @@ def parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(body)
     if moment.tzinfo is None:
         raise ValueError(f"a time without a zone: {text!r}")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        # 0001-01-01T00:00:00+01:00 is well-formed, and lies before the first year.
+        raise ValueError(f"a time outside the years 1 to 9999: {text!r}") from error

@@ -55,3 +55,9 @@ def test_the_clock_of_this_machine_carries_utc_and_never_goes_back() -> None:
 
     assert clock.now().tzinfo is UTC
     assert clock.monotonic() >= before
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_is_in_no_year_of_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="outside the years"):
+        parse_time(text)
