@@ -35,6 +35,7 @@ from govsec.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     RefusedError,
+    StoreDeniedError,
     StoreError,
     StoreUnavailableError,
 )
@@ -137,7 +138,7 @@ class S3Store:
         if len(data) > _PUT_SIZE_MAX:
             raise LimitError(f"{self._name}: {name}: {len(data)} bytes are too many for one object")
         headers: dict[str, Any] = {}
-        before: frozenset[str] = frozenset()
+        before: frozenset[str] | None = None
         if if_absent:
             before = self._expect_absent(name)
             headers["IfNoneMatch"] = "*"
@@ -182,22 +183,33 @@ class S3Store:
     def _info(self, name: str, size_bytes: int, modified: datetime | None) -> ObjectInfo:
         return ObjectInfo(name, size_bytes, modified.astimezone(UTC) if modified else None, (self._name,))
 
-    def _expect_absent(self, name: str) -> frozenset[str]:
-        """The versions that are there already, all of them deleted ones; raises when the object exists."""
+    def _expect_absent(self, name: str) -> frozenset[str] | None:
+        """The versions that are there already, all of them deleted ones; raises when the object exists.
+
+        None where versions cannot be listed, which does no harm in a bucket that keeps none.
+        """
         if not self._has_conditional_put:
             raise RefusedError(f"{self._name}: the server ignores If-None-Match, so two writers could both win")
-        found = self._versions_of(name)
+        try:
+            found = self._versions_of(name)
+        except StoreError as error:
+            if error.is_retryable:
+                raise
+            log.info("versions cannot be listed", extra={"store": self._name, "reason": str(error)})
+            return None
         if any(is_latest for _, is_latest in found):
             raise ObjectExistsError(f"{self._name}: {name} exists")
         return frozenset(version_id for version_id, _ in found)
 
-    def _confirm_first(self, name: str, version_id: str, before: frozenset[str]) -> None:
+    def _confirm_first(self, name: str, version_id: str, before: frozenset[str] | None) -> None:
         """Raise unless our version is the first: Ceph 16 ignores If-None-Match in versioned buckets.
 
         Versions are listed in the order in which they were linked, so all writers agree on which of the new ones is
         the oldest. Whoever came later takes its own version away; where it may not, it covers it with the winner's
         bytes. Until then a reader can see the loser's bytes.
         """
+        if before is None:
+            raise StoreDeniedError(f"{self._name}: {name}: who was first shows only to who may list versions")
         new = [found for found, _ in self._versions_of(name) if found not in before]
         if version_id not in new:
             raise StoreUnavailableError(f"{self._name}: {name}: the version just stored is not listed")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from govsec.config import S3StoreConfig
-from govsec.errors import IntegrityError, LimitError, RefusedError, StoreUnavailableError
+from govsec.errors import IntegrityError, LimitError, RefusedError, StoreDeniedError, StoreUnavailableError
 from govsec.store import s3
 from govsec.store.credentials import Credentials
 from govsec.store.s3 import S3Store
@@ -108,6 +108,23 @@ def test_conditional_put_is_refused_by_name_where_the_server_ignores_it(s3_serve
     raises(RefusedError, store.put, "config", b"x", if_absent=True)
     raises(RefusedError, store.clone().put, "config", b"x", if_absent=True)
     assert names(store, "") == []
+
+
+@pytest.mark.parametrize("refusal", ["501 Not Implemented", "403 Forbidden"])
+@pytest.mark.parametrize("is_versioned", [False, True])
+def test_conditional_put_needs_the_list_of_versions_only_where_there_are_versions(
+    refusal: str, is_versioned: bool
+) -> None:
+    def reply(request: bytes) -> Iterator[bytes]:
+        stored = {"x_amz_version_id": "v1"} if is_versioned else {}
+        return (answer(refusal) if b"versions" in request else answer("200 OK", b"", **stored)).parts(request)
+
+    with Proxy(behaviour=Answer(reply)) as server:
+        store = S3Store(S3StoreConfig(kind="s3", endpoint=server.url, bucket="bucket"), Credentials("a", "b"))
+        if is_versioned:
+            raises(StoreDeniedError, store.put, "config", b"x", if_absent=True)
+        else:
+            assert store.put("config", b"x", if_absent=True).size_bytes == 1
 
 
 def test_object_too_large_for_one_put_is_refused_before_anything_is_sent() -> None:
