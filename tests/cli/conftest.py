@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,22 @@ def _prepared_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(_prepared_site: Path, tmp_path: Path) -> Iterator[Site]:
+def site(_prepared_site: Path, tmp_path: Path) -> Site:
     """A copy of its own, at another path."""
-    directory = tmp_path / "site"
-    shutil.copytree(_prepared_site, directory, symlinks=True)
+    return _copy(_prepared_site, tmp_path / "site")
+
+
+@pytest.fixture
+def open_site(_prepared_site: Path) -> Iterator[Site]:
+    """A copy where anybody may go; pytest closes its own directories to others."""
+    with tempfile.TemporaryDirectory(prefix="govsec-test-") as directory:
+        Path(directory).chmod(0o755)
+        yield _copy(_prepared_site, Path(directory) / "site")
+
+
+def _copy(prepared: Path, directory: Path) -> Site:
+    shutil.copytree(prepared, directory, symlinks=True)
+    directory.chmod(0o755)
     path = directory / "govsec.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace(str(_prepared_site), str(directory)), encoding="utf-8")
-    yield Site(directory)
+    path.write_text(path.read_text(encoding="utf-8").replace(str(prepared), str(directory)), encoding="utf-8")
+    return Site(directory)
