@@ -28,7 +28,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_MODE, _NEW_DIRECTORY_MODE = 0o600, 0o700
 #: Directories that are kept open; the rest is opened again when needed.
-_OPEN_MAX = 200
+_OPEN_MAX = 500
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 #: An attribute that gives a program privileges, as set-id bits do.
 _CAPABILITY = "security.capability"
@@ -206,7 +206,9 @@ class Target:
             if self.powers.owners:
                 os.fchown(descriptor, node.uid, node.gid)
             os.fchmod(descriptor, permissions(node.mode))
-            os.utime(descriptor, ns=(parse_ns(node.atime), parse_ns(node.mtime)))
+            modified = parse_ns(node.mtime)
+            accessed = modified if node.atime == node.mtime else parse_ns(node.atime)
+            os.utime(descriptor, ns=(accessed, modified))
         except (OSError, OverflowError) as error:
             self._note(path, f"metadata: {error}")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -42,6 +42,10 @@ MODE_CHAR_DEVICE = 1 << 21
 MODE_STICKY = 1 << 20
 MODE_IRREGULAR = 1 << 19
 
+_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_ZONE = re.compile(r"[+-][0-9]{2}:[0-9]{2}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_SECOND = timedelta(seconds=1)
 _TREE_HEAD = b'{"nodes":['
 _TREE_TAIL = b"]}\n"
 _PLAIN_NAME = re.compile(rb"[ !#-\[\]-~]+")
@@ -298,8 +302,11 @@ def _format_second(seconds: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse_second(base: str, zone: str) -> int:
+    # fromisoformat is ten times as fast as strptime, and takes other forms too: the shape is held here.
+    if not _SECOND.fullmatch(base) or not _ZONE.fullmatch(zone):
+        raise FormatError(f"time: {(base + zone)[:60]!r} is not RFC 3339")
     try:
-        moment = datetime.strptime(base + zone, "%Y-%m-%dT%H:%M:%S%z")
+        moment = datetime.fromisoformat(base + zone)
     except ValueError as error:
         raise FormatError(f"time: {(base + zone)[:60]!r} is not RFC 3339") from error
-    return int(moment.timestamp())
+    return (moment - _EPOCH) // _ONE_SECOND
