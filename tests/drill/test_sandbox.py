@@ -9,10 +9,10 @@ import pytest
 
 from govsec.clock import SystemClock
 from govsec.drill.child import call_in_child
-from govsec.drill.judge import against_coverage
+from govsec.drill.judge import against_coverage, restore_time
 from govsec.drill.plan import Isolation, Plan
 from govsec.drill.process import run_command
-from govsec.drill.result import IsolationResult, Verdict
+from govsec.drill.result import IsolationResult, Outcome, StepResult, Verdict
 from govsec.drill.sandbox import INSIDE, NamespaceSandbox, OpenSandbox, open_sandbox
 from govsec.drill.sqlite import ask
 from govsec.errors import FormatError, RefusedError
@@ -68,6 +68,35 @@ def test_a_drill_without_isolation_is_partial_at_best_and_says_why() -> None:
     assert ("unisolated", Verdict.PARTIAL, "no root") in [
         (item.code, item.verdict, item.facts.get("detail")) for item in reasons
     ]
+
+
+def test_a_service_that_was_not_seen_working_in_every_probe_has_no_restore_time() -> None:
+    probe = {"kind": "probe", "timeout_s": 1, "probe": {"kind": "command", "argv": ["x"]}}
+    plan = Plan.model_validate(
+        {
+            "name": "p",
+            "system": "oa",
+            "scenario": {"kind": "lose_production"},
+            "expect": {"paths": ["/x"]},
+            "steps": [
+                {"kind": "restore", "name": "restore", "timeout_s": 1},
+                probe | {"name": "first"},
+                probe | {"name": "second"},
+            ],
+        }
+    )
+
+    def result(name: str, outcome: Outcome, offset_s: float) -> StepResult:
+        started = CLOCK.now()
+        return StepResult(
+            name=name, kind="command", outcome=outcome, started=started, offset_s=offset_s, duration_s=0.5
+        )
+
+    first, second = result("first", Outcome.PASSED, 1), result("second", Outcome.PASSED, 2)
+    assert restore_time(plan, [first, second]) == (2.5, "second")
+    assert restore_time(plan, [first]) is None  # interrupted before the second
+    assert restore_time(plan, [first, result("second", Outcome.FAILED, 2)]) is None
+    assert restore_time(plan, []) is None
 
 
 def test_the_open_sandbox_has_limits_and_no_secrets_either(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +219,27 @@ def test_a_database_is_asked_for_one_value_and_cannot_be_written(
     connection.close()
 
     assert ask(str(path), query) == expected
+
+
+def test_damage_that_the_query_does_not_meet_is_found_by_the_integrity_check(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "indexed.db"
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
+        connection.execute("CREATE INDEX by_name ON t (name)")
+        connection.executemany("INSERT INTO t (name) VALUES (?)", [("alpha",), ("bravo",), ("carol",)])
+    connection.close()
+    data = path.read_bytes()
+    place = data.rindex(b"bravo")  # the index's copy lies on a later page than the table's
+    path.write_bytes(data[:place] + b"brXvo" + data[place + 5 :])
+    query = "SELECT count(*) FROM t NOT INDEXED"
+    damaged = sqlite3.connect(path)
+    assert damaged.execute(query).fetchone() == (3,)
+    damaged.close()
+
+    assert str(ask(str(path), query).get("error")).startswith("integrity check: ")
 
 
 def test_a_database_with_a_write_ahead_log_is_asked_with_what_the_log_holds(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from govsec.crypto.document import sign_document
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import (
     ConfigurationError,
@@ -206,6 +207,29 @@ def test_an_entry_that_skips_its_predecessor_is_a_broken_link() -> None:
     for store in desk.stores:
         store.put(desk.name(2), data)
     assert faults_of(desk.verify()) == {(Fault.BROKEN, "", desk.name(2))}
+
+
+def test_a_pinned_key_cannot_write_into_another_keys_chain() -> None:
+    desk = Desk(1)
+    other = Signer(Purpose.EVIDENCE, bytes(32))
+    (head,) = desk.verify().heads
+    body = {
+        "schema": "govsec.ledger.v1",
+        "chain": SIGNER.key_id,
+        "number": 2,
+        "previous": head.digest,
+        "written": "2026-03-01T00:00:00Z",
+        "evidence": evidence(2).canonical(),
+    }
+    for store in desk.stores:
+        store.put(desk.name(2), sign_document(other, body))
+
+    report = verify(desk.stores, TRUSTED.with_key(other.public()))
+
+    assert {(problem.fault, problem.name) for problem in report.problems} == {
+        (Fault.ALTERED, desk.name(2)),
+        (Fault.LOST, desk.name(2)),
+    }
 
 
 def test_a_key_that_lies_beside_the_data_is_not_trusted() -> None:
