@@ -27,6 +27,7 @@ from govsec.repo.tree import encode_tree
 from govsec.store.api import ObjectInfo
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
+from govsec.testing.faults import FaultStore, no_faults
 from tests.repo.bounded import bounded
 from tests.repo.small import PASSWORD, Writer, back_up, digest, dir_node, file_node, names, new_repository, reopened
 
@@ -195,6 +196,35 @@ def test_an_index_that_lies_about_a_pack_is_found(repository: WritableRepository
         snapshot_of(repository, bytes(row["id"].tobytes()))
     found = kinds(checked(repository))
     assert {"pack_size"} <= found and found & {"pack_not_as_indexed", "pack_header"}
+
+
+def test_blobs_that_lie_over_each_other_do_not_make_a_pack_be_read_again_and_again(
+    repository: WritableRepository, store: MemoryStore
+) -> None:
+    data = bytes(30 * MIB)  # too large for one piece, and without a header that would say better
+    store.put(pack_name(digest(data)), data)
+    rows = np.array([(digest(bytes([n])), n, 20 * MIB, 0, 0) for n in range(50)], ROW)
+    put_index(repository, rows, digest(data))
+    counting = CountingStore(store)
+    report = check(reopened(repository, counting), clock=FakeClock(), scope=Scope.ALL_DATA, workers=0)
+    assert "pack_header" in kinds(report)
+    assert counting.bytes_count < 3 * len(data)  # it is read twice, because the first reading was not good
+
+
+class CountingStore(FaultStore[MemoryStore]):
+    """Counts what it gives."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store, no_faults())
+        self.bytes_count = 0
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
+        data = super().get(name, offset=offset, length=length, size_max=size_max)
+        self.bytes_count += len(data)
+        return data
+
+    def clone(self) -> CountingStore:
+        return self
 
 
 def test_a_place_outside_its_pack_cannot_be_read(repository: WritableRepository) -> None:

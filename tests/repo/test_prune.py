@@ -10,6 +10,8 @@ import pytest
 
 from govsec.errors import GovsecError, IntegrityError, LockedError, RefusedError, TryAgainError
 from govsec.repo.check import CheckReport, Scope, check
+from govsec.repo.layout import pack_name
+from govsec.repo.pack import BlobType
 from govsec.repo.prune import prune
 from govsec.repo.pruneplan import PrunePolicy
 from govsec.repo.repository import WritableRepository
@@ -25,6 +27,7 @@ from tests.repo.small import (
     copied,
     flip,
     forget,
+    mutate,
     names,
     new_repository,
     reopened,
@@ -196,19 +199,25 @@ def test_many_small_index_files_become_one(store: MemoryStore, clock: FakeClock)
     assert contents(repository) == before
 
 
+@pytest.mark.parametrize("blob_type", list(BlobType))
 def test_nothing_is_removed_while_a_needed_blob_is_lost(
-    repository: WritableRepository, store: MemoryStore, clock: FakeClock
+    repository: WritableRepository, store: MemoryStore, clock: FakeClock, blob_type: BlobType
 ) -> None:
-    from govsec.repo.pack import BlobType
-
     tree = bytes.fromhex(repository.snapshots()[0].tree)
-    (place,) = repository.load_index().find(BlobType.TREE, tree)
-    pack = place.pack.hex()
-    store.delete(f"data/{pack[:2]}/{pack}")
-    before = names(store, "")
-    with pytest.raises(IntegrityError, match="nothing was changed"):
-        prune(repository, clock=clock, grace=NOW)
-    assert names(store, "") == before
+    index = repository.load_index()
+    needed = next(node.content[0] for node in repository.load_tree(tree).nodes if node.content)
+    wanted = tree if blob_type is BlobType.TREE else bytes.fromhex(needed)
+    (place,) = index.find(blob_type, wanted)
+    for damage in ("gone", "cut"):
+        damaged = copied(store)
+        if damage == "gone":
+            damaged.delete(pack_name(place.pack))
+        else:
+            mutate(damaged, pack_name(place.pack), lambda data: data.pop())
+        before = names(damaged, "")
+        with pytest.raises(IntegrityError, match="nothing was changed"):
+            prune(reopened(repository, damaged), clock=clock, grace=NOW)
+        assert names(damaged, "") == before
 
 
 def test_an_index_file_or_snapshot_that_cannot_be_read_stops_it(
