@@ -203,7 +203,7 @@ def test_blobs_that_lie_over_each_other_do_not_make_a_pack_be_read_again_and_aga
 ) -> None:
     data = bytes(30 * MIB)  # too large for one piece, and without a header that would say better
     store.put(pack_name(digest(data)), data)
-    rows = np.array([(digest(bytes([n])), n, 20 * MIB, 0, 0) for n in range(50)], ROW)
+    rows = np.array([(digest(bytes([n])), n, 25 * MIB, 0, 0) for n in range(50)], ROW)
     put_index(repository, rows, digest(data))
     counting = CountingStore(store)
     report = check(reopened(repository, counting), clock=FakeClock(), scope=Scope.ALL_DATA, workers=0)
