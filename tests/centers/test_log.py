@@ -29,6 +29,15 @@ def log_of(world: World, store: MemoryStore | None = None, **options: object) ->
     return read_log(store or world.production, world.trusted, repository=world.repository, **options)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def long_log() -> World:
+    """More than two checkpoints and five commits; read only."""
+    world = World()
+    for number in range(checkpoints.COMMITS_BETWEEN * 2 + 5):
+        world.backup(packs_count=number % 3 == 0)
+    return world
+
+
 def three_commits() -> World:
     world = World()
     for _ in range(3):
@@ -115,10 +124,8 @@ def test_objects_that_are_no_commits_are_named_and_bounded(monkeypatch: pytest.M
         log_of(world)
 
 
-def test_a_checkpoint_is_not_taken_for_a_commit() -> None:
-    world = World()
-    for _ in range(checkpoints.COMMITS_BETWEEN):
-        world.backup(packs_count=0)
+def test_a_checkpoint_is_not_taken_for_a_commit(long_log: World) -> None:
+    world = long_log
     stored = newest_checkpoint(world.production, world.trusted, world.repository)
     assert stored is not None
     data = world.production.get(stored.name, size_max=1 << 20)
@@ -126,10 +133,8 @@ def test_a_checkpoint_is_not_taken_for_a_commit() -> None:
         open_commit(world.trusted, stored.name.replace(names.CHECKPOINTS, names.COMMITS), data)
 
 
-def test_reading_from_a_checkpoint_gives_the_same_state_for_a_bounded_number_of_calls() -> None:
-    world = World()
-    for number in range(checkpoints.COMMITS_BETWEEN * 2 + 5):
-        world.backup(packs_count=number % 3 == 0)
+def test_reading_from_a_checkpoint_gives_the_same_state_for_a_bounded_number_of_calls(long_log: World) -> None:
+    world = long_log
     counter = no_faults()
     store = FaultStore(world.production, counter)
     short = read_log(store, world.trusted, repository=world.repository)
@@ -141,15 +146,13 @@ def test_reading_from_a_checkpoint_gives_the_same_state_for_a_bounded_number_of_
     assert named_objects(short, world.production) == named_objects(whole, world.production)
 
 
-def test_a_damaged_checkpoint_is_passed_over() -> None:
-    world = World()
-    for _ in range(checkpoints.COMMITS_BETWEEN + 3):
-        world.backup(packs_count=0)
-    stored = newest_checkpoint(world.production, world.trusted, world.repository)
-    assert stored is not None
-    world.production.put(stored.name, b"{}")
-    log = log_of(world)
-    assert (log.checkpoint, log.head.number) == (None, checkpoints.COMMITS_BETWEEN + 3)
+def test_a_damaged_checkpoint_is_passed_over(long_log: World) -> None:
+    store = copy_store(long_log.production)
+    whole = log_of(long_log, store)
+    for info in list(store.list(names.CHECKPOINTS)):
+        store.put(info.name, b"{}")
+    log = log_of(long_log, store)
+    assert (log.checkpoint, log.head) == (None, whole.head)
 
 
 def test_the_union_of_logs_is_a_log() -> None:
