@@ -205,6 +205,7 @@ class Pool(Generic[TaskT]):
                 self._child_main(theirs, parent)
             theirs.close()
             self._children[ours] = _Child(number, pid, ours)
+        gc.unfreeze()
 
     def _child_main(self, connection: Connection, parent: int) -> NoReturn:
         # Ctrl-C and a service manager's SIGTERM reach the whole group; the parent alone decides what they mean.
