@@ -7,13 +7,15 @@ import contextlib
 import pytest
 
 from govsec.centers import names
+from govsec.centers.commits import SnapshotRef
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
+from govsec.centers.ship import ship
 from govsec.centers.state import States, SyncState
 from govsec.config import Mode
 from govsec.errors import GovsecError, StoreError, StoreUnavailableError
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
-from tests.centers.world import World, assert_valid, objects_of, repository_part
+from tests.centers.world import World, assert_valid, index, objects_of, pack, repository_part, snapshot
 
 
 def test_a_receipt_names_both_near_centers_when_both_hold_everything() -> None:
@@ -227,3 +229,44 @@ def test_unreachable_production_and_same_city_is_an_error_that_names_one() -> No
     dead = Faults(1, FaultKind.ERROR, is_permanent=True)
     with pytest.raises(StoreUnavailableError, match="production"):
         world.backup(world.near(wrap=lambda store: FaultStore(store, dead)))
+
+
+def test_a_center_that_missed_a_pack_gets_no_index_over_the_hole_though_it_answers_again() -> None:
+    world = World()
+    world.backup()
+    once = Faults(1, FaultKind.ERROR)
+    near = world.near(wrap=lambda store: FaultStore(store, once) if store is world.same_city else store)
+    name, data = pack("missed at same-city")
+    infos = [near.put(name, data)]
+    assert infos[0].held_by == ("production",)
+    world.clock.advance(3600)  # it is asked again by now
+    infos.append(near.put(*pack("arrives at both")))
+    assert infos[1].held_by == ("production", "same_city")
+    infos.append(near.put(*index([info.name for info in infos])))
+    time = world.clock.now()
+    infos.append(near.put(*snapshot([name], time)))
+    assert_valid(world.production, world.same_city)
+    assert infos[-1].held_by == ("production",)
+    ref = SnapshotRef(id=infos[-1].name.removeprefix(names.SNAPSHOTS), time=time)
+    assert near.commit(Change(infos, ref)).held_by == ("production", "same_city")
+    assert_valid(world.production, world.same_city)
+    assert repository_part(world.production) == repository_part(world.same_city)
+
+
+def test_what_a_dead_run_left_at_production_is_completed_and_named_before_a_snapshot_rests_on_it() -> None:
+    world = World()
+    world.backup()
+    name, data = pack("of the run that died")
+    orphan = index([name])
+    world.production.put(name, data)
+    world.production.put(*orphan)
+    world.production.put(names.INDEXES + "0" * 64, b"junk that is no index")
+    world.live_packs.append(name)  # the next run reads that index and does not store these blobs again
+    near = world.near()
+    change = world.store_backup(near)
+    world.production.delete(names.INDEXES + "0" * 64)
+    assert_valid(world.production, world.same_city)
+    near.commit(change)
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    assert_valid(world.remote)
+    assert {name, orphan[0]} <= objects_of(world.remote).keys()
