@@ -110,11 +110,22 @@ def tell(telling: Telling, stop: Stop, directory: Path) -> Story:
     return story
 
 
-def tell_on(story: Story, step: int, *, restores: bool) -> None:
-    """The next run, when the stores work again."""
-    story.run_short_end(step, restores=restores)
+def go_on_shortly(telling: Telling, stop: Stop, directory: Path) -> None:
+    """The stop; then the step that was cut off, a round of shipping, and the loss of two centers."""
+    story = tell(telling, stop, directory)
+    # Remote is checked at every stop; its files are written out and compared where a call that writes was met.
+    restores = telling.operations[stop.call - 1] in _WRITES or stop.call % 5 == 0
+    story.run_short_end(telling.step_of(stop), restores=restores)
     story.assert_valid(["remote"])
     story.assert_receipts_true()
+
+
+def go_on_to_the_end(telling: Telling, stop: Stop, directory: Path) -> None:
+    """The stop, with stock restic's check of each center; then all that is left of the story."""
+    story = tell(telling, stop, directory)
+    check_with_restic(story, directory / "restic", str(stop))
+    story.run_next()
+    story.assert_finished()
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +134,17 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Telling:
 
 
 Choose = Callable[[Telling], Sequence[Stop]]
+Look = Callable[[Telling, Stop, Path], None]
 
 
-def sweep(choose: Choose) -> None:
-    """Tell the stops that ``choose`` finds in two processes; the failure shows the first of all that failed."""
+def sweep(choose: Choose, look: Look) -> None:
+    """``look`` at the stops that ``choose`` finds, in two processes; the failure shows the first of all that failed."""
     context = multiprocessing.get_context("fork")
     outcomes = context.SimpleQueue()
     # A dozen small files are written at every stop: in memory, where there is such a place.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
-        parts = [(choose, Path(directory) / str(part), part, outcomes) for part in range(_PROCESSES)]
+        parts = [(choose, look, Path(directory) / str(part), part, outcomes) for part in range(_PROCESSES)]
         processes = [context.Process(target=_tell_part, args=part) for part in parts]
         for process in processes:
             process.start()
@@ -145,7 +157,9 @@ def sweep(choose: Choose) -> None:
     assert told and not failed, f"seed {SEED}: {len(failed)} of {told} stops:\n" + "\n".join(failed[:5])
 
 
-def _tell_part(choose: Choose, directory: Path, part: int, outcomes: SimpleQueue[tuple[int, list[str]]]) -> None:
+def _tell_part(
+    choose: Choose, look: Look, directory: Path, part: int, outcomes: SimpleQueue[tuple[int, list[str]]]
+) -> None:
     # Each process tells a story of its own first: the source is a real directory, and steps change it.
     logging.disable(logging.CRITICAL)
     failed: list[str] = []
@@ -153,18 +167,16 @@ def _tell_part(choose: Choose, directory: Path, part: int, outcomes: SimpleQueue
     try:
         telling = Telling(directory)
         for stop in choose(telling)[part::_PROCESSES]:
-            failed += _tell_one(telling, stop, directory)
+            failed += _tell_one(telling, stop, directory, look)
             count += 1
     except Exception:  # noqa: BLE001 - the parent waits for an answer
         failed.append(traceback.format_exc())
     outcomes.put((count, failed))
 
 
-def _tell_one(telling: Telling, stop: Stop, directory: Path) -> list[str]:
+def _tell_one(telling: Telling, stop: Stop, directory: Path, look: Look) -> list[str]:
     try:
-        # Remote is checked at every stop; its files are written out and compared where a call that writes was met.
-        restores = telling.operations[stop.call - 1] in _WRITES or stop.call % 5 == 0
-        tell_on(tell(telling, stop, directory), telling.step_of(stop), restores=restores)
+        look(telling, stop, directory)
     except Exception:  # noqa: BLE001 - whatever it was, it is this stop's result
         return [f"{stop}: {traceback.format_exc(limit=-4)}"]
     return []
@@ -181,16 +193,16 @@ def samples(telling: Telling, count: int, seed: int) -> list[Stop]:
 
 
 def test_every_center_stays_valid_and_the_next_run_goes_on_wherever_the_process_dies() -> None:
-    sweep(lambda telling: telling.every_call(FaultKind.KILL, Moment.BEFORE))
+    sweep(lambda telling: telling.every_call(FaultKind.KILL, Moment.BEFORE), go_on_shortly)
 
 
 @pytest.mark.parametrize("moment", list(Moment))
 def test_every_center_stays_valid_and_the_next_run_goes_on_whichever_call_fails(tmp_path: Path, moment: Moment) -> None:
-    sweep(lambda telling: telling.every_call(FaultKind.ERROR, moment))
+    sweep(lambda telling: telling.every_call(FaultKind.ERROR, moment), go_on_shortly)
 
 
 def test_other_faults_once_and_for_ever_after_leave_as_little_behind() -> None:
-    sweep(lambda telling: samples(telling, 120, SEED))
+    sweep(lambda telling: samples(telling, 120, SEED), go_on_shortly)
 
 
 def test_one_stop_is_replayed(telling: Telling, tmp_path: Path) -> None:
@@ -231,11 +243,9 @@ def check_with_restic(story: Story, directory: Path, what: str) -> int:
 @pytest.mark.parametrize("moment", list(Moment))
 @pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind is not FaultKind.LIE])
 def test_every_call_kind_and_moment_with_restic_at_each_stop(
-    telling: Telling, tmp_path: Path, kind: FaultKind, moment: Moment, is_permanent: bool
+    kind: FaultKind, moment: Moment, is_permanent: bool
 ) -> None:
-    for call in range(1, telling.calls_count + 1):
-        stop = Stop(call, kind, moment, is_permanent)
-        story = tell(telling, stop, tmp_path)
-        check_with_restic(story, tmp_path / "restic", str(stop))
-        story.run_next()
-        story.assert_finished()
+    def every(telling: Telling) -> list[Stop]:
+        return [Stop(call, kind, moment, is_permanent) for call in range(1, telling.calls_count + 1)]
+
+    sweep(every, go_on_to_the_end)

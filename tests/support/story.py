@@ -340,9 +340,11 @@ class Story:
         return None
 
     def run_next(self) -> None:
-        """The next run, an hour later, on stores that work: all that is left of the story."""
+        """The next run, an hour later, on stores that work: all that is left of the story, and one round more."""
         self.clock.advance(_HOUR_S)
         self.run()
+        self.near().resync()
+        self._ship()
 
     def run_short_end(self, step: int, *, restores: bool = True) -> None:
         """The next run of one step, a round of shipping, and the loss of two centers."""
