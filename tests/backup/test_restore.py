@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from govsec.backup.restore import Overwrite, restore
 from govsec.backup.target import Directory, Powers, Target
-from govsec.errors import IntegrityError, RefusedError
+from govsec.errors import IntegrityError, RefusedError, StoreFullError
 from govsec.repo.layout import Kind
 from govsec.repo.pack import BlobType
 from govsec.repo.packer import Packer
@@ -422,3 +423,18 @@ def test_many_batches_give_the_same_as_one(
     report = desk.restore(target)
     assert report.is_complete, report.problems
     assert describe(below(target, source)) == describe(source)
+
+
+def test_a_full_target_ends_the_restore_with_one_clear_error(tmp_path: Path, source: Path, clock: FakeClock) -> None:
+    require_root()
+    desk = Desk(LocalStore(tmp_path / "repo", create=True), clock)
+    (source / "large").write_bytes(os.urandom(6 << 20))
+    desk.back_up(source)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "govsec-test", str(small)], check=True)
+    try:
+        with pytest.raises(StoreFullError, match="No space left on device"):
+            desk.restore(small, workers=2)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
