@@ -142,7 +142,7 @@ def verify(
     meter = Meter(progress, "verify", min(total_bytes, budget_bytes or total_bytes), None)
     run = _Run(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
     run.damaged.update((damage.name, damage) for damage in (*config_damage, *commit_damage))
-    _compare_lists(run, joint)
+    _compare_lists(run)
     _look_again(run, record)
     _read_folders(run, now)
     report_damage = tuple(sorted(run.damaged.values(), key=lambda damage: damage.name))
@@ -205,16 +205,22 @@ def _repository(store: ReadStore, others: Sequence[ReadStore], joint: Log) -> tu
 def _own_log(store: ReadStore, own: Log, joint: Log) -> tuple[Log, list[Damage]]:
     """What this center's log was before anybody damaged it.
 
-    A commit that another center has whole, and of which there is anything under its name here, was here: who overwrites
-    the log of a center must not make it forget what it should hold.
+    A commit that another center has whole, and of which there is anything under its name here, was here, and so was
+    every commit before it: who overwrites the log of a center must not make it forget what it should hold. Commits
+    after these are not damage but backlog.
     """
     here = {info.name for info in store.list(names.COMMITS)}
-    entries = tuple(entry for entry in joint.entries if entry.digest in own.digests or entry.name in here)
-    damage = [
-        Damage(DamageKind.CORRUPT, entry.name, f"{entry.name}: the bytes are not those that another center has")
-        for entry in entries
-        if entry.digest not in own.digests
-    ]
+    last = max(
+        (entry.number for entry in joint.entries if entry.digest in own.digests or entry.name in here), default=0
+    )
+    entries = tuple(entry for entry in joint.entries if entry.number <= last)
+    # Others are whole, and only hang on a commit that is missing here.
+    forged = {flaw.name for flaw in own.flaws if flaw.kind is FlawKind.FORGED}
+    damage = []
+    for entry in entries:
+        if entry.name not in here or entry.name in forged:
+            kind = DamageKind.CORRUPT if entry.name in here else DamageKind.MISSING
+            damage.append(Damage(kind, entry.name, f"{entry.name}: another center has it, and it is {kind.value} here"))
     return Log(own.base, own.checkpoint, entries, own.flaws), damage
 
 
@@ -234,7 +240,7 @@ def _flaws_of(log: Log, repository: str) -> tuple[Flaw, ...]:
     return (*log.flaws, *foreign)
 
 
-def _compare_lists(run: _Run, joint: Log) -> None:
+def _compare_lists(run: _Run) -> None:
     for name in run.inventory.missing:
         run.damaged[name] = Damage(DamageKind.MISSING, name, f"{name}: a commit names it, and it is not there")
     for name, size_bytes in run.inventory.expected.items():
@@ -242,12 +248,6 @@ def _compare_lists(run: _Run, joint: Log) -> None:
         if found is not None and size_bytes is not None and found != size_bytes:
             message = f"{name}: {found} bytes, the commit says {size_bytes}"
             run.damaged[name] = Damage(DamageKind.CORRUPT, name, message)
-    own = run.inventory.log.digests
-    last = run.inventory.log.head.number
-    for entry in joint.entries:
-        # Commits after the head are not damage but backlog; inside, something was taken out.
-        if entry.digest not in own and entry.number <= last:
-            run.damaged[entry.name] = Damage(DamageKind.MISSING, entry.name, f"{entry.name}: another center has it")
 
 
 def _look_again(run: _Run, record: VerificationRecord | None) -> None:

@@ -319,3 +319,15 @@ def test_what_a_center_deleted_on_purpose_is_not_uncovered() -> None:
     own.delete(gone)
     assert uncover(own) == ()
     assert gone not in {info.name for info in own.list("")}
+
+
+def test_what_only_a_missing_commit_names_is_found_in_the_same_run() -> None:
+    world = world_of_three()
+    entries = read_log(world.remote, world.trusted).entries
+    pack_name = next(name for name, _ in entries[1].commit.added.names if name.startswith(names.PACKS))
+    world.remote.delete(entries[1].name)
+    world.remote.delete(pack_name)
+    report = verified(world, world.remote)
+    assert {damage.name for damage in report.damaged} == {entries[1].name, pack_name}
+    assert set(healed(world, world.remote, report).healed) == {entries[1].name, pack_name}
+    assert verified(world, world.remote).is_clean
