@@ -7,8 +7,6 @@ directory that systemd passes credentials in.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -18,9 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from govsec.errors import ConfigurationError
+from govsec.secretfile import read_secret as read_secret
 
 _CONFIG_SIZE_MAX = 4 << 20
-_SECRET_SIZE_MAX = 64 << 10
 #: A configuration of a thousand systems has about a hundred thousand values.
 _YAML_NODES_MAX = 1_000_000
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -242,31 +240,6 @@ def read_yaml(path: Path) -> object:
         raise ConfigurationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def read_secret(path: Path) -> bytes:
-    """The content of a secret file, without the newline at its end.
-
-    Raises:
-        ConfigurationError: unreadable, empty, or open to group or others.
-    """
-    actual = _credential_path(path)
-    try:
-        # Without O_NONBLOCK a fifo in the secret's place would hang the program before it can be refused.
-        descriptor = os.open(actual, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            data = file.read(_SECRET_SIZE_MAX + 1)
-    except OSError as error:
-        raise ConfigurationError(f"secret file {actual}: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
-        raise ConfigurationError(
-            f"secret file {actual}: must be a regular file that only its owner can read (chmod 600)"
-        )
-    secret = data.rstrip(b"\r\n")
-    if not secret or len(data) > _SECRET_SIZE_MAX:
-        raise ConfigurationError(f"secret file {actual}: empty or too long")
-    return secret
-
-
 def explain(error: ValidationError) -> str:
     """What pydantic found wrong, in one line, without the values (they may be secrets)."""
     parts = []
@@ -274,20 +247,6 @@ def explain(error: ValidationError) -> str:
         where = ".".join(str(step) for step in item["loc"]) or "(top level)"
         parts.append(f"{where}: {item['msg']}")
     return "; ".join(parts[:10])
-
-
-def _credential_path(path: Path) -> Path:
-    marker = "${CREDENTIALS_DIRECTORY}"
-    text = str(path)
-    if marker not in text:
-        return path
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigurationError(
-            f"secret file {text}: CREDENTIALS_DIRECTORY is not set; start this from its systemd unit"
-        )
-    # The path was joined to the configuration's directory when it was loaded; only what follows the marker counts.
-    return Path(directory + text.split(marker, 1)[1])
 
 
 def _rooted(model: Config, base: Path) -> Config:

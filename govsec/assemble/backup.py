@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from govsec.assemble.systems import Site
 from govsec.backup.archive import ArchiveResult, archive
-from govsec.backup.retention import Decision, apply_policy
 from govsec.backup.sources import ByteSource, CommandSource, FileSource, Source
 from govsec.backup.witness import PREFIX, observe, save_witness
 from govsec.clock import Clock
-from govsec.config import BackupConfig, FilesSourceConfig, RetentionPolicy, Role, SystemConfig, read_secret
 from govsec.errors import ConfigurationError, RefusedError, UsageError
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository, WritableRepository
+from govsec.secretfile import read_secret
 from govsec.store.local import LocalStore
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the configuration's models take longer to import than a directory takes to look through
+    from govsec.assemble.systems import Site
+    from govsec.backup.retention import Decision
     from govsec.centers.near import Receipt
+    from govsec.config import BackupConfig, RetentionPolicy, SystemConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def run_job(
 def source_of(job: BackupConfig) -> Source:
     """What a job reads."""
     source = job.source
-    if isinstance(source, FilesSourceConfig):
+    if source.kind == "files":
         return FileSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
     return CommandSource(source.argv, source.filename, source.timeout_s)
 
@@ -145,6 +146,8 @@ def open_for_reading(site: Site, system: SystemConfig, center: str | None) -> Re
     Raises:
         ConfigurationError: there is no center.
     """
+    from govsec.config import Role
+
     wanted = (Role.PRODUCTION, Role.SAME_CITY, Role.REMOTE)
     names = [name for role in wanted if (name := site.name_of(role)) is not None]
     if not names:
@@ -165,6 +168,8 @@ def forget(
         RefusedError: the policy is empty, or would keep nothing at all.
         LockedError: somebody works in the repository.
     """
+    from govsec.backup.retention import apply_policy
+
     with repository.lock(clock, exclusive=not is_dry_run):
         # Strict: a snapshot that cannot be read just now must not look like one that is not there.
         decisions = apply_policy(repository.snapshots(strict=True), policy, now=clock.now())
@@ -179,6 +184,8 @@ def forget(
 
 def with_policy(policy: RetentionPolicy, changes: dict[str, object]) -> RetentionPolicy:
     """The policy with what the command line says instead; the command line alone when it says anything."""
+    from govsec.config import RetentionPolicy
+
     given = {name: value for name, value in changes.items() if value}
     return RetentionPolicy.model_validate(given) if given else policy
 
