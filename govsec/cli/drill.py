@@ -12,6 +12,7 @@ from govsec.cli import frame, texts
 if TYPE_CHECKING:  # pydantic and numpy take their time; `govsec drill --help` does without them
     from govsec.assemble.drill import DrillRun
     from govsec.drill.history import History, PastDrill
+    from govsec.drill.result import DrillResult
 
 _PLAN_HELP = "name of a plan of the configuration, or a YAML file (default: the only plan)"
 
@@ -94,7 +95,7 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
         "ledger_error": run.ledger_error,
         "files": [str(path) for path in run.files],
     }
-    io.result(facts, lambda: _run_words(run))
+    io.result(facts, lambda: _run_words(run, io.lang))
     # A drill that passed and could not be put on record is no evidence, and must not look like success to a timer.
     return 0 if run.result.verdict is Verdict.PASS and not run.ledger_error else 1
 
@@ -161,47 +162,40 @@ def run_show(args: argparse.Namespace, io: frame.IO) -> int:
     if args.html is not None:
         write_report(past.result, past.entry, "en" if io.lang == "en" else "zh", args.html)
         io.talk(f"report: {args.html}")
-    io.result({"drill": past.result.canonical()}, lambda: _drill_words(past))
+    io.result({"drill": past.result.canonical()}, lambda: _drill_words(past, io.lang))
     _warn(io, history)
     return 0
 
 
-def _run_words(run: DrillRun) -> str:
-    result = run.result
-    lines = [f"{result.verdict.value}: drill {result.id}"]
-    lines += [
-        f"  {line}" for line in _measure_lines(result.measures.recovery_point_age_s, result.measures.restore_time_s)
-    ]
-    lines += [f"  {reason.verdict.value}: {reason.code} {_facts(reason.facts)}".rstrip() for reason in result.reasons]
+def _run_words(run: DrillRun, lang: str) -> str:
+    lines = _words(run.result, lang)
     if run.entry is not None:
-        lines.append(f"  ledger: entry {run.entry.number} at {', '.join(run.entry.held_by)}, {run.entry.digest}")
+        lines.append(f"ledger: entry {run.entry.number} at {', '.join(run.entry.held_by)}, {run.entry.digest}")
     if run.ledger_error:
-        lines.append(f"  NOT in the ledger: {run.ledger_error}")
-    lines += [f"  {path}" for path in run.files]
-    return "\n".join(lines)
+        lines.append(f"NOT in the ledger: {run.ledger_error}")
+    return "\n".join([*lines, *(str(path) for path in run.files)])
 
 
-def _drill_words(past: PastDrill) -> str:
-    result = past.result
-    lines = [f"{result.verdict.value}: drill {result.id} of plan {result.plan} by {result.operator}"]
-    lines += [
-        f"  {line}" for line in _measure_lines(result.measures.recovery_point_age_s, result.measures.restore_time_s)
-    ]
-    lines += [f"  {reason.verdict.value}: {reason.code} {_facts(reason.facts)}".rstrip() for reason in result.reasons]
+def _drill_words(past: PastDrill, lang: str) -> str:
     rows = [
         [step.name, step.kind, step.outcome.value, texts.duration(step.duration_s), step.detail or _facts(step.facts)]
-        for step in result.steps
+        for step in past.result.steps
     ]
-    lines += ["", texts.table(["step", "kind", "outcome", "time", "detail"], rows)]
-    lines += ["", f"ledger: entry {past.entry.number} of {past.entry.chain}, {past.entry.digest}"]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *_words(past.result, lang),
+            "",
+            texts.table(["step", "kind", "outcome", "time", "detail"], rows),
+            "",
+            f"ledger: entry {past.entry.number} of {past.entry.chain}, {past.entry.digest}",
+        ]
+    )
 
 
-def _measure_lines(age_s: float | None, time_s: float | None) -> list[str]:
-    return [
-        f"recovery point age: {'not measured' if age_s is None else texts.duration(age_s)}",
-        f"restore time: {'not measured' if time_s is None else texts.duration(time_s)}",
-    ]
+def _words(result: DrillResult, lang: str) -> list[str]:
+    from govsec.report.drill import drill_words
+
+    return drill_words(result.canonical(), "en" if lang == "en" else "zh")
 
 
 def _facts(facts: Mapping[str, object]) -> str:

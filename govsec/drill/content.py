@@ -36,6 +36,8 @@ _KINDS: dict[str, Callable[[int], bool]] = {
     "dir": stat.S_ISDIR,
     "symlink": stat.S_ISLNK,
     "fifo": stat.S_ISFIFO,
+    "dev": stat.S_ISBLK,
+    "chardev": stat.S_ISCHR,
 }
 
 
@@ -140,10 +142,11 @@ def _check_node(
     full = os.path.join(root, path)
     is_kind = _KINDS.get(node.type)
     if is_kind is None:
-        return  # devices and sockets are not restored into a drill
+        return  # a socket is a service's own, and is not restored
     try:
         status = os.lstat(full)
-        if not is_kind(status.st_mode):
+        is_same_device = node.type not in ("dev", "chardev") or status.st_rdev == node.device
+        if not is_kind(status.st_mode) or not is_same_device:
             tally.miss(path, "wrong_kind")
         elif node.type == "symlink":
             wanted = node.linktarget_raw or os.fsencode(node.linktarget)

@@ -60,6 +60,23 @@ def render_drill(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | N
     )
 
 
+def drill_words(record: Mapping[str, Any], lang: Lang) -> list[str]:
+    """A drill record in a few lines for a terminal: verdict, the two times, and every reason."""
+    words = Catalogue("drill", lang)
+    view = _View(record, words)
+    measures, objectives = record["measures"], record["objectives"]
+    verdict = words.text("verdict." + record["verdict"])
+    lines = [f"{verdict} {record['id']} ({record['system']}, {record['plan']})", view.conclusion()]
+    for card, measured, target in (
+        ("rpo", measures["recovery_point_age_s"], objectives["rpo_s"]),
+        ("rto", measures["restore_time_s"], objectives["rto_s"]),
+    ):
+        shown = words.text("label.not_measured") if measured is None else words.duration(measured)
+        lines.append(f"{words.text('card.' + card)} {shown} ({words.text('label.objective')} {words.duration(target)})")
+    lines.append(f"{words.text('card.content')} {view.content()[1]}")
+    return lines + [f"- {reason}" for _, reason in view.reasons()]
+
+
 @cache
 def _style() -> str:
     return importlib.resources.files("govsec.report").joinpath("templates", "drill.css").read_text(encoding="utf-8")

@@ -122,8 +122,9 @@ def test_a_drill_is_run_signed_reported_and_found_again(desk: Desk) -> None:
 def test_words_for_people_say_what_happened(desk: Desk) -> None:
     code, words = desk.words("drill", "run")
     assert code == 0
-    assert words.startswith("pass: drill ")
+    assert words.startswith("Passed 2")
     assert "ledger: entry 1 at main, near, far" in words
+    assert desk.words("drill", "show", "latest", "--lang", "zh")[1].startswith("通过 2")
     for argv in (["drill", "list"], ["drill", "history"], ["drill", "show", "latest"], ["ledger", "show"]):
         code, words = desk.words(*argv)
         assert code == 0

@@ -226,6 +226,29 @@ def test_a_link_in_the_backup_leads_neither_probes_nor_configuration_out_of_the_
     assert (outside / "app.ini").read_text() == "the host's own"
 
 
+def test_a_tree_with_every_kind_of_entry_comes_back_whole(rig: Rig) -> None:
+    source = rig.source
+    os.mkfifo(source / "fifo")
+    os.mknod(source / "null", 0o20666, os.makedev(1, 3))
+    os.link(source / "oa.db", source / "hard link")
+    (source / "set-id").write_bytes(b"program")
+    (source / "set-id").chmod(0o4755)
+    (source / os.fsdecode(b"bad \xff name")).write_bytes(b"content")
+    (source / "empty").write_bytes(b"")
+    (source / "closed").mkdir(mode=0o000)
+    with (source / "holes").open("wb") as file:
+        file.truncate(3_000_000)
+    rig.back_up()
+    rig.ship()
+
+    result = rig.drill()
+
+    assert (result.verdict, codes(result)) == (Verdict.PASS, set())
+    assert result.content is not None
+    assert result.content.files_checked == 32
+    assert list(rig.scratch.iterdir()) == []
+
+
 def test_an_address_is_switched_in_rehearsal_only_and_after_passed_probes_only(shipped: Rig) -> None:
     def switch(**more: Any) -> dict[str, Any]:
         marker = str(shipped.base / "switched")
