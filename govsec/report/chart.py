@@ -64,7 +64,7 @@ def timeline(
 ) -> Timeline:
     """Place ``rows`` on a common axis of seconds; the objective is drawn when it is not far outside."""
     row_height = 30.0
-    top = 34.0
+    top = 48.0
     end_s = max((row.offset_s + row.duration_s for row in rows), default=0.0)
     end_s = max(end_s, service_s or 0.0, 0.001)
     shows_objective = objective_s <= end_s * 1.6
