@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from govsec.centers.commits import SnapshotRef
 from govsec.centers.log import Log, Position, read_log
 from govsec.centers.pause import Pause, read_pause
 from govsec.centers.records import read_record
@@ -20,6 +21,9 @@ from govsec.config import Role
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import GovsecError
 from govsec.store.api import ReadStore
+
+#: How far two clocks may differ before one of them counts as wrong.
+_SKEW_MAX = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +150,7 @@ def _seen(
     clock: Clock,
     now: datetime,
 ) -> CenterStatus:
-    newest = log.checkpoint.newest if log.checkpoint else None
-    for entry in log.entries:
-        if entry.commit.snapshot is not None and (newest is None or entry.commit.snapshot.time > newest.time):
-            newest = entry.commit.snapshot
+    newest, warning = _recovery_point(log, now)
     try:
         pending = () if store is longest else backlog(longest, store, trusted, repository_of(store))
         record = read_record(store, now)
@@ -158,6 +159,7 @@ def _seen(
         return replace(row, error=str(error))
     return replace(
         row,
+        error=row.error or warning,
         head=log.head,
         snapshot_id=newest.id if newest else None,
         snapshot_time=newest.time if newest else None,
@@ -170,6 +172,23 @@ def _seen(
         verified=record.time if record else None,
         pause=pause,
     )
+
+
+def _recovery_point(log: Log, now: datetime) -> tuple[SnapshotRef | None, str]:
+    """The newest snapshot that can be believed, and what is wrong with the one that was committed last.
+
+    A snapshot from the future is no recovery point of age zero: it would be the newest for as long as the clock was
+    ahead, and hide that backups have stopped.
+    """
+    named = [entry.commit.snapshot for entry in log.entries if entry.commit.snapshot is not None]
+    if log.checkpoint is not None and log.checkpoint.newest is not None:
+        named.insert(0, log.checkpoint.newest)
+    past = [snapshot for snapshot in named if snapshot.time <= now + _SKEW_MAX]
+    newest = max(past, key=lambda snapshot: snapshot.time, default=None)
+    if named and named[-1].time > now + _SKEW_MAX:
+        ahead = format_time(named[-1].time)
+        return newest, f"the snapshot that was committed last says {ahead}: a clock, there or here, is wrong"
+    return newest, ""
 
 
 def as_json(status: Status) -> dict[str, object]:

@@ -19,7 +19,7 @@ from govsec.centers.heal import heal
 from govsec.centers.log import FlawKind
 from govsec.centers.quarantine import find_junk, quarantine
 from govsec.centers.state import States
-from govsec.centers.status import collect_status
+from govsec.centers.status import CenterStatus, collect_status
 from govsec.centers.verify import VerifyReport, verify
 from govsec.centers.view import CommittedStore
 from govsec.config import Role
@@ -91,6 +91,19 @@ def restic_on(story: Story, center: str, directory: Path) -> Restic:
 def flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def status_of(story: Story, center: str) -> CenterStatus:
+    status = collect_status(
+        "system",
+        [(Role(name), story.stores[name], name) for name in CENTERS],
+        story.trusted,
+        clock=story.clock,
+        rpo_s=3600,
+        states={},
+        protections={},
+    )
+    return next(row for row in status.centers if row.center == center)
 
 
 def damage_one(story: Story, center: str, prefix: str, how: str) -> None:
@@ -266,16 +279,7 @@ def test_whichever_center_is_left_restores_the_newest_it_has_and_states_its_age(
     report = restore(repository, repository.resolve("latest"), story.scratch, workers=0, clock=story.clock)
     assert report.is_complete
     assert describe(story.scratch / story.source.relative_to("/")) == story.expected
-    status = collect_status(
-        "system",
-        [(Role(center), story.stores[center], center) for center in CENTERS],
-        story.trusted,
-        clock=story.clock,
-        rpo_s=3600,
-        states={},
-        protections={},
-    )
-    row = next(row for row in status.centers if row.center == survivor)
+    row = status_of(story, survivor)
     taken = repository.resolve("latest").time
     assert row.recovery_point_age_s == (story.clock.now() - taken).total_seconds()
     assert row.recovery_point_age_s > 7200
@@ -302,8 +306,24 @@ def test_a_clock_that_jumps_by_a_year_ends_no_grace_and_loses_no_backup(
     story.back_up_third()
     story.ship_third()
     story.assert_valid()
+    row = status_of(story, "remote")
+    assert (row.error, row.recovery_point_age_s, row.is_good) == ("", 0.0, True)
     # "latest" is restic's: by the time in the snapshot, which was wrong. The log knows which one came last.
     repository = Repository.open(story.stores["remote"], PASSWORD)
     newest = repository.load_snapshot(story.receipts[-1].snapshot_id or "")
     assert restore(repository, newest, story.scratch, workers=0, clock=story.clock).is_complete
     assert describe(story.scratch / story.source.relative_to("/")) == story.expected
+
+
+def test_a_backup_from_the_future_never_passes_for_a_young_recovery_point(told: Story, tmp_path: Path) -> None:
+    story = told.fork()
+    story.scratch = tmp_path / "restored"
+    story.clock.jump(366 * _DAY_S)
+    story.back_up_third()
+    story.ship_third()
+    story.clock.jump(-366 * _DAY_S)
+    story.clock.advance(10 * _DAY_S)
+    for center in CENTERS:
+        row = status_of(story, center)
+        assert "a clock" in row.error and not row.is_good
+        assert (row.recovery_point_age_s or 0) >= 10 * _DAY_S, "the age of the newest that can be believed"
