@@ -18,6 +18,7 @@ from govsec.backup.sources import FileSource
 from govsec.backup.witness import observe, save_witness
 from govsec.clock import SystemClock
 from govsec.config import Objectives, Role
+from govsec.crypto.keyfile import KdfParameters
 from govsec.drill.centers import DrillCenter
 from govsec.drill.plan import Plan
 from govsec.drill.result import DrillResult
@@ -183,7 +184,8 @@ def rig(tmp_path: Path) -> Rig:
     """A system that is not backed up yet."""
     clock = SystemClock()
     store = LocalStore(tmp_path / "production", name="production", create=True)
-    repository = WritableRepository.initialize(store, b"a password", clock)
+    # A cheap key: no test here opens the repository with its password.
+    repository = WritableRepository.initialize(store, b"a password", clock, kdf=KdfParameters(n=16))
     made = Rig(tmp_path, repository)
     made.scratch.mkdir()
     made.fill()

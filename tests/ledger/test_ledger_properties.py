@@ -67,7 +67,7 @@ def _content(store: MemoryStore) -> dict[str, bytes]:
     return {info.name: store.get(info.name, size_max=ENTRY_SIZE_MAX) for info in store.list("")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), damages, st.integers(0, 10_000)), min_size=1, max_size=8))
 def test_any_damage_at_two_centers_is_found_and_healing_makes_the_ledger_whole(
     story: list[tuple[int, tuple[str, str, str], int]],
