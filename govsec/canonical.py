@@ -57,12 +57,12 @@ def digest(value: object) -> str:
 def _write(value: object, parts: list[str], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise ValueError(f"nested deeper than {_DEPTH_MAX} levels")
-    if value is None:
+    if isinstance(value, str):
+        parts.append(_text(value))
+    elif value is None:
         parts.append("null")
     elif isinstance(value, bool):
         parts.append("true" if value else "false")
-    elif isinstance(value, str):
-        parts.append(_text(value))
     elif isinstance(value, int):
         if abs(value) > INTEGER_MAX:
             raise ValueError(f"integer {value} is beyond 2^53 - 1")
@@ -89,7 +89,10 @@ def _write_mapping(value: Mapping[object, object], parts: list[str], depth: int)
             raise ValueError(f"key {key!r} is not text")
         keys.append(key)
     parts.append("{")
-    for position, key in enumerate(sorted(keys, key=lambda text: text.encode("utf-16-be", "surrogatepass"))):
+    # The standard's order is that of UTF-16; for ASCII, nearly always, Python's own is the same and costs nothing.
+    is_plain = all(map(str.isascii, keys))
+    order = sorted(keys) if is_plain else sorted(keys, key=lambda text: text.encode("utf-16-be", "surrogatepass"))
+    for position, key in enumerate(order):
         if position:
             parts.append(",")
         parts.append(_text(key))

@@ -21,6 +21,8 @@ from govsec.errors import FormatError, LimitError
 
 #: Largest document that is read, unless the caller says otherwise.
 DOCUMENT_SIZE_MAX = 64 << 20
+#: How every document begins.
+_BODY = b'{"body":'
 
 
 def sign_document(signer: Signer, body: Mapping[str, object]) -> bytes:
@@ -66,5 +68,8 @@ def open_document(
     if b64encode(raw).decode("ascii") != signature:
         # The last digit has bits that decoding ignores; accepting them would give one statement several digests.
         raise FormatError("signed document: the signature is not in canonical base64")
-    trusted.verify(purpose, key, canonical.dumps(body), raw)
+    # The document is canonical to the byte and "body" is its first key, so what was signed stands in it as it was; in
+    # place of the comma before "key" the rest has a brace.
+    rest = canonical.dumps({"key": key, "purpose": found, "signature": signature})
+    trusted.verify(purpose, key, data[len(_BODY) : -len(rest)], raw)
     return body
