@@ -69,6 +69,8 @@ class Faults:
         self.injected: list[str] = []
         #: Chosen calls that could not fail: listings that nobody read to their end.
         self.unheard: list[str] = []
+        #: Every call in order (store, operation, name), when this is a list.
+        self.trace: list[str] | None = None
         self._lock = threading.Lock()
         self._is_dead = False
 
@@ -191,6 +193,8 @@ class FaultStore(Generic[S]):
         return self._after(self._before(operation, name), operation, name)
 
     def _before(self, operation: str, name: str) -> bool:
+        if self.faults.trace is not None:
+            self.faults.trace.append(self._what(operation, name))
         hits = self.faults.meets(operation)
         if hits and self.faults.kind is not FaultKind.LIE and self.faults.moment is Moment.BEFORE:
             raise self.faults.strike(self._what(operation, name))

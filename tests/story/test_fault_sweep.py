@@ -5,10 +5,11 @@ At each stop: every center is a valid repository, remote is only older, every re
 completes the step that was cut off, a round of shipping follows, and remote holds the newest backup (restored and
 compared where a call that writes was met, checked elsewhere).
 
-Three facts save work without leaving a stop out. A process that dies after a call leaves what one leaves that dies
-before the next call. Dying after a call that only reads leaves what dying before it does. And a reading call that fails
-leaves the same whether it failed before or after it was made. ``make soak`` takes none of them for granted: every call,
-kind and moment, once and for ever after, told to the end, with stock restic's check at each stop.
+Four facts save work. A process that dies after a call leaves what one leaves that dies before the next call. Dying
+after a call that only reads leaves what dying before it does. A reading call that fails leaves the same whether it
+failed before or after it was made. And of many objects of one folder that are read in a row (a log, commit by commit),
+the first and the last stand for those between. ``make soak`` takes none of them for granted: every call, kind and
+moment, once and for ever after, told to the end, with stock restic's check at each stop.
 
 To replay one stop: ``GOVSEC_STORY_STOP=kill:before:417 pytest tests/story/test_fault_sweep.py -k replayed``; to draw
 other samples: ``GOVSEC_SEED=7``.
@@ -30,12 +31,13 @@ from pathlib import Path
 
 import pytest
 
-from govsec.testing.faults import FaultKind, Faults, Moment
+from govsec.testing.faults import FaultKind, Faults, Moment, no_faults
 from tests.support.restic import local_restic
-from tests.support.story import CENTERS, PASSWORD, Story, Trace, dump
+from tests.support.story import CENTERS, PASSWORD, Story, dump
 
 SEED = int(os.environ.get("GOVSEC_SEED", "20261122"))
 _WRITES = ("put", "delete")
+_READS = ("get", "head")
 _PROCESSES = 2
 
 
@@ -59,7 +61,9 @@ class Telling:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
         story = Story(directory / "source", directory / "target")
-        trace = Trace()
+        trace = no_faults()
+        self.calls: list[str] = []
+        trace.trace = self.calls
         self.beginnings: list[tuple[int, Story]] = []
         while story.done_count < len(Story.STEPS):
             self.beginnings.append((trace.calls_count, story.fork()))
@@ -67,11 +71,10 @@ class Telling:
             story.run(story.done_count + 1)
         story.assert_finished()
         self.story = story
-        self.operations: Sequence[str] = trace.operations_met
 
     @property
     def calls_count(self) -> int:
-        return len(self.operations)
+        return len(self.calls)
 
     def begin(self, stop: Stop, directory: Path) -> tuple[Story, Faults]:
         """The story at the beginning of the step in which ``stop`` lies, with files of its own, and the fault."""
@@ -85,19 +88,29 @@ class Telling:
         """How many steps are done when the one is, in which ``stop`` lies."""
         return sum(before < stop.call for before, _ in self.beginnings)
 
+    def operation(self, call: int) -> str:
+        """What the call does: get, head, list, put or delete."""
+        return self.calls[call - 1].split()[1]
+
     def every_call(self, kind: FaultKind, moment: Moment) -> list[Stop]:
         """A stop for each call that can leave something else than its neighbours; see the module's docstring."""
         first_calls = {before + 1 for before, _ in self.beginnings}
         chosen = []
-        for call, operation in enumerate(self.operations, 1):
-            previous = self.operations[call - 2] if call > 1 else "put"
+        for call in range(1, self.calls_count + 1):
             if kind is FaultKind.KILL:
-                is_new = call in first_calls or previous in _WRITES
+                is_new = call in first_calls or self.operation(call - 1) in _WRITES
+            elif moment is Moment.AFTER:
+                is_new = self.operation(call) not in _READS
             else:
-                is_new = moment is Moment.BEFORE or operation not in ("get", "head")
+                is_new = call in first_calls or not self._is_in_a_row(call)
             if is_new:
                 chosen.append(Stop(call, kind, moment))
         return chosen
+
+    def _is_in_a_row(self, call: int) -> bool:
+        """Whether the call reads the same folder of the same center as the one before it and the one after it."""
+        around = self.calls[max(0, call - 2) : call + 1]
+        return self.operation(call) in _READS and len({what.rpartition("/")[0] for what in around}) == 1
 
 
 def tell(telling: Telling, stop: Stop, directory: Path) -> Story:
@@ -114,7 +127,7 @@ def go_on_shortly(telling: Telling, stop: Stop, directory: Path) -> None:
     """The stop; then the step that was cut off, a round of shipping, and the loss of two centers."""
     story = tell(telling, stop, directory)
     # Remote is checked at every stop; its files are written out and compared where a call that writes was met.
-    restores = telling.operations[stop.call - 1] in _WRITES or stop.call % 5 == 0
+    restores = telling.operation(stop.call) in _WRITES or stop.call % 5 == 0
     story.run_short_end(telling.step_of(stop), restores=restores)
     story.assert_valid(["remote"])
     story.assert_receipts_true()

@@ -207,7 +207,7 @@ def test_a_bad_line_ends_in_the_same_bytes_or_in_an_error_that_is_worth_another_
     story.back_up()
     with Proxy(int(seaweed.http.rsplit(":", 1)[1])) as proxy:
         bad = {
-            "cut answers": CutAnswer(1000),
+            "cut answers": CutAnswer(100),
             "cut requests": CutRequest(1000),
             "resets": Reset(),
             "500": answer("500 Internal Server Error"),

@@ -152,18 +152,6 @@ def dump(store: ReadStore, directory: Path) -> Path:
     return directory
 
 
-class Trace(Faults):
-    """Lets every call through and remembers what kind of call each was."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.operations_met: list[str] = []
-
-    def meets(self, operation: str) -> bool:
-        self.operations_met.append(operation)
-        return super().meets(operation)
-
-
 class _Memory:
     """Remembers what was found out about a few sets of objects, each the same to the byte when it is met again."""
 
