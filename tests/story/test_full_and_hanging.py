@@ -27,7 +27,7 @@ from govsec.store.memory import MemoryStore
 from govsec.store.retry import RetryStore
 from govsec.store.s3 import S3Store
 from govsec.testing.clock import FakeClock
-from tests.support.proxy import CutAnswer, CutRequest, Proxy, Reset, answer
+from tests.support.proxy import CutAnswer, CutRequest, Pass, Proxy, Reset, answer
 from tests.support.require import missing, require_root
 from tests.support.restic import local_restic
 from tests.support.servers import S3Server
@@ -217,16 +217,15 @@ def test_a_bad_line_ends_in_the_same_bytes_or_in_an_error_that_is_worth_another_
         for info in story.stores["production"].list(names.KEYS):
             target.put(info.name, story.stores["production"].get(info.name, size_max=1 << 20))
         target.put(names.CONFIG, story.stores["production"].get(names.CONFIG, size_max=1 << 20))
-        met = 0
+        # A bad line for longer than the store tries, and then a good one.
+        proxy.script[:] = [bad] * 5
         for _ in range(5):
-            # A bad line for longer than the store tries, and then a good one.
-            proxy.script[:] = [bad] * 5 if met == 0 else []
             try:
                 ship(story.stores["same_city"], target, story.trusted, clock=story.clock, threads=0)
                 break
             except StoreUnavailableError:
-                met += 1
-        assert met, "the line was never so bad that a round ended"
+                continue
+        assert not proxy.script, "the bad connections were never made"
         copied = MemoryStore("copy")
         for info in target.list(""):
             copied.put(info.name, target.get(info.name, size_max=1 << 30))
@@ -234,3 +233,29 @@ def test_a_bad_line_ends_in_the_same_bytes_or_in_an_error_that_is_worth_another_
     held = {name: found.data for name, found in copied._objects.items() if not name.startswith((names.KEYS, "config"))}
     assert {name: held.get(name) for name in wanted} == wanted
     local_restic(dump(copied, tmp_path / "copy"), PASSWORD.decode(), tmp_path).assert_clean()
+
+
+def test_a_pack_that_is_cut_off_on_its_way_never_arrives_short(tmp_path: Path, seaweed: S3Server) -> None:
+    story = told(tmp_path, {})
+    story.fill(2 * _MIB)
+    story.back_up()
+    prefix = f"cut-{uuid.uuid4().hex}"
+    direct = at_server(seaweed, "same_city", seaweed.http, prefix)
+    for name, data in story.objects("same_city", "").items():
+        direct.put(name, data)
+    remote = story.stores["remote"]
+    before = story.objects("remote", "")
+    with Proxy(int(seaweed.http.rsplit(":", 1)[1]), behaviour=CutAnswer(300_000)) as proxy:
+        source = RetryStore[ObjectStore](
+            at_server(seaweed, "same_city", proxy.url, prefix), FakeClock(), attempts_max=3
+        )
+        with pytest.raises(StoreUnavailableError):
+            ship(source, remote, story.trusted, clock=story.clock, threads=0)
+        assert story.objects("remote", names.SNAPSHOTS) == {
+            name: data for name, data in before.items() if name.startswith(names.SNAPSHOTS)
+        }
+        story.assert_valid(["remote"])
+        proxy.behaviour = Pass()
+        ship(source, remote, story.trusted, clock=story.clock, threads=0)
+    assert story.objects("remote", names.PACKS) == story.objects("same_city", names.PACKS)
+    story.restore_from_remote()
