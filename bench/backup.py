@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import measure, median, size_of
-from bench.trees import change_tree, make_tree
+from bench.trees import change_tree, make_tree, tree_size
 
 _PASSWORD = "bench-password"
 STEPS = ("first", "unchanged", "changed", "restore", "check")
@@ -79,7 +79,7 @@ def prepare(bench: Bench, program: str, repo: Path) -> None:
         argv = ["borg", "init", "--encryption", "repokey", str(repo)]
     else:
         argv = [sys.executable, "-m", "bench.check", "--init", str(repo), str(bench.password_file)]
-    subprocess.run(argv, check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(argv, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def run(scale: float, rounds: int, work: Path, programs: Sequence[str]) -> dict[str, object]:
@@ -87,7 +87,7 @@ def run(scale: float, rounds: int, work: Path, programs: Sequence[str]) -> dict[
     bench = Bench(work, work / "tree", work / "password")
     bench.password_file.write_text(_PASSWORD + "\n")
     bench.password_file.chmod(0o600)
-    made = make_tree(bench.tree, scale=scale)
+    made = tree_size(bench.tree) if bench.tree.is_dir() else make_tree(bench.tree, scale=scale)
     print(f"tree: {made.files} files, {made.directories} directories, {made.size_bytes / 1e9:.2f} GB", flush=True)
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     processor: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -174,10 +174,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="where trees and repositories go (default: the temporary directory)")
     parser.add_argument("--programs", default="restic,govsec,borg")
+    parser.add_argument("--tree", type=Path, help="a tree of an earlier run to use up, instead of making one")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     programs = [name for name in args.programs.split(",") if name == "govsec" or shutil.which(name)]
     work = Path(tempfile.mkdtemp(prefix="govsec-bench-", dir=args.work))
+    if args.tree is not None:
+        args.tree.rename(work / "tree")
     try:
         results = run(args.scale, args.rounds, work, programs)
     finally:

@@ -61,6 +61,16 @@ def make_tree(root: Path, *, scale: float, seed: int = 2026) -> TreeSize:
     return TreeSize(files, len(paths), size)
 
 
+def tree_size(root: Path) -> TreeSize:
+    """What lies below ``root``."""
+    files = directories = size = 0
+    for directory, _, names in os.walk(root):
+        directories += 1
+        files += len(names)
+        size += sum(os.lstat(os.path.join(directory, name)).st_size for name in names)
+    return TreeSize(files, directories, size)
+
+
 def change_tree(root: Path, *, share: float, seed: int) -> int:
     """Change that share of the files: rewrite most, append to some, add and remove a few; how many were touched."""
     source = random.Random(seed)

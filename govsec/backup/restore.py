@@ -515,6 +515,8 @@ class _Run:
         return overwrite is Overwrite.ALWAYS
 
     def _status(self, target: Target, directory: Directory, name: bytes) -> os.stat_result | None:
+        if not directory.was_there:
+            return None  # this run made it; what somebody puts there meanwhile is met as an error, not written over
         try:
             return target.status(directory, name)
         except OSError:
