@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, Self
@@ -61,6 +61,8 @@ log = logging.getLogger(__name__)
 
 #: Writers that take our number again and again; more than this is no coincidence.
 _ATTEMPTS_MAX = 16
+#: Inside the class ``list`` is the method.
+_Stores = list[ObjectStore]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,24 @@ class Near(Quorum):
             )
         )
 
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As :meth:`Quorum.list`, without the indexes and snapshots that production released and does not list.
+
+        Same-city keeps those for a while. A backup that found blobs by them would rest on packs that every center is
+        about to let go of.
+        """
+        if not prefix.startswith((names.INDEXES, names.SNAPSHOTS)):
+            yield from super().list(prefix)
+            return
+        at_production: set[str] | None = None
+        released: frozenset[str] = frozenset()
+        for info in super().list(prefix):
+            if at_production is None and self.production.name not in info.held_by:
+                at_production = self._listed_at_production(prefix)
+                released = self._released()
+            if at_production is None or info.name not in released or info.name in at_production:
+                yield info
+
     def put(
         self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
     ) -> ObjectInfo:
@@ -244,6 +264,19 @@ class Near(Quorum):
             receipts.append(self.commit(Change(objects, found_closure.snapshot)))
             known.update(info.name for info in objects)
         return Adopted(tuple(receipts), refused)
+
+    def _listed_at_production(self, prefix: str) -> set[str]:
+        if not self.states.is_usable(self.production.name):
+            return set()
+        try:
+            return {info.name for info in self.production.list(prefix)}
+        except StoreError as error:
+            self.failed(self.production, error)
+            return set()
+
+    def _released(self) -> frozenset[str]:
+        joint = union(self._logs(repository_of(self)).values())
+        return named_objects(joint, self).released
 
     def _carry_orphans(self, key_holder: KeyHolder) -> None:
         """Complete what a run that died left, in every center that is in step; the next commit names it."""
@@ -333,10 +366,10 @@ class Near(Quorum):
         # In maximum-performance same-city follows by shipping alone.
         return store is self.production or self.mode is not Mode.MAXIMUM_PERFORMANCE
 
-    def _sources(self) -> list[ObjectStore]:
+    def _sources(self) -> _Stores:
         return [store for store in self.centers if self.states.is_usable(store.name)] or list(self.centers)
 
-    def _holders(self, change: Change, survey: _Survey) -> list[ObjectStore]:
+    def _holders(self, change: Change, survey: _Survey) -> _Stores:
         """The centers that hold the change and everything before it, production first; copies what can be copied."""
         wanted = [store for store in self.centers if self._is_followed(store)]
         holders = []

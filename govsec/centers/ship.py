@@ -8,6 +8,9 @@ One round::
     both logs ─▶ commits that the target lacks, oldest first, in batches; for each batch
                  lists, packs, witnesses ─▶ indexes ─▶ (all of them seen again at the target) ─▶ snapshots ─▶ commits
 
+While a round brings commits that release something, the contents of all of them come before the first snapshot: what a
+snapshot needs may have moved to a pack of a later commit.
+
 The commit comes last, so the target's own log says how far it is, and a round that ends anywhere is taken up by the
 next one. The target is at every moment a valid repository, perhaps an older one. Objects that a later commit of the
 same round releases are left out together with the snapshots that needed them: production may have removed them.
@@ -105,8 +108,14 @@ def ship(
         _copy_lists(round_, (ref for entry in pending for ref in (entry.commit.added, entry.commit.released)))
         gone = (name for entry in pending for name, _ in iterate_names(target, entry.commit.released))
         round_.left_out = frozenset(gone) | released_here(target, trusted, repository)
-    for batch in _batches(pending):
-        _ship_batch(round_, batch)
+    settled, newer = _at_last_release(pending)
+    # A snapshot may need a blob whose pack is left out because a later commit released it; by then the blob lies in
+    # another pack, which that commit or one before it added. So up to the last release all packs come first.
+    for batches in (list(_batches(settled)), *([batch] for batch in _batches(newer))):
+        for batch in batches:
+            _ship_contents(round_, batch)
+        for batch in batches:
+            _publish(round_, batch)
     _ship_checkpoint(round_)
     head = read_log(target, trusted, repository=repository).head if pending else source_log.head
     log.info("shipped", extra={"target": target.name, "commits": round_.commits_count, "bytes": meter.bytes_count})
@@ -223,28 +232,45 @@ def absent_name(store: ReadStore, name: str) -> bool:
     return False
 
 
-def _ship_batch(round_: _Round, batch: Sequence[Entry]) -> None:
+def _at_last_release(pending: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """``pending`` up to the last commit that releases something, and the rest."""
+    releasing = [position for position, entry in enumerate(pending, 1) if entry.commit.released.count]
+    last = releasing[-1] if releasing else 0
+    return pending[:last], pending[last:]
+
+
+def _ship_contents(round_: _Round, batch: Sequence[Entry]) -> None:
+    """Packs, witnesses and indexes of a batch: what nothing refers to yet."""
     refuse_if_paused(round_.target, round_.clock)
-    wanted: list[Named] = []
-    for entry in batch:
-        for named in iterate_names(round_.target, entry.commit.added):
-            if named[0] in round_.left_out:
-                round_.left_out_count += 1
-            else:
-                wanted.append(named)
-    _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == 0])
-    _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == 1])
+    wanted = _wanted(round_, batch)
+    round_.left_out_count += sum(entry.commit.added.count for entry in batch) - len(wanted)
+    for rank in (0, 1):
+        _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == rank])
+
+
+def _publish(round_: _Round, batch: Sequence[Entry]) -> None:
+    """Snapshots and commits of a batch, whose contents are there."""
+    wanted = _wanted(round_, batch)
     # What a prune at the target took away in the meantime shows here: packs that no index named yet.
     confirm(round_.target, [named for named in wanted if names.write_rank(named[0]) < 2], threads=round_.threads)
     refuse_if_paused(round_.target, round_.clock)
-    snapshots = [named for named in wanted if names.write_rank(named[0]) == 2]
-    _copy_missing(round_, snapshots)
+    _copy_missing(round_, [named for named in wanted if names.write_rank(named[0]) == 2])
     for entry in batch:
         data = round_.source.get(entry.name, size_max=COMMIT_SIZE_MAX)
         open_commit(round_.trusted, entry.name, data)  # it may have changed since the log was read
         round_.target.put(entry.name, data)
         confirm(round_.target, [(entry.name, len(data))], threads=0)
         round_.commits_count += 1
+
+
+def _wanted(round_: _Round, batch: Sequence[Entry]) -> list[Named]:
+    """What the commits of a batch add and nobody let go of."""
+    return [
+        named
+        for entry in batch
+        for named in iterate_names(round_.target, entry.commit.added)
+        if named[0] not in round_.left_out
+    ]
 
 
 def _copy_missing(round_: _Round, wanted: Sequence[Named]) -> None:

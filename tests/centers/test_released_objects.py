@@ -1,0 +1,135 @@
+"""What production released is on its way out: nothing new may come to rest on it, and no snapshot may wait for it."""
+
+from __future__ import annotations
+
+import pytest
+
+import govsec.centers.ship as shipping
+from govsec.centers import names
+from govsec.centers.near import Change
+from govsec.centers.ship import ship
+from govsec.testing.faults import FaultKind, Faults, FaultStore, Moment
+from tests.centers.world import World, assert_valid, index, pack
+
+
+def _release_the_first_index(world: World) -> str:
+    """Back up twice; release the first backup's index and snapshot and remove them at production, as a prune does."""
+    near = world.near()
+    first = world.store_backup(near)
+    near.commit(first)
+    gone = [info for info in first.objects if info.name.startswith((names.INDEXES, names.SNAPSHOTS, names.PACKS))]
+    world.live_packs = []
+    world.backup(near)
+    near.commit(Change(released=[(info.name, info.size_bytes) for info in gone]))
+    for info in gone:
+        world.production.delete(info.name)
+    return next(info.name for info in gone if info.name.startswith(names.INDEXES))
+
+
+def test_an_index_that_production_released_is_not_listed_from_same_city() -> None:
+    world = World()
+    released = _release_the_first_index(world)
+    assert released in {info.name for info in world.same_city.list(names.INDEXES)}
+    world.states.failed("production", "its disk is away")
+    found = {info.name for info in world.near().list(names.INDEXES)}
+    assert found
+    assert released not in found
+
+
+def test_what_production_still_lists_is_listed_though_it_is_released() -> None:
+    # A prune that died between its commit and its deletions finds what it has to delete.
+    world = World()
+    near = world.near()
+    first = world.store_backup(near)
+    near.commit(first)
+    near.commit(Change(released=[(info.name, info.size_bytes) for info in first.objects]))
+    released = next(info.name for info in first.objects if info.name.startswith(names.INDEXES))
+    assert released in {info.name for info in world.near().list(names.INDEXES)}
+
+
+def test_an_index_without_a_commit_is_still_listed_from_same_city() -> None:
+    world = World()
+    _release_the_first_index(world)
+    name, data = pack("orphan")
+    world.same_city.put(name, data)
+    orphan, content = index([name])
+    world.same_city.put(orphan, content)
+    world.states.failed("production", "its disk is away")
+    assert orphan in {info.name for info in world.near().list(names.INDEXES)}
+
+
+def _history_with_a_repack(world: World) -> None:
+    """A pack that two snapshots need moves: its content is in a new pack, and a later commit releases the old one."""
+    near = world.near()
+    world.backup(near)
+    world.backup(near)
+    old = world.live_packs[0]
+    old_index = next(info.name for info in world.production.list(names.INDEXES) if old in _packs_in(world, info.name))
+    kept = [name for name in _packs_in(world, old_index) if name != old]
+    new, data = pack("repacked")
+    made = [near.put(new, data), near.put(*index([*kept, new]))]
+    world.live_packs = [new if name == old else name for name in world.live_packs]
+    change = world.store_backup(near)
+    near.commit(Change([*made, *change.objects], change.snapshot))
+    gone = [(name, world.production.head(name).size_bytes) for name in (old, old_index)]
+    snapshots = [
+        (info.name, info.size_bytes)
+        for info in world.production.list(names.SNAPSHOTS)
+        if old in _packs_needed(world, info.name)
+    ]
+    near.commit(Change(released=[*gone, *snapshots]))
+    for name, _ in (*snapshots, *gone):
+        world.production.delete(name)
+
+
+def _packs_in(world: World, name: str) -> list[str]:
+    return [found for found, _ in world.packs_of(name.removeprefix(names.INDEXES))]
+
+
+def _packs_needed(world: World, name: str) -> set[str]:
+    data = world.production.get(name, size_max=1 << 20).decode("ascii", "replace")
+    return {item for item in world.live_packs + data.split('"') if item.startswith("data/") and item in data}
+
+
+def test_the_contents_of_all_commits_come_before_the_first_snapshot_when_one_of_them_releases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The limit of a batch is data of the module; a batch a commit is what a long outage would give.
+    monkeypatch.setattr(shipping, "_BATCH_COMMITS", 1)
+    world = World()
+    _history_with_a_repack(world)
+    written: list[str] = []
+    put = world.remote.put
+
+    class _Recording(type(world.remote)):  # type: ignore[misc]  # the class of a value
+        def put(self, name: str, data: bytes, **options: object) -> object:
+            written.append(name)
+            return put(name, data, **options)  # type: ignore[arg-type]
+
+    world.remote.__class__ = _Recording
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    first_snapshot = next(place for place, name in enumerate(written) if name.startswith(names.SNAPSHOTS))
+    late = [name for name in written[first_snapshot:] if name.startswith((names.PACKS, names.INDEXES))]
+    assert late == []
+    assert_valid(world.remote)
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+def test_the_remote_center_is_valid_wherever_a_round_over_a_release_is_cut(
+    monkeypatch: pytest.MonkeyPatch, moment: Moment
+) -> None:
+    monkeypatch.setattr(shipping, "_BATCH_COMMITS", 1)
+    for call in range(1, 400):
+        world = World()
+        _history_with_a_repack(world)
+        faults = Faults(call, FaultKind.KILL, moment)
+        try:
+            ship(world.same_city, FaultStore(world.remote, faults), world.trusted, clock=world.clock, threads=0)
+        except BaseException:  # noqa: BLE001 - a simulated kill is no Exception
+            assert_valid(world.remote)
+            ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+            assert_valid(world.remote)
+            continue
+        assert not faults.was_reached
+        return
+    pytest.fail("the round never came to its end")
