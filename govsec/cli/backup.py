@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
-from govsec.errors import UsageError
+from govsec.errors import CoverageError, UsageError
 
 if TYPE_CHECKING:  # numpy and pydantic take their time; `govsec backup --help` does without them
     from govsec.assemble.backup import JobReport
@@ -224,7 +224,7 @@ def run_dump(args: argparse.Namespace, io: frame.IO) -> int:
 
 
 def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
-    """Restore; 1 when something could not be restored as it was."""
+    """Restore; 1 when something could not be restored as it was, 7 when nothing is what was asked for."""
     from govsec.backup.restore import Overwrite, restore
 
     if args.delete and args.target == Path("/") and not args.include:
@@ -259,6 +259,10 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
         lines.append(f"read from another place than asked first: {report.fallbacks} blobs")
     lines += _problem_lines(report.problems, report.problems_count)
     io.result({"restore": report}, "\n".join(lines))
+    # A directory is made only on the way to what is matched, so none means that nothing was.
+    if args.include and not (report.directories or report.files or report.others or report.problems_count):
+        asked = ", ".join(texts.printable(pattern) for pattern in args.include)
+        raise CoverageError(f"snapshot {snapshot.short_id}: no entry matches --include {asked}; nothing was restored")
     return 0 if report.is_complete else 1
 
 

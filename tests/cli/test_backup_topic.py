@@ -158,3 +158,22 @@ def test_standard_input_becomes_a_snapshot(
     assert (code, made["backups"][0]["bytes"]) == (0, 6)
     code, entries = printed(capsys, "ls", "latest", *where)
     assert [item["path"] for item in entries["entries"]] == ["/hr.sql"]
+
+
+def test_a_restore_that_finds_nothing_of_what_was_asked_for_is_no_success(
+    where: list[str], source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", source, "--create", *where, "--workers", "0") == 0
+    target = tmp_path / "restored"
+    capsys.readouterr()
+    assert run("restore", "latest", "--target", target, "--include", "/nope", *where, "--workers", "0") == 7
+    assert "no entry matches --include /nope" in capsys.readouterr().err
+    assert not any(target.rglob("*.txt"))
+    assert run("restore", "latest", "--target", target, "--include", "one.txt", *where, "--workers", "0") == 0
+    # Left as it was is found as well, and so is a directory without a file in it.
+    again = ("--overwrite", "never", "--include", "one.txt")
+    assert run("restore", "latest", "--target", target, *again, *where, "--workers", "0") == 0
+    (source / "empty").mkdir()
+    assert run("run", source, *where, "--workers", "0") == 0
+    assert run("restore", "latest", "--target", target, "--include", "empty", *where, "--workers", "0") == 0
+    assert next(target.rglob("empty")).is_dir()
