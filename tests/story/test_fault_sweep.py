@@ -31,6 +31,7 @@ from pathlib import Path
 
 import pytest
 
+from govsec.config import Mode
 from govsec.testing.faults import FaultKind, Faults, Moment, no_faults
 from tests.support.restic import local_restic
 from tests.support.story import CENTERS, PASSWORD, Story, dump
@@ -58,9 +59,9 @@ class Stop:
 class Telling:
     """The story once told without faults: where each step began, and which call was of which kind."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, mode: Mode = Mode.MAXIMUM_AVAILABILITY) -> None:
         directory.mkdir(exist_ok=True)
-        story = Story(directory / "source", directory / "target")
+        story = Story(directory / "source", directory / "target", mode)
         trace = no_faults()
         self.calls: list[str] = []
         trace.trace = self.calls
@@ -150,14 +151,14 @@ Choose = Callable[[Telling], Sequence[Stop]]
 Look = Callable[[Telling, Stop, Path], None]
 
 
-def sweep(choose: Choose, look: Look) -> None:
+def sweep(choose: Choose, look: Look, mode: Mode = Mode.MAXIMUM_AVAILABILITY) -> None:
     """``look`` at the stops that ``choose`` finds, in two processes; the failure shows the first of all that failed."""
     context = multiprocessing.get_context("fork")
     outcomes = context.SimpleQueue()
     # A dozen small files are written at every stop: in memory, where there is such a place.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
-        parts = [(choose, look, Path(directory) / str(part), part, outcomes) for part in range(_PROCESSES)]
+        parts = [(choose, look, mode, Path(directory) / str(part), part, outcomes) for part in range(_PROCESSES)]
         processes = [context.Process(target=_tell_part, args=part) for part in parts]
         for process in processes:
             process.start()
@@ -171,14 +172,14 @@ def sweep(choose: Choose, look: Look) -> None:
 
 
 def _tell_part(
-    choose: Choose, look: Look, directory: Path, part: int, outcomes: SimpleQueue[tuple[int, list[str]]]
+    choose: Choose, look: Look, mode: Mode, directory: Path, part: int, outcomes: SimpleQueue[tuple[int, list[str]]]
 ) -> None:
     # Each process tells a story of its own first: the source is a real directory, and steps change it.
     logging.disable(logging.CRITICAL)
     failed: list[str] = []
     count = 0
     try:
-        telling = Telling(directory)
+        telling = Telling(directory, mode)
         for stop in choose(telling)[part::_PROCESSES]:
             failed += _tell_one(telling, stop, directory, look)
             count += 1
@@ -216,6 +217,11 @@ def test_every_center_stays_valid_and_the_next_run_goes_on_whichever_call_fails(
 
 def test_other_faults_once_and_for_ever_after_leave_as_little_behind() -> None:
     sweep(lambda telling: samples(telling, 120, SEED), go_on_shortly)
+
+
+@pytest.mark.parametrize("mode", [Mode.MAXIMUM_PROTECTION, Mode.MAXIMUM_PERFORMANCE])
+def test_the_other_modes_leave_no_more_behind_at_seeded_stops(mode: Mode) -> None:
+    sweep(lambda telling: samples(telling, 50, SEED + 2), go_on_shortly, mode)
 
 
 def test_one_stop_is_replayed(telling: Telling, tmp_path: Path) -> None:
