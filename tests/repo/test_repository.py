@@ -136,6 +136,25 @@ def test_a_second_repository_is_not_made_over_the_first(repository: WritableRepo
     assert names(store, "") == before
 
 
+def test_an_initialisation_that_was_cut_off_is_taken_up_with_the_key_that_is_there() -> None:
+    store = MemoryStore("production")
+    begun = WritableRepository.initialize(store, b"right", FakeClock(), kdf=CHEAP)
+    store.delete("config")
+    with pytest.raises(WrongPasswordError):
+        WritableRepository.initialize(store, b"other", FakeClock(), kdf=CHEAP)
+    taken_up = WritableRepository.initialize(store, b"right", FakeClock(), kdf=CHEAP)
+    assert taken_up.key_id == begun.key_id
+    assert names(store, "keys/") == [f"keys/{begun.key_id}"]
+    assert Repository.open(store, b"right").config == taken_up.config
+
+
+def test_a_repository_that_lost_its_config_is_not_made_anew(repository: WritableRepository, store: MemoryStore) -> None:
+    store.put("data/ab/" + "ab" * 32, b"somebody's data")
+    store.delete("config")
+    with pytest.raises(ObjectExistsError):
+        WritableRepository.initialize(store, b"right", FakeClock(), kdf=CHEAP)
+
+
 def test_junk_among_the_keys_does_not_lock_the_owner_out(repository: WritableRepository, store: MemoryStore) -> None:
     key = json.loads(store.get(object_name(Kind.KEY, repository.key_id), size_max=1 << 20))
     junk = [b"", b"junk", json.dumps({**key, "kdf": "argon2"}).encode(), json.dumps({**key, "N": 1 << 40}).encode()]
