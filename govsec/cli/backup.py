@@ -7,15 +7,17 @@ any configuration: what a person has who stands before a disk from a center.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
-from govsec.errors import CoverageError, UsageError
+from govsec.clock import format_time
+from govsec.errors import CoverageError, GovsecError, UsageError
 
 if TYPE_CHECKING:  # numpy and pydantic take their time; `govsec backup --help` does without them
     from govsec.assemble.backup import JobReport
+    from govsec.centers.near import Receipt
     from govsec.repo.repository import Repository
     from govsec.repo.snapshot import Snapshot
 
@@ -77,7 +79,12 @@ def register(parser: frame.Parser) -> None:
 
 
 def run_run(args: argparse.Namespace, io: frame.IO) -> int:
-    """Back up; 1 when a snapshot is incomplete."""
+    """Back up; 1 when a snapshot is incomplete.
+
+    Jobs do not depend on each other: one that fails is named and the next is run. The exit code is then that of the
+    failure, and 1 where there were several kinds. A receipt that meets the mode's demand ends with 0 also when a
+    center is behind; that is said on both standard output and standard error.
+    """
     from govsec.assemble.backup import jobs_of, open_directory, run_directory, run_job
     from govsec.backup.sources import FileSource
 
@@ -101,10 +108,18 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
         if args.paths:
             raise UsageError("paths are given with --repo; a system's paths are in the configuration")
         site, system = _site(args, io)
-        reports = [
-            run_job(site, system, job, workers=args.workers, is_rereading=args.reread, progress=io.progress)
-            for job in jobs_of(system, tuple(args.job))
-        ]
+        jobs = jobs_of(system, tuple(args.job))
+        reports, failures = [], {}
+        for job in jobs:
+            try:
+                reports.append(
+                    run_job(site, system, job, workers=args.workers, is_rereading=args.reread, progress=io.progress)
+                )
+            except GovsecError as error:
+                if len(jobs) == 1:
+                    raise
+                failures[job.name] = error
+        return _print_reports(reports, io, failures)
     return _print_reports(reports, io)
 
 
@@ -400,8 +415,10 @@ def _count(text: str) -> int:
     return number
 
 
-def _print_reports(reports: list[JobReport], io: frame.IO) -> int:
+def _print_reports(reports: list[JobReport], io: frame.IO, failures: Mapping[str, GovsecError] | None = None) -> int:
+    failures = failures or {}
     lines = []
+    behind = []
     for report in reports:
         result = report.result
         title = f"{report.job}: " if report.job else ""
@@ -410,9 +427,36 @@ def _print_reports(reports: list[JobReport], io: frame.IO) -> int:
             f"{title}snapshot {result.snapshot.short_id}: {result.files} files, {texts.size(result.size_bytes)}, "
             f"{texts.size(result.summary.data_added_packed)} new, in {texts.duration(seconds)}"
         )
+        if report.receipt is not None:
+            lines.append(f"  held by {', '.join(report.receipt.held_by)} (commit {report.receipt.number})")
+            missing = [f"{title}{line}" for line in _missing_lines(report.receipt)]
+            lines += [f"  {line}" for line in missing]
+            behind += missing
         lines += _problem_lines(result.problems, result.problems_count)
-    io.result({"backups": [_report_facts(report) for report in reports]}, "\n".join(lines))
-    return 0 if all(report.result.is_complete for report in reports) else 1
+    lines += [f"{job}: FAILED: {texts.printable(str(error))}" for job, error in failures.items()]
+    errors = [
+        {"job": job, "kind": frame.kind_of(error), "message": str(error), "exit_code": error.exit_code}
+        for job, error in failures.items()
+    ]
+    io.result({"backups": [_report_facts(report) for report in reports], "errors": errors}, "\n".join(lines))
+    for line in [*behind, *(f"{job}: {error}" for job, error in failures.items())]:
+        io.warn(line)
+    codes = {error.exit_code for error in failures.values()}
+    if not all(report.result.is_complete for report in reports):
+        codes.add(1)
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+def _missing_lines(receipt: Receipt) -> list[str]:
+    """A line for each center that should hold the commit and does not."""
+    if receipt.reached != "degraded":
+        return []
+    lines = []
+    for name, state in receipt.states.items():
+        if name not in receipt.held_by:
+            since = "" if state.since is None else f", {state.state.value} since {format_time(state.since)}"
+            lines.append(f"NOT at {name}: {state.reason or 'it did not take everything'}{since}")
+    return lines
 
 
 def _report_facts(report: JobReport) -> dict[str, Any]:

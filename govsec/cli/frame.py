@@ -140,6 +140,12 @@ class IO:
             self._stderr.write(texts.printable_lines(line) + "\n")
             self._stderr.flush()
 
+    def warn(self, line: str) -> None:
+        """Say on standard error what nobody may miss: unlike talk, ``--quiet`` does not silence it."""
+        self._printer.clear()
+        self._stderr.write(f"govsec: {texts.printable(line)}\n")
+        self._stderr.flush()
+
     def progress(self, moment: Progress) -> None:
         """A ``govsec.progress.ProgressSink``."""
         if not self.is_quiet:
@@ -157,9 +163,7 @@ class IO:
                 self.result({"error": {"kind": kind, "message": message, "exit_code": exit_code}})
             except TryAgainError:
                 _abandon(self._stdout)  # what fails may be standard output itself; the line below tells
-        # Not silenced by --quiet: a failure is no talk.
-        self._stderr.write(f"govsec: {texts.printable(message)}\n")
-        self._stderr.flush()
+        self.warn(message)
         return exit_code
 
     def _print(self, text: str) -> None:

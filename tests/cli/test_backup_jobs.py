@@ -1,0 +1,69 @@
+"""``govsec backup`` on a system of the configuration: receipts, several jobs, and which of them is meant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Site
+
+
+def change(site: Site, **changes: Any) -> None:
+    config = json.loads(site.config.read_text(encoding="utf-8"))
+    config["systems"][0] |= changes
+    site.config.write_text(json.dumps(config), encoding="utf-8")
+
+
+def add_jobs(site: Site) -> None:
+    """``good`` before and ``later`` after a job that cannot read anything."""
+    first, second = site.source / "documents", site.directory / "other"
+    second.mkdir()
+    (second / "one.txt").write_text("one")
+    jobs = [
+        {"name": "good", "source": {"kind": "files", "paths": [str(first)]}, "tags": ["weekly"]},
+        {"name": "broken", "source": {"kind": "command", "argv": ["false"], "filename": "x"}},
+        {"name": "later", "source": {"kind": "files", "paths": [str(second)]}},
+    ]
+    change(site, backups=jobs)
+
+
+def test_the_receipt_is_printed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert site.run("backup", "run") == 0
+    assert "held by main, near (commit 2)" in capsys.readouterr().out
+
+
+def test_a_center_that_is_behind_is_named_on_both_streams_and_does_not_change_the_exit_code(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(site, mode="maximum-availability")
+    shutil.rmtree(site.directory / "near")
+    assert site.run("backup", "run", "--quiet") == 0
+    shown = capsys.readouterr()
+    assert "held by main (commit 2)" in shown.out
+    for stream in (shown.out, shown.err):
+        assert "NOT at near: " in stream
+        assert "degraded since 20" in stream
+
+
+def test_a_job_that_fails_does_not_keep_the_others_from_being_run(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_jobs(site)
+    assert site.run("backup", "run", "--json", "--quiet") == 1
+    shown = capsys.readouterr()
+    done = json.loads(shown.out)
+    assert [item["job"] for item in done["backups"]] == ["good", "later"]
+    assert [(item["job"], item["kind"], item["exit_code"]) for item in done["errors"]] == [("broken", "source", 1)]
+    assert shown.err.startswith("govsec: broken: ")
+
+
+def test_the_exit_code_is_that_of_the_failures_when_they_are_of_one_kind(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_jobs(site)
+    (site.directory / "keys" / "password").write_text("another\n")
+    assert site.run("backup", "run", "--quiet") == 3
+    assert capsys.readouterr().out.count("FAILED") == 3
