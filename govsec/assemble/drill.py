@@ -19,6 +19,7 @@ from govsec.drill.run import Desk, run_drill
 from govsec.errors import ConfigurationError, GovsecError, UsageError
 from govsec.ledger.entry import Entry
 from govsec.ledger.ledger import Ledger
+from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository
 from govsec.report.catalog import Lang
@@ -170,18 +171,13 @@ def _centers(site: Site, system: SystemConfig) -> list[DrillCenter]:
 
 def _make_private(directory: Path) -> None:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}") from error
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_private(path, data)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from govsec.clock import Clock
 from govsec.errors import StoreUnavailableError
+from govsec.privatefile import make_private_directory, write_private
 from govsec.records import Moment
 
 _FILE_SIZE_MAX = 1 << 20
@@ -181,19 +182,9 @@ class States:
     def _save(self) -> None:
         if self._path is None:
             return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         data = json.dumps(self._file.model_dump(mode="json", exclude_none=True), indent=1).encode()
         try:
-            with temporary.open("wb") as file:
-                file.write(data + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            write_private(self._path, data + b"\n")
         except OSError as error:
             raise StoreUnavailableError(f"{self._path}: {error.strerror}") from error
 
@@ -203,7 +194,7 @@ class States:
             yield
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self._path.parent)
             descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreUnavailableError(f"{self._path}: {error.strerror}") from error

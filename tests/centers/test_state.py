@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def test_the_state_is_kept_on_disk_with_its_times(tmp_path: Path, clock: FakeClo
         began,
         "timed out",
     )
+
+
+def test_the_state_is_its_owners_alone_whatever_the_umask(tmp_path: Path, clock: FakeClock) -> None:
+    before = os.umask(0o022)
+    try:
+        States(clock, tmp_path / "state" / "hr" / "centers.json").failed("same_city", "timed out")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {"state": 0o700, "hr": 0o700, "centers.json": 0o600, "centers.json.lock": 0o600}
 
 
 def test_reports_of_several_processes_are_all_counted(tmp_path: Path, clock: FakeClock) -> None:
