@@ -53,8 +53,11 @@ _DAMAGED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
 class LocalStore:
     """An ``ObjectStore`` under ``root``. With ``create`` the root is made when it is not there.
 
+    A root that is no directory when it is used is a store that cannot be reached: where several stores stand together,
+    the others go on without it.
+
     Raises:
-        ConfigurationError: ``root`` exists and is not a directory.
+        ConfigurationError: ``root`` is to be made and something that is no directory is in its place.
     """
 
     def __init__(self, root: Path, *, name: str = "local", create: bool = False) -> None:
@@ -62,10 +65,11 @@ class LocalStore:
         self._root = root
         self._is_tidied = False
         with self._translated("(root)"):
-            if root.exists() and not root.is_dir():
-                raise ConfigurationError(f"{name}: {root} is not a directory")
             if create:
-                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                try:
+                    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                except (FileExistsError, NotADirectoryError) as error:
+                    raise ConfigurationError(f"{name}: {root} is not a directory, nor can one be made there") from error
 
     @property
     def name(self) -> str:
@@ -200,6 +204,11 @@ class LocalStore:
         except FileNotFoundError as error:
             raise StoreUnavailableError(
                 f"{self._name}: there is no directory {self._root} (is its disk mounted?)"
+            ) from error
+        except NotADirectoryError as error:
+            # Unlike a file within the store, which is damage to it.
+            raise StoreUnavailableError(
+                f"{self._name}: {self._root} is not a directory, or lies below a file"
             ) from error
         for segment in folder.split("/") if folder else ():
             parent = descriptor

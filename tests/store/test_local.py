@@ -55,12 +55,15 @@ def test_missing_root_is_a_disk_that_is_not_mounted_and_not_an_empty_store(tmp_p
     assert not (tmp_path / "not-mounted").exists()
 
 
-def test_root_that_is_a_file_is_a_wrong_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "hr"])
+def test_root_that_is_a_file_is_a_store_that_the_others_go_on_without(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigurationError):
-        LocalStore(tmp_path / "file")
-    with pytest.raises(ConfigurationError):
-        LocalStore(tmp_path / "file", create=True)
+    root = tmp_path / "file" / below
+    store = LocalStore(root)
+    for call in (lambda: names(store, ""), lambda: store.head("config"), lambda: store.put("config", b"x")):
+        raises(StoreUnavailableError, call)
+    with pytest.raises(ConfigurationError, match="not a directory"):
+        LocalStore(root, create=True)
 
 
 def test_objects_lie_where_stock_restic_looks_for_them(store: LocalStore) -> None:
