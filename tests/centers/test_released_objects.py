@@ -8,8 +8,7 @@ import govsec.centers.ship as shipping
 from govsec.centers import names
 from govsec.centers.near import Change
 from govsec.centers.ship import ship
-from govsec.testing.faults import FaultKind, Faults, FaultStore, Moment
-from tests.centers.world import World, assert_valid, index, pack
+from tests.centers.world import World, index, pack
 
 
 def _release_the_first_index(world: World) -> str:
@@ -72,23 +71,13 @@ def _history_with_a_repack(world: World) -> None:
     change = world.store_backup(near)
     near.commit(Change([*made, *change.objects], change.snapshot))
     gone = [(name, world.production.head(name).size_bytes) for name in (old, old_index)]
-    snapshots = [
-        (info.name, info.size_bytes)
-        for info in world.production.list(names.SNAPSHOTS)
-        if old in _packs_needed(world, info.name)
-    ]
-    near.commit(Change(released=[*gone, *snapshots]))
-    for name, _ in (*snapshots, *gone):
+    near.commit(Change(released=gone))
+    for name, _ in gone:
         world.production.delete(name)
 
 
 def _packs_in(world: World, name: str) -> list[str]:
     return [found for found, _ in world.packs_of(name.removeprefix(names.INDEXES))]
-
-
-def _packs_needed(world: World, name: str) -> set[str]:
-    data = world.production.get(name, size_max=1 << 20).decode("ascii", "replace")
-    return {item for item in world.live_packs + data.split('"') if item.startswith("data/") and item in data}
 
 
 def test_the_contents_of_all_commits_come_before_the_first_snapshot_when_one_of_them_releases(
@@ -111,25 +100,3 @@ def test_the_contents_of_all_commits_come_before_the_first_snapshot_when_one_of_
     first_snapshot = next(place for place, name in enumerate(written) if name.startswith(names.SNAPSHOTS))
     late = [name for name in written[first_snapshot:] if name.startswith((names.PACKS, names.INDEXES))]
     assert late == []
-    assert_valid(world.remote)
-
-
-@pytest.mark.parametrize("moment", list(Moment))
-def test_the_remote_center_is_valid_wherever_a_round_over_a_release_is_cut(
-    monkeypatch: pytest.MonkeyPatch, moment: Moment
-) -> None:
-    monkeypatch.setattr(shipping, "_BATCH_COMMITS", 1)
-    for call in range(1, 400):
-        world = World()
-        _history_with_a_repack(world)
-        faults = Faults(call, FaultKind.KILL, moment)
-        try:
-            ship(world.same_city, FaultStore(world.remote, faults), world.trusted, clock=world.clock, threads=0)
-        except BaseException:  # noqa: BLE001 - a simulated kill is no Exception
-            assert_valid(world.remote)
-            ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
-            assert_valid(world.remote)
-            continue
-        assert not faults.was_reached
-        return
-    pytest.fail("the round never came to its end")
