@@ -17,7 +17,7 @@ def read_secret(path: Path) -> bytes:
     Raises:
         ConfigurationError: unreadable, empty, or open to group or others.
     """
-    actual = _credential_path(path)
+    actual = credential_path(path)
     try:
         # Without O_NONBLOCK a fifo in the secret's place would hang the program before it can be refused.
         descriptor = os.open(actual, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -36,7 +36,12 @@ def read_secret(path: Path) -> bytes:
     return secret
 
 
-def _credential_path(path: Path) -> Path:
+def credential_path(path: Path) -> Path:
+    """Where a secret file lies, with ``${CREDENTIALS_DIRECTORY}`` put in.
+
+    Raises:
+        ConfigurationError: the path asks for that directory, and the environment does not name it.
+    """
     marker = "${CREDENTIALS_DIRECTORY}"
     text = str(path)
     if marker not in text:
@@ -44,7 +49,7 @@ def _credential_path(path: Path) -> Path:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         raise ConfigurationError(
-            f"secret file {text}: CREDENTIALS_DIRECTORY is not set; start this from its systemd unit"
+            f"secret file {text}: CREDENTIALS_DIRECTORY is not set; start this from its systemd unit, or export it"
         )
     # The path was joined to the configuration's directory when it was loaded; only what follows the marker counts.
     return Path(directory + text.split(marker, 1)[1])

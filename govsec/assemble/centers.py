@@ -13,7 +13,17 @@ from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
 from govsec.centers.heal import HealReport, heal, uncover
-from govsec.centers.init import InitReport, KeySyncReport, initialise, make_signing_keys, pin, sync_keys
+from govsec.centers.init import (
+    InitReport,
+    KeySyncReport,
+    holder,
+    initialise,
+    join,
+    make_signing_keys,
+    pin,
+    refuse_orphan,
+    sync_keys,
+)
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Adopted, Change, Near, Receipt
 from govsec.centers.quarantine import find_junk
@@ -140,6 +150,7 @@ def verify_center(
         record_to=_own_store(site, system, name),
         budget_bytes=budget_bytes,
         lag_max_s=lag_max_s,
+        is_production=found.role is Role.PRODUCTION,
         threads=threads,
         progress=progress,
     )
@@ -249,31 +260,66 @@ def unite_centers(site: Site, system: SystemConfig, *, progress: ProgressSink = 
     return unite(stores, site.trusted(), clock=site.clock, progress=progress)
 
 
-def init_centers(site: Site, system: SystemConfig) -> InitReport:
-    """Make the repository at production and give every center that can be reached its config and keys."""
+def init_centers(site: Site, system: SystemConfig) -> tuple[InitReport, list[PublicKey]]:
+    """Make this site's signing keys and pin them, and give every center that it may write to its config and keys.
+
+    They are made at production, or, at a site that may not write there, copied from a center that has them. Whether
+    this can work is asked before the first file is written. What is there already is left alone.
+
+    Raises:
+        ConfigurationError: what is missing: a directory, a credential, a password, or a center that was initialised.
+        RefusedError: a center holds a different repository.
+        StoreError: production, or every center that could be copied from, does not answer.
+    """
     from govsec.repo.repository import WritableRepository
 
     production = site.name_of(Role.PRODUCTION)
-    if production is None:
-        raise ConfigurationError("centers: none has the role production")
+    writable = [name for name in site.config.centers if _may_write(site, name)]
+    if not writable:
+        raise ConfigurationError("this site may write to no center; there is nothing to initialise")
+    for name in writable:
+        site.check_place(name)
+    source: ReadStore | None = None
+    if production not in writable:
+        source = holder(_begun(site, system))
+        if source is None:
+            raise ConfigurationError(
+                "no center that this site can read was initialised; run center init at the production site first"
+            )
+    elif holder(_begun(site, system, production)) is None:
+        site.password(system)
+        for store in _begun(site, system):
+            refuse_orphan(store)
+    keys = _prepare_keys(site)
 
     def create(store: ObjectStore) -> None:
         WritableRepository.initialize(store, site.password(system), site.clock)
 
-    others = [
-        site.store(system, name, create=True)
-        for name, center in site.config.centers.items()
-        if name != production and _may_write(site, name)
-    ]
-    return initialise(site.store(system, production, create=True), others, create)
+    others = [site.store(system, name, create=True) for name in writable if name != production]
+    if source is not None:
+        return join(source, others), keys
+    assert production is not None  # it is one of the writable ones
+    return initialise(site.store(system, production, create=True), others, create), keys
 
 
-def prepare_keys(site: Site) -> list[PublicKey]:
+def _begun(site: Site, system: SystemConfig, only: str | None = None) -> list[ReadStore]:
+    """The centers that can be read, in the order of their roles, but directories where the system has no folder yet."""
+    order = list(Role)
+    found: list[ReadStore] = []
+    for name, center in sorted(site.config.centers.items(), key=lambda item: order.index(item[1].role)):
+        where = center.store
+        is_empty = isinstance(where, LocalStoreConfig) and not (where.path / system.name).exists()
+        if only in (None, name) and _has_access(site, name) and not is_empty:
+            found.append(site.read_store(system, name))
+    return found
+
+
+def _prepare_keys(site: Site) -> list[PublicKey]:
     """Make the signing keys that the configuration names and this site lacks, and pin their public halves."""
     signing = site.config.signing
     if signing.roots_file is None:
         raise ConfigurationError("signing.roots_file is not set; say where the pinned keys are to lie")
-    place = next((center.site or name for name, center in site.config.centers.items()), "")
+    place = site_name(site)
     wanted = [
         (purpose, path, f"{place} {purpose.value}".strip())
         for purpose, path in (
@@ -286,6 +332,19 @@ def prepare_keys(site: Site) -> list[PublicKey]:
     keys = make_signing_keys(wanted)
     pin(signing.roots_file, keys)
     return keys
+
+
+def site_name(site: Site) -> str:
+    """How people call this site: as the center that it owns, else as the one that it writes to, production first."""
+    centers = sorted(
+        site.config.centers.items(),
+        key=lambda item: (
+            item[1].owner_credentials_file is None,
+            not _may_write(site, item[0]),
+            item[1].role is not Role.PRODUCTION,
+        ),
+    )
+    return next((center.site or name for name, center in centers), "")
 
 
 def hold_at(site: Site, system: SystemConfig, center: str, *, is_held: bool) -> tuple[int, tuple[tuple[str, str], ...]]:

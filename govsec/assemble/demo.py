@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from govsec.assemble.backup import run_job
-from govsec.assemble.centers import init_centers, prepare_keys, ship_to
+from govsec.assemble.centers import init_centers, ship_to
 from govsec.assemble.drill import DrillRun, find_plan, run_plan
 from govsec.assemble.sample import DATABASE, DOCUMENTS, write_day
 from govsec.assemble.systems import Site
@@ -115,7 +115,9 @@ def write_site(directory: Path, centers: Mapping[str, object], source: Path) -> 
 
 
 def local_centers(directory: Path) -> dict[str, object]:
-    """Three directories as three centers, as the configuration writes them."""
+    """Three directories as three centers, made here, as the configuration writes them."""
+    for name in CENTERS:
+        (directory / name).mkdir(mode=0o700, exist_ok=True)
     return {
         name: {"role": role, "store": {"kind": "local", "path": str(directory / name)}}
         for name, role in CENTERS.items()
@@ -236,7 +238,6 @@ class _Story:
 
     def init(self) -> None:
         """Signing keys, roots, and one repository at every center."""
-        prepare_keys(self.site)
         init_centers(self.site, self.system)
         self.tell("init", {"system": self.system.name})
 

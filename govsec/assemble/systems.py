@@ -69,8 +69,24 @@ class Site:
         return ReadOnlyStore(self._open(system, center, fields))
 
     def store(self, system: SystemConfig, center: str, *, create: bool = False) -> ObjectStore:
-        """The system's repository at a center, with what this site writes with."""
+        """The system's repository at a center, with what this site writes with; ``create`` makes the system's folder.
+
+        Raises:
+            ConfigurationError: this site may not write there, or the center's own directory is not there.
+        """
         return self._open(system, center, ("credentials_file",), create=create)
+
+    def check_place(self, center: str) -> None:
+        """Return when the directory of a center is there; a bucket is looked at when it is used.
+
+        Raises:
+            ConfigurationError: it is not there. It is never made here: a disk that is not mounted looks like that.
+        """
+        name, found = self.center(center)
+        if isinstance(found.store, LocalStoreConfig) and not found.store.path.is_dir():
+            raise ConfigurationError(
+                f"center {name}: there is no directory {found.store.path}; make it, or mount its disk"
+            )
 
     def password(self, system: SystemConfig) -> bytes:
         """What opens the system's repository.
@@ -137,6 +153,8 @@ class Site:
     def _open(self, system: SystemConfig, center: str, fields: Sequence[str], *, create: bool = False) -> ObjectStore:
         name, found = self.center(center)
         if isinstance(found.store, LocalStoreConfig):
+            if create:
+                self.check_place(name)
             store: ObjectStore = LocalStore(found.store.path / system.name, name=name, create=create)
         else:
             from govsec.store.s3 import S3Store  # boto3 takes a third of a second to import; directories do without it

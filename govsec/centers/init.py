@@ -17,6 +17,7 @@ from govsec.centers import names
 from govsec.centers.ship import absent_name
 from govsec.crypto.signing import PublicKey, Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
+from govsec.secretfile import credential_path
 from govsec.store.api import ObjectStore, ReadStore
 
 _CONFIG_SIZE_MAX = 64 << 10
@@ -49,13 +50,62 @@ def initialise(
     is_new = absent_name(production, names.CONFIG)
     if is_new:
         for other in others:
-            _refuse_orphan(other)
+            refuse_orphan(other)
         create(production)
-    config = production.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
-    keys = _keys(production)
-    reached: list[str] = []
+    return _share(production, others, is_new=is_new)
+
+
+def join(source: ReadStore, others: Sequence[ObjectStore]) -> InitReport:
+    """Give ``others`` config and keys of ``source``: how a site begins that cannot write to production.
+
+    Raises:
+        RefusedError: one of them holds a different repository already; nothing was written.
+        StoreError: ``source`` cannot be read. Others that cannot be written are in the report.
+    """
+    return _share(source, others, is_new=False)
+
+
+def holder(stores: Sequence[ReadStore]) -> ReadStore | None:
+    """The first of ``stores`` that holds a repository; None when all answer that they hold none.
+
+    Raises:
+        RefusedError: two of them hold different ones.
+        StoreError: none is known to hold one, and this store did not answer.
+    """
+    held: list[tuple[ReadStore, bytes]] = []
+    errors: list[StoreError] = []
+    for store in stores:
+        try:
+            config = _config(store)
+        except StoreError as error:
+            errors.append(error)
+            continue
+        if config is not None:
+            held.append((store, config))
+    for store, config in held[1:]:
+        if config != held[0][1]:
+            raise RefusedError(f"{held[0][0].name} and {store.name} hold different repositories; nothing was changed")
+    if held:
+        return held[0][0]
+    if errors:
+        raise errors[0]
+    return None
+
+
+def _share(source: ReadStore, others: Sequence[ObjectStore], *, is_new: bool) -> InitReport:
+    config = source.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
+    keys = _keys(source)
     missed: list[tuple[str, str]] = []
+    wanting: list[ObjectStore] = []
     for other in others:
+        try:
+            if _config(other) not in (None, config):
+                raise RefusedError(f"{other.name}: holds another repository; nothing was changed there")
+            wanting.append(other)
+        except StoreError as error:
+            missed.append((other.name, str(error)))
+    reached: list[str] = []
+    for other in wanting:
         try:
             if _give(other, config, keys):
                 reached.append(other.name)
@@ -64,7 +114,15 @@ def initialise(
     return InitReport(hashlib.sha256(config).hexdigest(), is_new, tuple(reached), tuple(missed))
 
 
-def _refuse_orphan(store: ReadStore) -> None:
+def _config(store: ReadStore) -> bytes | None:
+    try:
+        return store.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
+    except ObjectNotFoundError:
+        return None
+
+
+def refuse_orphan(store: ReadStore) -> None:
+    """Raise ``RefusedError`` when ``store`` holds a repository, which production does not."""
     try:
         has_config = not absent_name(store, names.CONFIG)
     except StoreError:
@@ -77,10 +135,7 @@ def _refuse_orphan(store: ReadStore) -> None:
 
 def _give(store: ObjectStore, config: bytes, keys: dict[str, bytes]) -> bool:
     is_changed = False
-    try:
-        found = store.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)
-    except ObjectNotFoundError:
-        found = None
+    found = _config(store)
     if found is not None and found != config:
         raise RefusedError(f"{store.name}: holds another repository; nothing was changed there")
     for name, data in keys.items():
@@ -149,7 +204,8 @@ def make_signing_keys(wanted: Sequence[tuple[Purpose, Path, str]]) -> list[Publi
         ConfigurationError: a file cannot be written, or is no key for its purpose.
     """
     made = []
-    for purpose, path, name in wanted:
+    for purpose, configured, name in wanted:
+        path = credential_path(configured)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_there = os.path.lexists(path)

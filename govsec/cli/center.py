@@ -77,11 +77,10 @@ def _system(parser: frame.Parser) -> None:
 
 def run_init(args: argparse.Namespace, io: frame.IO) -> int:
     """Make what is not there yet; everything that is there is left alone."""
-    from govsec.assemble.centers import init_centers, prepare_keys
+    from govsec.assemble.centers import init_centers
 
     site, system = _site(args, io)
-    pinned = prepare_keys(site)
-    report = init_centers(site, system)
+    report, pinned = init_centers(site, system)
     facts = {
         "system": system.name,
         "repository": report.repository,

@@ -30,6 +30,11 @@ def _site(tmp_path: Path, clock: FakeClock, **changes: Any) -> Site:
     return Site(Config.model_validate(value | changes), clock)
 
 
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path) -> None:
+    (tmp_path / "main").mkdir()
+
+
 def _secret(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     path.chmod(0o600)
@@ -67,6 +72,17 @@ def test_every_system_has_a_place_of_its_own_in_a_center(tmp_path: Path, clock: 
     assert (tmp_path / "main" / "hr" / "config").read_bytes() == b"hr"
     with pytest.raises(ObjectNotFoundError):
         site.read_store(site.system("law"), "main").head("config")
+
+
+def test_the_directory_of_a_center_is_never_made(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "main").rmdir()
+    site = _site(tmp_path, clock)
+
+    with pytest.raises(
+        ConfigurationError, match=f"center main: there is no directory {tmp_path}/main; make it, or mount"
+    ):
+        site.store(site.system("hr"), "main", create=True)
+    assert not (tmp_path / "main").exists()
 
 
 def test_what_is_opened_to_read_cannot_be_written(tmp_path: Path, clock: FakeClock) -> None:

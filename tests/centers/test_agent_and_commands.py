@@ -16,6 +16,7 @@ from pathlib import Path
 import govsec_agents
 import pytest
 
+from govsec.assemble.centers import site_name
 from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
@@ -144,6 +145,63 @@ def test_release_lock_and_union_say_what_they_did(place: Path, capsys: pytest.Ca
 )
 def test_a_wrong_command_line_is_exit_code_2(place: Path, argv: tuple[str, ...]) -> None:
     assert run(place, "center", *argv) == 2
+
+
+def remote_site(place: Path) -> dict:  # type: ignore[type-arg]
+    """What a remote site has: same-city to read, a directory of its own, a key for evidence, and pinned roots."""
+    written = json.loads((place / "govsec.yaml").read_text(encoding="utf-8"))
+    del written["centers"]["main"]
+    written["centers"]["far"] |= {"site": "省外", "store": {"kind": "local", "path": "own"}}
+    written["signing"] = {"evidence_key_file": "${CREDENTIALS_DIRECTORY}/evidence.key", "roots_file": "own-roots.yaml"}
+    for system in written["systems"]:
+        del system["password_file"]
+    return written
+
+
+def test_a_remote_site_is_initialised_with_its_own_configuration(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place / "credentials"))
+    (place / "govsec.yaml").write_text(json.dumps(remote_site(place)), encoding="utf-8")
+    shutil.copy(place / "roots.yaml", place / "own-roots.yaml")
+    code, refused = answer(place, capsys, "center", "init")
+    assert (code, f"there is no directory {place}/own" in refused["error"]["message"]) == (3, True)
+    (place / "own").mkdir()
+
+    code, made = answer(place, capsys, "center", "init")
+    assert (code, made["is_new"], made["reached"]) == (0, False, ["far"])
+    assert [key["purpose"] for key in made["pinned"]] == ["evidence"]
+    assert sorted(path.name for path in (place / "credentials").iterdir()) == ["evidence.key"]
+    code, again = answer(place, capsys, "center", "init")
+    assert (code, again["reached"], again["pinned"]) == (0, [], made["pinned"])
+    assert run(place, "center", "ship", "far", "-q") == 0
+    assert run(place, "center", "verify", "far", "-q") == 0
+
+
+def test_an_init_that_cannot_work_writes_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place / "credentials"))
+    (place / "govsec.yaml").write_text(json.dumps(remote_site(place)), encoding="utf-8")
+    (place / "own").mkdir()
+    shutil.rmtree(place / "near" / "permits")
+    code, refused = answer(place, capsys, "center", "init")
+    assert (code, "at the production site first" in refused["error"]["message"]) == (3, True)
+    assert not (place / "credentials").exists()
+    assert not (place / "own-roots.yaml").exists()
+    assert not list((place / "own").iterdir())
+
+
+@pytest.mark.parametrize("first", ["near", "far"])
+def test_a_signing_key_is_called_after_the_center_that_its_site_owns(tmp_path: Path, first: str) -> None:
+    (tmp_path / "credentials").write_text('{"access_key": "a", "secret_key": "b"}', encoding="utf-8")
+    bucket = {"kind": "s3", "endpoint": "http://127.0.0.1:9", "bucket": "nobody"}
+    near = {"role": "same_city", "store": bucket, "site": "同城", "read_credentials_file": "credentials"}
+    far = {"role": "remote", "store": bucket, "site": "省外", "credentials_file": "credentials"}
+    centers = {"near": near, "far": far}
+    centers = {first: centers.pop(first), **centers}
+    (tmp_path / "govsec.yaml").write_text(json.dumps({"centers": centers}), encoding="utf-8")
+    assert site_name(site_of(tmp_path)) == "省外"
 
 
 def site_of(directory: Path) -> Site:

@@ -8,12 +8,12 @@ import re
 import pytest
 
 from govsec.centers import names
-from govsec.centers.init import initialise, sync_keys
+from govsec.centers.init import holder, initialise, join, sync_keys
 from govsec.centers.pause import pause
 from govsec.centers.ship import ship
 from govsec.centers.status import Protection, Status, as_json, as_prometheus, collect_status
 from govsec.config import Role
-from govsec.errors import ConfigurationError, IntegrityError, RefusedError
+from govsec.errors import ConfigurationError, IntegrityError, RefusedError, StoreError
 from govsec.store.api import ObjectStore, ReadStore
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore
@@ -180,6 +180,36 @@ def test_init_never_writes_over_another_repository() -> None:
         initialise(production, [same_city], create)
     assert same_city.get(names.CONFIG, size_max=100) == b"another"
     assert len(list(same_city.list(""))) == 1
+
+
+def test_a_center_joins_from_any_that_holds_the_repository() -> None:
+    _, same_city, remote = fresh()
+    create(same_city)
+    assert holder([remote, same_city]) is same_city
+    assert join(same_city, [remote]).reached == ("remote",)
+    assert {info.name for info in remote.list("")} == {info.name for info in same_city.list("")}
+    assert join(same_city, [remote]).reached == ()
+
+
+def test_nothing_is_given_when_one_center_would_refuse_or_two_disagree() -> None:
+    production, same_city, remote = fresh()
+    create(production)
+    remote.put(names.CONFIG, b"another")
+    with pytest.raises(RefusedError, match="remote: holds another"):
+        join(production, [same_city, remote])
+    assert not list(same_city.list(""))
+    with pytest.raises(RefusedError, match="different repositories"):
+        holder([same_city, production, remote])
+
+
+def test_who_holds_the_repository_is_not_known_while_a_center_is_silent() -> None:
+    production, same_city, _ = fresh()
+    dead = FaultStore(production, Faults(1, FaultKind.TIMEOUT, is_permanent=True))
+    assert holder([same_city]) is None
+    with pytest.raises(StoreError):
+        holder([dead, same_city])
+    create(same_city)
+    assert holder([dead, same_city]) is same_city
 
 
 def test_keys_are_synced_by_a_person_s_command_and_it_names_what_it_did_not_reach() -> None:

@@ -80,6 +80,8 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     }
     (directory / "govsec.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    for name in config["centers"]:
+        (directory / name).mkdir()
     for argv in (["center", "init"], ["backup", "run"], ["center", "ship", "far"]):
         assert main([*argv, "--config", str(directory / "govsec.yaml"), "--quiet"]) == 0
     return directory

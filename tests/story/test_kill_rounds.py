@@ -174,6 +174,8 @@ def site(tmp_path: Path) -> Site:
     (tmp_path / "govsec.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
     made = Site(tmp_path)
     made.change(0)
+    for center in config["centers"].values():
+        (tmp_path / center["store"]["path"]).mkdir()
     made.run(("center", "init"))
     for program in _PROGRAMS:
         made.run(program)
