@@ -121,10 +121,13 @@ def verify(
     record_to: ObjectStore | None = None,
     budget_bytes: int | None = None,
     lag_max_s: float = 0,
+    is_production: bool = False,
     threads: int = 4,
     progress: ProgressSink = silent,
 ) -> VerifyReport:
     """Verify a center. ``record_to`` is the same center with a credential that may write the record.
+
+    ``is_production``: it lets go of what it releases in the same moment, and no other center may.
 
     Raises:
         StoreError: the center itself cannot be listed or read; what others cannot give is in the report.
@@ -136,7 +139,16 @@ def verify(
     repository, config_damage = _repository(store, others, joint)
     log, commit_damage = _own_log(store, logs[store.name], joint)
     elsewhere = named_elsewhere([store, *others], log, joint)
-    inventory = take_inventory(store, trusted, repository, log, now=now, elsewhere=elsewhere, lists_from=[*others])
+    inventory = take_inventory(
+        store,
+        trusted,
+        repository,
+        log,
+        now=now,
+        elsewhere=elsewhere,
+        lists_from=[*others],
+        is_production=is_production,
+    )
     record = read_record(store, now)
     total_bytes = sum(inventory.present.values())
     meter = Meter(progress, "verify", min(total_bytes, budget_bytes or total_bytes), None)

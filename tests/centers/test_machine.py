@@ -22,7 +22,7 @@ from govsec.centers.quarantine import find_junk, quarantine
 from govsec.centers.release import release
 from govsec.centers.ship import ship
 from govsec.centers.union import unite
-from govsec.centers.verify import verify
+from govsec.centers.verify import VerifyReport, verify
 from govsec.config import Mode
 from govsec.errors import GovsecError
 from govsec.store.memory import MemoryStore
@@ -149,16 +149,28 @@ class ThreeCenters(RuleBasedStateMachine):
             store.put(name, good[:-1] + bytes([good[-1] ^ 1]))
         else:
             store.delete(name)
-        report = verify(store, world.trusted, clock=world.clock, others=others, record_to=store, threads=0)
+        report = self.verified(store, others)
         log = read_log(store, world.trusted, after=START)
         is_known = any(name == damage.name for damage in report.damaged)
         heal(store, others, [damage.name for damage in report.damaged], repository=world.repository)
-        verify(store, world.trusted, clock=world.clock, others=others, record_to=store, threads=0)
+        self.verified(store, others)
         if not is_known:
             # No commit names it yet, or production released it: nothing that anybody promised.
             assert log is not None
             store.put(name, good)
         assert objects_of(store)[name] == good
+
+    def verified(self, store: MemoryStore, others: list[MemoryStore]) -> VerifyReport:
+        world = self.world
+        return verify(
+            store,
+            world.trusted,
+            clock=world.clock,
+            others=others,
+            record_to=store,
+            is_production=store is world.production,
+            threads=0,
+        )
 
     @rule()
     def junk_is_moved_aside(self) -> None:

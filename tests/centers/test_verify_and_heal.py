@@ -11,6 +11,7 @@ import pytest
 from govsec.centers import names
 from govsec.centers.heal import HealReport, heal, uncover
 from govsec.centers.log import read_log
+from govsec.centers.near import Change
 from govsec.centers.records import damage_of, read_record
 from govsec.centers.ship import ship
 from govsec.centers.verify import DamageKind, VerifyReport, verify
@@ -38,6 +39,7 @@ def verified(world: World, store: MemoryStore, **options: object) -> VerifyRepor
         clock=world.clock,
         others=others,
         record_to=store,
+        is_production=store is world.production,
         threads=0,
         **options,  # type: ignore[arg-type]
     )
@@ -331,3 +333,81 @@ def test_what_only_a_missing_commit_names_is_found_in_the_same_run() -> None:
     assert {damage.name for damage in report.damaged} == {entries[1].name, pack_name}
     assert set(healed(world, world.remote, report).healed) == {entries[1].name, pack_name}
     assert verified(world, world.remote).is_clean
+
+
+def world_that_released(*, ships_between: bool, wait_s: float = 1) -> tuple[World, set[str]]:
+    """A backup that production released and removed; the remote center got it before, or everything in one round."""
+    world = World()
+    near = world.near()
+    old = world.store_backup(near)
+    near.commit(old)
+    if ships_between:
+        ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    world.live_packs = []
+    world.backup(near)
+    world.clock.advance(wait_s)
+    near.commit(Change(released=[(info.name, info.size_bytes) for info in old.objects]))
+    gone = {info.name for info in old.objects}
+    for name in gone:
+        world.production.delete(name)
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    return world, gone
+
+
+@pytest.mark.parametrize("center", ["same_city", "remote"])
+def test_what_production_released_and_a_center_still_keeps_is_missed_there_and_healed(center: str) -> None:
+    world, old = world_that_released(ships_between=True)
+    store: MemoryStore = getattr(world, center)
+    whole = repository_part(store)
+    assert old <= whole.keys()
+    for name in old:
+        if name.startswith(names.SNAPSHOTS):
+            continue  # it is what shows that the others were here
+        store.delete(name)
+        report = verified(world, store)
+        assert [(damage.kind, damage.name) for damage in report.damaged] == [(DamageKind.MISSING, name)]
+        assert healed(world, store, report).healed == (name,)
+        assert verified(world, store).is_clean
+    assert repository_part(store) == whole
+    assert verified(world, world.production).is_clean, "production released it"
+
+
+def test_a_released_backup_that_is_lost_whole_is_missed_because_it_came_before_its_release() -> None:
+    world, old = world_that_released(ships_between=True, wait_s=3600)
+    for name in old:
+        world.remote.delete(name)
+    report = verified(world, world.remote)
+    assert {damage.name for damage in report.damaged} == old
+    assert set(healed(world, world.remote, report).healed) == old
+    assert verified(world, world.remote).is_clean
+
+
+@pytest.mark.parametrize("ahead_s", [0, 7200])
+def test_what_was_released_in_the_round_that_would_have_brought_it_is_no_loss(ahead_s: float) -> None:
+    world, old = world_that_released(ships_between=False, wait_s=3600)
+    assert not old & repository_part(world.remote).keys()
+    if ahead_s:
+        world.clock.jump(-ahead_s)  # the clock of the remote center is behind, so production's commits look new
+        fresh = MemoryStore("remote", clock=world.clock)
+        fresh.put(names.CONFIG, world.remote.get(names.CONFIG, size_max=1 << 16))
+        for info in world.remote.list(names.KEYS):
+            fresh.put(info.name, world.remote.get(info.name, size_max=1 << 16))
+        world.remote = fresh
+        ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    report = verified(world, world.remote)
+    assert (report.damaged, report.absent_released_count) == ((), len(old))
+    assert report.is_clean
+
+
+def test_a_pack_that_was_repacked_before_it_was_shipped_is_no_loss_though_its_snapshot_is_there() -> None:
+    world = World()
+    near = world.near()
+    old = world.store_backup(near)
+    near.commit(old)
+    pack_name = next(info for info in old.objects if info.name.startswith(names.PACKS))
+    near.commit(Change(released=[(pack_name.name, pack_name.size_bytes)]))
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    assert old.snapshot is not None
+    near.commit(Change(released=[(old.snapshot.name, world.remote.head(old.snapshot.name).size_bytes)]))
+    ship(world.same_city, world.remote, world.trusted, clock=world.clock, threads=0)
+    assert verified(world, world.remote).damaged == ()
