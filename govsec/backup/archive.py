@@ -110,7 +110,7 @@ def archive(
         run.lock = lock
         started = clock.now()
         with run.phase("prepare"):
-            paths = _paths(source)
+            paths = paths_of(source)
             # Before the index: a snapshot that is listed later may name blobs that an older index lacks.
             if parent is None and not is_rereading:
                 parent = _newest(repository, host, paths)
@@ -342,7 +342,8 @@ def _newest(repository: WritableRepository, hostname: str, paths: Sequence[str])
     return fitting[-1] if fitting else None
 
 
-def _paths(source: Source) -> tuple[str, ...]:
+def paths_of(source: Source) -> tuple[str, ...]:
+    """What a snapshot of ``source`` says that it is of."""
     if isinstance(source, FileSource):
         return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in source.paths)
     return (f"/{source.filename}",)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
+from govsec.cli.choosing import add_choice, choose, fitting
 from govsec.clock import format_time
 from govsec.errors import CoverageError, GovsecError, UsageError
 
@@ -42,6 +43,7 @@ def register(parser: frame.Parser) -> None:
     run.add_argument("--create", action="store_true", help="with --repo: make the repository when it is not there")
     run.add_argument("--tag", action="append", default=[], help="with --repo: a word to find the snapshot by")
     run.add_argument("--reread", action="store_true", help="read every file, also those that look unchanged")
+    _add_accept_clock(run)
     run.add_argument("--workers", type=_count, help="worker processes (default: one a processor, at most 4)")
     stdin = _add(
         verbs,
@@ -53,18 +55,22 @@ def register(parser: frame.Parser) -> None:
     stdin.add_argument("--name", required=True, help="the file's name in the snapshot")
     stdin.add_argument("--job", action="append", default=[], help="the job whose tags and pack size are taken")
     stdin.add_argument("--tag", action="append", default=[], help="with --repo: a word to find the snapshot by")
+    _add_accept_clock(stdin)
     listing = _add(verbs, "list", run_list, "list the snapshots", "govsec backup list --system hr --json")
-    listing.add_argument("--tag", action="append", default=[], help="only those with this tag")
+    add_choice(listing)
     ls = _add(verbs, "ls", run_ls, "list what is in a snapshot", "govsec backup ls latest /srv/data")
     ls.add_argument("snapshot")
     ls.add_argument("path", nargs="?", default="/")
     ls.add_argument("--recursive", action="store_true", help="with everything below")
+    add_choice(ls)
     find = _add(verbs, "find", run_find, "find paths in snapshots", "govsec backup find '*.docx'")
     find.add_argument("pattern", nargs="+")
     find.add_argument("--snapshot", help="only in this one (default: in all)")
+    add_choice(find)
     diff = _add(verbs, "diff", run_diff, "compare two snapshots", "govsec backup diff 1f0c2a9b latest")
     diff.add_argument("before")
     diff.add_argument("after")
+    add_choice(diff)
     dump = _add(
         verbs,
         "dump",
@@ -74,6 +80,7 @@ def register(parser: frame.Parser) -> None:
     )
     dump.add_argument("snapshot")
     dump.add_argument("path")
+    add_choice(dump)
     _add_restore(verbs)
     _add_forget(verbs)
 
@@ -101,6 +108,7 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
                 tags=tuple(args.tag),
                 workers=args.workers,
                 is_rereading=args.reread,
+                is_clock_accepted=args.accept_clock,
                 progress=io.progress,
             )
         ]
@@ -113,7 +121,15 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
         for job in jobs:
             try:
                 reports.append(
-                    run_job(site, system, job, workers=args.workers, is_rereading=args.reread, progress=io.progress)
+                    run_job(
+                        site,
+                        system,
+                        job,
+                        workers=args.workers,
+                        is_rereading=args.reread,
+                        is_clock_accepted=args.accept_clock,
+                        progress=io.progress,
+                    )
                 )
             except GovsecError as error:
                 if len(jobs) == 1:
@@ -133,18 +149,25 @@ def run_stdin(args: argparse.Namespace, io: frame.IO) -> int:
     source = StreamSource(sys.stdin.buffer, args.name)
     if args.repo is not None:
         repository = open_directory(args.repo, _password_file(args), create=False, clock=io.clock)
-        report = run_directory(repository, source, clock=io.clock, tags=tuple(args.tag), progress=io.progress)
+        report = run_directory(
+            repository,
+            source,
+            clock=io.clock,
+            tags=tuple(args.tag),
+            is_clock_accepted=args.accept_clock,
+            progress=io.progress,
+        )
     else:
         site, system = _site(args, io)
         job = jobs_of(system, tuple(args.job))[0]
-        report = run_job(site, system, job, source=source, progress=io.progress)
+        report = run_job(site, system, job, source=source, is_clock_accepted=args.accept_clock, progress=io.progress)
     return _print_reports([report], io)
 
 
 def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     """List the snapshots, oldest first."""
     repository = _repository(args, io)
-    found = [snapshot for snapshot in repository.snapshots() if set(args.tag) <= set(snapshot.tags)]
+    found = fitting(args, io, repository)
     data = {
         "snapshots": [_snapshot_facts(snapshot) for snapshot in found],
         "unreadable": [item.name for item in repository.unreadable],
@@ -175,7 +198,7 @@ def run_ls(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.backup.listing import list_entries
 
     repository = _repository(args, io)
-    snapshot = repository.resolve(args.snapshot)
+    snapshot = choose(args, io, repository, args.snapshot)
     entries = list_entries(repository, snapshot, os.fsencode(args.path), recursive=args.recursive)
     return _print_many(io, "entries", (_entry_facts(entry.path, entry.node) for entry in entries), _entry_line)
 
@@ -187,7 +210,9 @@ def run_find(args: argparse.Namespace, io: frame.IO) -> int:
 
     repository = _repository(args, io)
     patterns = Patterns(args.pattern)
-    snapshots = repository.snapshots() if args.snapshot is None else [repository.resolve(args.snapshot)]
+    snapshots = (
+        fitting(args, io, repository) if args.snapshot is None else [choose(args, io, repository, args.snapshot)]
+    )
     found = (
         {"snapshot": snapshot.id, **_entry_facts(entry.path, entry.node)}
         for snapshot in snapshots
@@ -212,7 +237,7 @@ def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.backup.listing import diff
 
     repository = _repository(args, io)
-    before, after = repository.resolve(args.before), repository.resolve(args.after)
+    before, after = (choose(args, io, repository, selector) for selector in (args.before, args.after))
     changes = (
         {"change": change.kind.value, "path": os.fsdecode(change.path)} for change in diff(repository, before, after)
     )
@@ -228,7 +253,7 @@ def run_dump(args: argparse.Namespace, io: frame.IO) -> int:
     if io.is_json:
         raise UsageError("dump writes the content itself; it has no JSON")
     repository = _repository(args, io)
-    snapshot = repository.resolve(args.snapshot)
+    snapshot = choose(args, io, repository, args.snapshot)
     path = os.fsencode(args.path)
     if path.strip(b"/") and (entry := find_entry(repository, snapshot, path)).node.type == "file":
         for piece in dump_file(repository, entry.node):
@@ -245,7 +270,7 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
     if args.delete and args.target == Path("/") and not args.include:
         raise UsageError("--delete into / needs --include: it would remove what the snapshot never saw")
     repository = _repository(args, io)
-    snapshot = repository.resolve(args.snapshot)
+    snapshot = choose(args, io, repository, args.snapshot)
     report = restore(
         repository,
         snapshot,
@@ -284,6 +309,7 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
 def run_forget(args: argparse.Namespace, io: frame.IO) -> int:
     """Apply a retention policy to the snapshots of one directory, or show what a system's policy decides."""
     from govsec.assemble.backup import forget, open_directory, with_policy
+    from govsec.assemble.order import committed_order
     from govsec.backup.retention import apply_policy
     from govsec.config import RetentionPolicy
 
@@ -298,9 +324,11 @@ def run_forget(args: argparse.Namespace, io: frame.IO) -> int:
             raise UsageError(
                 "a system's snapshots are released by `govsec repo prune` and `govsec center release`; add --dry-run"
             )
-        _, system = _site(args, io)
+        site, system = _site(args, io)
         policy = with_policy(system.retention, changes)
-        decisions = apply_policy(_repository(args, io).snapshots(strict=True), policy, now=io.clock.now())
+        read = _repository(args, io)
+        committed = committed_order(site, read.store)
+        decisions = apply_policy(read.snapshots(strict=True), policy, now=io.clock.now(), committed=committed)
     removed = sum(not decision.is_kept for decision in decisions)
     data = {
         "dry_run": args.dry_run,
@@ -338,6 +366,12 @@ def _add(verbs: frame.Verbs[frame.Parser], name: str, run: frame.Run, summary: s
     return parser
 
 
+def _add_accept_clock(parser: frame.Parser) -> None:
+    parser.add_argument(
+        "--accept-clock", action="store_true", help="this clock is right, though the last backup's was ahead of it"
+    )
+
+
 def _add_restore(verbs: frame.Verbs[frame.Parser]) -> None:
     parser = _add(
         verbs,
@@ -348,6 +382,7 @@ def _add_restore(verbs: frame.Verbs[frame.Parser]) -> None:
         "govsec backup restore 1f0c2a9b --target / --include /srv/data/hr --overwrite if-changed --dry-run",
     )
     parser.add_argument("snapshot", help="latest, or the first digits of an id")
+    add_choice(parser)
     parser.add_argument("--target", type=Path, required=True, help="entries are written at their paths below it")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only what is matched")
     parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="leave out")

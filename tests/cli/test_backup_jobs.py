@@ -67,3 +67,28 @@ def test_the_exit_code_is_that_of_the_failures_when_they_are_of_one_kind(
     (site.directory / "keys" / "password").write_text("another\n")
     assert site.run("backup", "run", "--quiet") == 3
     assert capsys.readouterr().out.count("FAILED") == 3
+
+
+def test_latest_says_which_of_several_jobs_it_took_and_a_job_can_be_named(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_jobs(site)
+    assert site.run("backup", "run", "--job", "good", "--job", "later") == 0
+    capsys.readouterr()
+    other = str(site.directory / "other")
+    assert site.run("backup", "ls", "latest", "--recursive") == 0
+    shown = capsys.readouterr()
+    assert f"of job later: {other}" in shown.err
+    assert "one.txt" in shown.out
+    documents = str(site.source / "documents")
+    for option in (("--job", "good"), ("--tag", "weekly"), ("--path", documents)):
+        assert site.run("backup", "ls", "latest", "--recursive", *option) == 0
+        shown = capsys.readouterr()
+        assert "latest is" not in shown.err
+        assert ("one.txt" in shown.out, documents in shown.out) == (False, True)
+    target = site.directory.parent / "restored"
+    assert site.run("backup", "restore", "latest", "--job", "good", "--target", str(target)) == 0
+    assert [path.name for path in target.rglob("documents")] == ["documents"]
+    assert not list(target.rglob("one.txt"))
+    assert site.run("backup", "ls", "latest", "--host", "elsewhere") == 2
+    assert site.run("backup", "ls", "latest", "--job", "none") == 2
