@@ -3,7 +3,7 @@
 ``govsec/verified/center-<sha256>`` is JSON, not signed: it decides what is looked at first and lets a later commit know
 of damage. What an assessor relies on goes to the evidence ledger. ::
 
-    {"version": 1, "time": …, "damaged": [names], "damaged_count": n,
+    {"version": 1, "time": …, "damaged": [names], "damaged_count": n, "keys": [names of key files that belong here],
      "folders": {"data/ab/": {"verified": time or null, "began": time, "cursor": last name of the pass that runs}}}
 
 A folder is what is verified in one pass (``data/ab/``, ``index/`` …): some 260 entries describe any repository. Names
@@ -31,6 +31,8 @@ _PREFIX = names.VERIFIED + "center-"
 _SIZE_MAX = 4 << 20
 _RECORDS_MAX = 64
 DAMAGED_NAMES_MAX = 1000
+#: More key files than this are no honest repository.
+KEYS_MAX = 100
 
 
 class FolderRecord(BaseModel):
@@ -52,6 +54,7 @@ class VerificationRecord(BaseModel):
     time: Moment
     damaged: tuple[str, ...] = Field(default=(), max_length=DAMAGED_NAMES_MAX)
     damaged_count: int = Field(default=0, ge=0)
+    keys: tuple[str, ...] = Field(default=(), max_length=KEYS_MAX)
     folders: dict[str, FolderRecord] = {}
 
 

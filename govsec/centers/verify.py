@@ -7,21 +7,35 @@ verified longest ago first, and goes on where it stopped (:mod:`govsec.centers.r
 
 What a run did not look at is never reported as good: ``is_clean`` needs at least one object read, no damage known and
 the other centers' heads seen; ``oldest_verified`` says how old the oldest look is.
+
+No commit names key files. A center without any opens for nobody and is damaged. One that an earlier verification saw
+here, and that every other center still has, was lost. One that every other center has and this one never had may have
+been planted there by whoever can write to them, or its password was removed here and not there: a person decides, so it
+is told and not healed. The same holds for production, whose key files are the ones that count.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 
 from govsec.centers import names
 from govsec.centers.copying import Meter
 from govsec.centers.inventory import Inventory, named_elsewhere, take_inventory
 from govsec.centers.log import START, Flaw, FlawKind, Log, compare, read_log, union
-from govsec.centers.records import DAMAGED_NAMES_MAX, FolderRecord, VerificationRecord, read_record, write_record
+from govsec.centers.records import (
+    DAMAGED_NAMES_MAX,
+    KEYS_MAX,
+    FolderRecord,
+    VerificationRecord,
+    read_record,
+    write_record,
+)
 from govsec.centers.ship import repository_of
 from govsec.clock import Clock
 from govsec.crypto.signing import TrustedKeys
@@ -72,6 +86,8 @@ class VerifyReport:
     unnamed: tuple[str, ...]
     in_flight_count: int
     absent_released_count: int
+    #: Key files that every other center has and this one has not, and that are not known to have been lost here.
+    unshared_keys: tuple[str, ...]
     flaws: tuple[Flaw, ...]
     #: By center: how many commits that another center has it lacks; the verified center is one of them.
     behind: Mapping[str, int]
@@ -92,7 +108,9 @@ class VerifyReport:
     @property
     def is_clean(self) -> bool:
         """True when something was looked at and nothing is wrong."""
-        is_faulty = self.damaged_count or self.flaws or self.unnamed or self.unseen or self.is_late
+        is_faulty = (
+            self.damaged_count or self.flaws or self.unnamed or self.unseen or self.unshared_keys or self.is_late
+        )
         return self.checked_count > 0 and not is_faulty
 
 
@@ -155,6 +173,7 @@ def verify(
     run = _Run(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
     run.damaged.update((damage.name, damage) for damage in (*config_damage, *commit_damage))
     _compare_lists(run)
+    unshared_keys = _compare_keys(run, others, record, is_production=is_production)
     _look_again(run, record)
     _read_folders(run, now)
     report_damage = tuple(sorted(run.damaged.values(), key=lambda damage: damage.name))
@@ -173,6 +192,7 @@ def verify(
         unnamed=inventory.unnamed,
         in_flight_count=len(inventory.in_flight),
         absent_released_count=len(inventory.absent_released),
+        unshared_keys=unshared_keys,
         flaws=_flaws_of(log, repository),
         behind={center: len(entries) for center, entries in lacking.items()},
         behind_since=min((entry.commit.time for entry in own_lacking), default=None),
@@ -260,6 +280,32 @@ def _compare_lists(run: _Run) -> None:
         if found is not None and size_bytes is not None and found != size_bytes:
             message = f"{name}: {found} bytes, the commit says {size_bytes}"
             run.damaged[name] = Damage(DamageKind.CORRUPT, name, message)
+
+
+def _compare_keys(
+    run: _Run, others: Sequence[ReadStore], record: VerificationRecord | None, *, is_production: bool
+) -> tuple[str, ...]:
+    """Note lost key files as damage; what every other center has and this one perhaps never had is returned."""
+    here = _keys_in(run.inventory.present)
+    there = []
+    for other in others:
+        with contextlib.suppress(StoreError):  # its log could not be read either, and the report says so
+            there.append(_keys_in(info.name for info in islice(other.list(names.KEYS), KEYS_MAX)))
+    if not here:
+        there = [keys for keys in there if keys]
+    shared = frozenset.intersection(*there) if there else frozenset()
+    absent = shared - here
+    if not here:
+        lost = absent or {names.KEYS}
+    else:
+        lost = frozenset() if is_production or record is None else absent & set(record.keys)
+    for name in lost:
+        run.damaged[name] = Damage(DamageKind.MISSING, name, f"{name}: the key file is not there")
+    return tuple(sorted(absent - lost))
+
+
+def _keys_in(found: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in found if name.startswith(names.KEYS) and names.digest_of(name) is not None)
 
 
 def _look_again(run: _Run, record: VerificationRecord | None) -> None:
@@ -353,12 +399,14 @@ def _oldest(run: _Run) -> datetime | None:
 
 def _write(record_to: ObjectStore, run: _Run, now: datetime) -> None:
     damaged = sorted(run.damaged)
+    keys = sorted(_keys_in([*run.inventory.present, *damaged]))
     write_record(
         record_to,
         VerificationRecord(
             time=now,
             damaged=tuple(damaged[:DAMAGED_NAMES_MAX]),
             damaged_count=len(damaged),
+            keys=tuple(keys[:KEYS_MAX]),
             folders=run.folders,
         ),
     )

@@ -9,7 +9,7 @@ from govsec.cli import frame, texts
 from govsec.errors import UsageError
 
 if TYPE_CHECKING:
-    from govsec.assemble.centers import Healed
+    from govsec.assemble.centers import Healed, Shipped
     from govsec.assemble.systems import Site
     from govsec.centers.ship import ShipReport
     from govsec.centers.status import CenterStatus, Status
@@ -144,10 +144,11 @@ def run_ship(args: argparse.Namespace, io: frame.IO) -> int:
         return run_loop(site, tasks, interval_s=args.interval, talk=io.talk)
     facts, lines, is_odd = [], [], False
     for target in targets:
-        report, ledger = ship_to(site, system, target, source=args.source, progress=io.progress)
-        facts.append(_ship_facts(report, len(ledger.copied)))
-        lines += _ship_words(report)
-        is_odd = is_odd or bool(report.flaws) or report.source_is_behind
+        shipped = ship_to(site, system, target, source=args.source, progress=io.progress)
+        report, problem = shipped.report, shipped.lock_problem
+        facts.append({**_ship_facts(report, len(shipped.evidence.copied)), **_locking_facts(shipped)})
+        lines += [*_ship_words(report), *([f"LOCKS: {problem}"] if problem else [])]
+        is_odd = is_odd or bool(report.flaws) or report.source_is_behind or problem is not None
     io.result({"shipped": facts}, "\n".join(lines))
     return EXIT_FINDINGS if is_odd else 0
 
@@ -389,6 +390,11 @@ def _ship_facts(report: ShipReport, evidence_count: int) -> dict[str, Any]:
     }
 
 
+def _locking_facts(shipped: Shipped) -> dict[str, Any]:
+    report = shipped.locking.report if shipped.locking else None
+    return {"locked_count": report.extended_count if report else 0, "lock_problem": shipped.lock_problem}
+
+
 def _ship_words(report: ShipReport) -> list[str]:
     lines = [
         f"{report.source} → {report.target}: {report.commits_count} commits, {report.objects_count} objects, "
@@ -429,6 +435,7 @@ def _verify_facts(report: VerifyReport) -> dict[str, Any]:
         "unnamed_count": len(report.unnamed),
         "in_flight_count": report.in_flight_count,
         "absent_released_count": report.absent_released_count,
+        "unshared_keys": report.unshared_keys,
         "flaws": [
             {"kind": flaw.kind.value, "name": flaw.name, "message": flaw.message} for flaw in report.flaws[:1000]
         ],
@@ -453,6 +460,7 @@ def _verify_words(report: VerifyReport) -> str:
     lines += [f"  log: {flaw.message}" for flaw in report.flaws[:_SHOWN_MAX]]
     if report.unnamed:
         lines.append(f"  {len(report.unnamed)} objects that no commit names; see: govsec center quarantine")
+    lines += [f"  every other center has {name}; see: govsec repo keys sync" for name in report.unshared_keys]
     lines += [f"  {center} lacks {count} commits" for center, count in report.behind.items() if count]
     lines += [f"  {center} could not be compared: {reason}" for center, reason in report.unseen.items()]
     return "\n".join(lines)

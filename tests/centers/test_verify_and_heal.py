@@ -19,7 +19,7 @@ from govsec.errors import GovsecError
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
 from govsec.testing.versioned import VersionedMemoryStore
-from tests.centers.world import World, assert_valid, copy_store, objects_of, repository_part
+from tests.centers.world import World, assert_valid, copy_store, digest, objects_of, repository_part
 
 
 def world_of_three() -> World:
@@ -89,8 +89,6 @@ def test_every_damaged_object_of_any_center_is_found_and_healed(how: str, center
     log_before = {info.name for info in store.list(names.COMMITS)}
     targets = [name for name in objects_of(store) if not name.startswith(names.VERIFIED)]
     for name in targets:
-        if how == "missing" and name.startswith(names.KEYS):
-            continue  # a key that is gone may have been removed on purpose
         DAMAGE[how](store, name)
         report = verified(world, store)
         assert not report.is_clean, name
@@ -102,6 +100,60 @@ def test_every_damaged_object_of_any_center_is_found_and_healed(how: str, center
     assert repository_part(store) == whole
     assert {info.name for info in store.list(names.COMMITS)} == log_before
     assert len(targets) >= 15
+
+
+KEY = b'{"kdf":"scrypt","of":"another password"}'
+KEY_NAME = names.KEYS + digest(KEY)
+
+
+def test_a_center_without_any_key_file_is_damaged_even_when_no_other_center_can_help() -> None:
+    world = world_of_three()
+    for store in world.stores:
+        for info in list(store.list(names.KEYS)):
+            store.delete(info.name)
+    report = verified(world, world.remote)
+    assert ([damage.name for damage in report.damaged], report.is_clean) == ([names.KEYS], False)
+    assert not healed(world, world.remote, report).is_whole
+
+
+def test_a_key_file_that_was_here_and_that_the_others_have_is_missed_and_healed() -> None:
+    world = world_of_three()
+    for store in world.stores:
+        store.put(KEY_NAME, KEY)
+    assert verified(world, world.remote).is_clean
+    world.clock.advance(60)
+    world.remote.delete(KEY_NAME)
+    for _ in range(2):
+        world.clock.advance(60)
+        report = verified(world, world.remote)
+        assert [(damage.kind, damage.name) for damage in report.damaged] == [(DamageKind.MISSING, KEY_NAME)]
+    assert healed(world, world.remote, report).healed == (KEY_NAME,)
+    assert verified(world, world.remote).is_clean
+
+
+def test_a_key_file_that_a_center_never_had_is_told_and_not_brought_there() -> None:
+    world = world_of_three()
+    verified(world, world.remote)
+    for store in (world.production, world.same_city):
+        store.put(KEY_NAME, KEY)  # whoever has production's credential can do that
+    world.clock.advance(60)
+    report = verified(world, world.remote)
+    assert (report.unshared_keys, report.damaged, report.is_clean) == ((KEY_NAME,), (), False)
+    healed(world, world.remote, report)
+    assert KEY_NAME not in objects_of(world.remote)
+
+
+def test_a_password_that_was_removed_at_production_is_not_brought_back_there() -> None:
+    world = world_of_three()
+    for store in world.stores:
+        store.put(KEY_NAME, KEY)
+    verified(world, world.production)
+    world.clock.advance(60)
+    world.production.delete(KEY_NAME)
+    report = verified(world, world.production)
+    assert (report.unshared_keys, report.damaged) == ((KEY_NAME,), ())
+    world.same_city.delete(KEY_NAME)
+    assert verified(world, world.production).is_clean, "the sync reached one; what it did not reach it named"
 
 
 def test_two_objects_that_were_swapped_are_both_found_and_healed() -> None:
