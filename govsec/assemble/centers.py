@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from govsec.assemble.locks import Locking, lock_shipped
 from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
@@ -104,6 +105,20 @@ def adopt(near: Near, repository: Repository) -> Adopted:
     return near.adopt()
 
 
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What one round brought, of data and of evidence, and what was locked; no ``locking`` where there was no need."""
+
+    report: ShipReport
+    evidence: ReplicateReport
+    locking: Locking | None
+
+    @property
+    def lock_problem(self) -> str | None:
+        """Why something that arrived is not locked, though this site is to lock it."""
+        return None if self.locking is None else self.locking.problem
+
+
 def ship_to(
     site: Site,
     system: SystemConfig,
@@ -112,8 +127,11 @@ def ship_to(
     source: str | None = None,
     threads: int = _THREADS,
     progress: ProgressSink = silent,
-) -> tuple[ShipReport, ReplicateReport]:
-    """One round of shipping to a center, commits and evidence; from ``source``, or from the nearest that answers."""
+) -> Shipped:
+    """One round of shipping to a center, commits and evidence; from ``source``, or from the nearest that answers.
+
+    Where the center has object lock and this site its owner's credential, what arrived is locked then.
+    """
     name, center = site.center(target)
     if center.role is Role.PRODUCTION and source is None:
         raise UsageError(f"{name} is production; say with --from which center it is to be filled from")
@@ -123,9 +141,11 @@ def ship_to(
         try:
             origin = site.read_store(system, candidate)
             report = ship(origin, store, trusted, clock=site.clock, threads=threads, progress=progress)
-            return report, replicate(origin, store, trusted)
+            evidence = replicate(origin, store, trusted)
         except StoreError as error:
             errors.append(error)
+            continue
+        return Shipped(report, evidence, lock_shipped(site, system, name, report.commits_count, progress=progress))
     raise errors[0] if errors else UsageError(f"there is no center that {name} could be shipped from")
 
 

@@ -256,7 +256,7 @@ class _Story:
 
     def ship(self) -> None:
         """The remote side pulls."""
-        report, _ = ship_to(self.site, self.system, "far", progress=self.progress)
+        report = ship_to(self.site, self.system, "far", progress=self.progress).report
         facts = {
             "objects_count": report.objects_count,
             "content_bytes": report.bytes_count,

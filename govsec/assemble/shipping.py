@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from govsec.assemble.centers import centers_to_ship, ship_to
 from govsec.assemble.systems import Site
-from govsec.errors import ConfigurationError, GovsecError
+from govsec.errors import ConfigurationError, GovsecError, StoreError
 from govsec.progress import Progress
 from govsec.runtime.ticks import Stop, notify, run_ticks
 
@@ -38,6 +38,8 @@ def all_tasks(site: Site) -> list[ShipTask]:
 def ship_round(site: Site, tasks: Sequence[ShipTask], *, talk: Callable[[str], None]) -> None:
     """One round over all tasks; one that fails does not keep the others from their turn.
 
+    A round whose locks could not be set has shipped, and has failed all the same.
+
     Raises:
         GovsecError: of the first that failed, after the round.
     """
@@ -45,13 +47,17 @@ def ship_round(site: Site, tasks: Sequence[ShipTask], *, talk: Callable[[str], N
     for task in tasks:
         notify("WATCHDOG=1")
         try:
-            report, _ = ship_to(
+            shipped = ship_to(
                 site, site.system(task.system), task.target, source=task.source, progress=_keep_watchdog_calm
             )
         except GovsecError as error:
             talk(f"{task.system} → {task.target}: {error}")
             errors.append(error)
             continue
+        report, problem = shipped.report, shipped.lock_problem
+        if problem is not None:
+            talk(f"{task.system} → {task.target}: {problem}")
+            errors.append(StoreError(f"{task.system} → {task.target}: shipped, but {problem}"))
         if report.commits_count or report.flaws or report.source_is_behind:
             talk(
                 f"{task.system}: {report.source} → {report.target}: {report.commits_count} commits, "

@@ -48,10 +48,11 @@ def extend_locks(
     *,
     clock: Clock,
     is_clock_trusted: bool = False,
+    newest_count: int | None = None,
     threads: int = 4,
     progress: ProgressSink = silent,
 ) -> LockReport:
-    """Extend the retention of everything that this center keeps.
+    """Extend the retention of everything that this center keeps; ``newest_count`` takes only so many commits' objects.
 
     Raises:
         RefusedError: this machine's clock is far ahead of the newest commit, and nobody vouched for it.
@@ -61,6 +62,8 @@ def extend_locks(
     now = clock.now()
     if not is_clock_trusted:
         _check_clock(store, log, now)
+    if newest_count is not None:
+        log = Log(log.base, log.checkpoint, log.entries[max(0, len(log.entries) - newest_count) :], ())
     let_go = released_here(store, trusted, repository)
     until = now + timedelta(days=min(lock.days, lock.days_max))
     enough = now + (until - now) / 2

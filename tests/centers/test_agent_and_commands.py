@@ -11,19 +11,23 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import govsec_agents
 import pytest
 
-from govsec.assemble.centers import site_name
+from govsec.assemble.centers import ship_to, site_name
 from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
-from govsec.config import load_config
-from govsec.errors import ConfigurationError, StoreUnavailableError
+from govsec.config import SystemConfig, load_config
+from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError
 from govsec.runtime.ticks import Stop, run_ticks
+from govsec.store.api import VersionedStore
+from govsec.store.local import LocalStore
 from govsec.testing.clock import FakeClock
 
 UNIT = Path(govsec_agents.__file__).parent / "units" / "govsec-ship.service"
@@ -190,6 +194,84 @@ def test_an_init_that_cannot_work_writes_nothing(
     assert not (place / "credentials").exists()
     assert not (place / "own-roots.yaml").exists()
     assert not list((place / "own").iterdir())
+
+
+class LockingStore(LocalStore):
+    """A directory that remembers what it was told to retain."""
+
+    until: dict[str, datetime]
+
+    def retention(self, name: str) -> datetime | None:
+        self.head(name)
+        return self.until.get(name)
+
+    def retain(self, name: str, until: datetime) -> None:
+        if self.until is DENIED:
+            raise StoreDeniedError(f"{name}: no right to lock")
+        self.until[name] = until
+
+    def clone(self) -> LockingStore:
+        store = LockingStore(self.root, name=self.name)
+        store.until = self.until
+        return store
+
+
+DENIED: dict[str, datetime] = {}
+
+
+class OwnedSite(Site):
+    """A site that owns a far center with object lock."""
+
+    until: dict[str, datetime]
+
+    def owner_store(self, system: SystemConfig, center: str) -> VersionedStore | None:
+        store = LockingStore(self.config.state_dir.parent / center / system.name, name=center)
+        store.until = self.until
+        return cast(VersionedStore, store)
+
+
+def owned_site(place: Path, until: dict[str, datetime]) -> OwnedSite:
+    path = place / "govsec.yaml"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    written["centers"]["far"] |= {"object_lock": {"days": 30}, "owner_credentials_file": "owner"}
+    path.write_text(json.dumps(written), encoding="utf-8")
+    site = OwnedSite(load_config(path), FakeClock())
+    site.until = until
+    return site
+
+
+def test_what_a_round_brought_is_locked_before_it_ends(place: Path) -> None:
+    until: dict[str, datetime] = {}
+    site = owned_site(place, until)
+    shipped = ship_to(site, site.system(), "far")
+    assert (shipped.report.commits_count, shipped.lock_problem) == (1, None)
+    assert shipped.locking is not None
+    stored = {info.name for info in site.read_store(site.system(), "far").list("")}
+    assert {name for name in stored if not name.startswith("govsec/ledger/")} == set(until)
+    assert ship_to(site, site.system(), "far").locking is None, "nothing came, and all was locked today"
+    site.clock.advance(20 * 86400)  # type: ignore[attr-defined]
+    later = ship_to(site, site.system(), "far").locking
+    assert later is not None
+    assert later.report is not None
+    assert later.report.extended_count == len(until)
+
+
+def test_a_round_that_could_not_lock_has_shipped_and_says_so(place: Path) -> None:
+    site, said = owned_site(place, DENIED), list[str]()
+    with pytest.raises(StoreError, match=r"shipped, but .* objects not locked, .*no right to lock"):
+        ship_round(site, all_tasks(site), talk=said.append)
+    assert [line for line in said if "→ far: 1 commits" in line]
+    assert [line for line in said if "not locked" in line]
+
+
+def test_a_command_that_shipped_and_could_not_lock_is_exit_code_1(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owned_site(place, {})
+    code, shipped = answer(place, capsys, "center", "ship", "far")
+    (round_,) = shipped["shipped"]
+    assert (code, round_["commits_count"]) == (1, 1)
+    assert "a directory has no object lock" in round_["lock_problem"]
 
 
 @pytest.mark.parametrize("first", ["near", "far"])

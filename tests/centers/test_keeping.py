@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from govsec.centers import names
+from govsec.centers.commits import iterate_names
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
 from govsec.centers.pause import PAUSE_MAX_S, pause, read_pause
@@ -225,6 +226,19 @@ def test_locks_are_set_on_all_that_is_kept_and_extended_before_they_run_out() ->
     later = extend_locks(locked, world.trusted, LOCK, clock=world.clock, threads=0)
     assert later.extended_count == first.extended_count
     assert min(locked.kept_until.values()) == world.clock.now() + timedelta(days=30)
+
+
+def test_of_the_newest_commits_alone_what_they_name_is_locked() -> None:
+    world, locked = locked_world()
+    world.backup()
+    ship(world.same_city, locked, world.trusted, clock=world.clock, threads=0)
+    log = read_log(locked, world.trusted, after=START)
+    assert len(log.entries) == 2
+    extend_locks(locked, world.trusted, LOCK, clock=world.clock, newest_count=1, threads=0)
+    newest = log.entries[-1]
+    assert newest.name in locked.kept_until
+    assert {name for name, _ in iterate_names(locked, newest.commit.added)} <= set(locked.kept_until)
+    assert log.entries[0].name not in locked.kept_until
 
 
 def test_a_clock_that_is_years_ahead_locks_nothing_for_years() -> None:
