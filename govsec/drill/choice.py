@@ -23,7 +23,7 @@ class Choice:
 
     snapshot: Snapshot | None
     reference: SnapshotRef | None
-    #: Times of the eligible snapshots of the last 30 days before the disaster.
+    #: Times of the eligible snapshots with the chosen one's paths, of the last 30 days before the disaster.
     times: tuple[datetime, ...]
     reasons: tuple[Reason, ...]
 
@@ -55,7 +55,9 @@ def choose_snapshot(plan: Plan, snapshots: Sequence[Snapshot], started: datetime
         eligible_count=len(eligible),
         is_newest=True,
     )
-    times = tuple(item.time for item in eligible if item.time > moment - _HISTORY)
+    # Another job's snapshots say nothing of how often these data arrive.
+    alike = [item for item in eligible if set(item.paths) == set(newest.paths)]
+    times = tuple(item.time for item in alike if item.time > moment - _HISTORY)
     if plan.select.snapshot is not None and not newest.id.startswith(plan.select.snapshot):
         reasons.append(reason("stale_pin", pinned=plan.select.snapshot[:16], newest=newest.short_id))
         return Choice(None, reference, times, tuple(reasons))
@@ -64,6 +66,13 @@ def choose_snapshot(plan: Plan, snapshots: Sequence[Snapshot], started: datetime
     return Choice(newest, reference, times, tuple(reasons))
 
 
+    known = {snapshot.id: snapshot for snapshot in eligible}
+    last = next((known[snapshot_id] for snapshot_id in reversed(committed) if snapshot_id in known), newest)
+    if last is not newest:
+        reasons.append(reason("not_committed_last", Verdict.PARTIAL, snapshot=newest.short_id, last=last.short_id))
+    if len(alike) < len(eligible) and not plan.select.paths and not plan.select.tags:
+        # Which job's snapshot came last is chance; a drill of one job must not pass for the other.
+        reasons.append(reason("several_sources", Verdict.PARTIAL, paths=", ".join(newest.paths)[:500]))
 def _fits(select: Selection, snapshot: Snapshot) -> bool:
     return (
         (select.host is None or snapshot.hostname == select.host)
