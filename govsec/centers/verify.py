@@ -5,8 +5,9 @@ objects with what the log names (missing, swapped in size, junk), and the bytes 
 two are done whole in every run; reading bytes costs money and time, so it has a budget, takes the folder that was
 verified longest ago first, and goes on where it stopped (:mod:`govsec.centers.records`).
 
-What a run did not look at is never reported as good: ``is_clean`` needs at least one object read, no damage known and
-the other centers' heads seen; ``oldest_verified`` says how old the oldest look is.
+What a run did not look at is never reported as good: ``is_clean`` needs at least one object read that a commit names (a
+center that was wiped has none), no damage known and the other centers' heads seen; ``oldest_verified`` says how old the
+oldest look is.
 
 No commit names key files. A center without any opens for nobody and is damaged. One that an earlier verification saw
 here, and that every other center still has, was lost. One that every other center has and this one never had may have
@@ -75,7 +76,7 @@ class VerifyReport:
     center: str
     time: datetime
     repository: str
-    #: Objects whose bytes were read in this run.
+    #: Of the expected objects, those whose bytes were read in this run.
     checked_count: int
     checked_bytes: int
     expected_count: int
@@ -124,10 +125,19 @@ class _Run:
     folders: dict[str, FolderRecord]
     damaged: dict[str, Damage] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
+    #: Those of ``checked`` that a commit names: key files and older lists prove nothing about a center.
+    counted: int = 0
 
     @property
-    def has_budget(self) -> bool:
-        return self.budget_bytes is None or self.meter.bytes_count < self.budget_bytes
+    def is_spent(self) -> bool:
+        """True when the budget is used up, and for something that counts."""
+        is_over = self.budget_bytes is not None and self.meter.bytes_count >= self.budget_bytes
+        return is_over and bool(self.counted or not self.inventory.expected)
+
+    def note_checked(self, name: str) -> None:
+        """Take note that the bytes of ``name`` were asked for."""
+        self.checked.add(name)
+        self.counted += name in self.inventory.expected
 
 
 def verify(
@@ -184,7 +194,7 @@ def verify(
         center=store.name,
         time=now,
         repository=repository,
-        checked_count=len(run.checked),
+        checked_count=run.counted,
         checked_bytes=meter.bytes_count,
         expected_count=len(inventory.expected),
         damaged=report_damage[:_DAMAGED_MAX],
@@ -322,7 +332,7 @@ def _read_folders(run: _Run, now: datetime) -> None:
     for gone in run.folders.keys() - folders.keys():
         del run.folders[gone]
     for folder in sorted(folders, key=lambda folder: _order(run.folders.get(folder, FolderRecord()), folder)):
-        if not run.has_budget and run.checked:
+        if run.is_spent:
             return
         _read_folder(run, folder, folders[folder], now)
 
@@ -339,7 +349,7 @@ def _read_folder(run: _Run, folder: str, members: Sequence[str], now: datetime) 
         record = FolderRecord(verified=record.verified, began=now)
     rest = [name for name in members if name > record.cursor]
     for portion in _portions(rest, run.inventory.present):
-        if not run.has_budget and run.checked:
+        if run.is_spent:
             run.folders[folder] = record
             return
         _read(run, portion)
@@ -383,9 +393,9 @@ def _read(run: _Run, portion: Sequence[str]) -> None:
     for seen in for_each([name for name in portion if name not in run.checked], prepare, threads=run.threads):
         if isinstance(seen, Damage):
             run.damaged[seen.name] = seen
-            run.checked.add(seen.name)
+            run.note_checked(seen.name)
         else:
-            run.checked.add(seen)
+            run.note_checked(seen)
 
 
 def _oldest(run: _Run) -> datetime | None:
