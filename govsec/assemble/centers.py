@@ -35,13 +35,14 @@ from govsec.centers.state import States
 from govsec.centers.status import Protection, Status, collect_status
 from govsec.centers.union import UnionReport, unite
 from govsec.centers.verify import VerifyReport, verify
-from govsec.config import LocalStoreConfig, Mode, Role, S3StoreConfig, SystemConfig
+from govsec.config import CenterConfig, LocalStoreConfig, Mode, Role, S3StoreConfig, SystemConfig
 from govsec.crypto.signing import PublicKey, Purpose
 from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
 from govsec.ledger.replicate import ReplicateReport, replicate
 from govsec.progress import ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
 from govsec.store.capabilities import StoreCapabilities
+from govsec.store.credentials import read_credentials
 from govsec.store.probe import probe
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ def verify_center(
 ) -> VerifyReport:
     """Verify a center against its own log and the other centers'; the record is kept where this site may write."""
     name, found = site.center(center)
-    # The remote center is behind by design; what is older than the objective is late.
-    lag_max_s = 0.0 if found.role is Role.PRODUCTION else float(system.objectives.rpo_s)
+    # A center that only follows is behind by design; what is older than the objective is late.
+    lag_max_s = 0.0 if found.role in _written_at_once(system) else float(system.objectives.rpo_s)
     return verify(
         site.read_store(system, name),
         site.trusted(),
@@ -396,9 +397,8 @@ def status_of(site: Site, system: SystemConfig) -> Status:
             stores.append((center.role, site.read_store(system, name), name))
         except GovsecError as error:
             stores.append((center.role, error, name))
-    followed = {Role.PRODUCTION, Role.SAME_CITY} if system.mode is not Mode.MAXIMUM_PERFORMANCE else {Role.PRODUCTION}
     known = States(site.clock, _state_path(site, system)).all()
-    near = {name for name, center in site.config.centers.items() if center.role in followed}
+    near = {name for name, center in site.config.centers.items() if center.role in _written_at_once(system)}
     return collect_status(
         system.name,
         stores,
@@ -406,14 +406,31 @@ def status_of(site: Site, system: SystemConfig) -> Status:
         clock=site.clock,
         rpo_s=system.objectives.rpo_s,
         states={name: state for name, state in known.items() if name in near},
+        written_at_once=near,
         protections={name: protection_of(site, system, name) for name in site.config.centers},
         threads=_THREADS,
     )
 
 
+def _written_at_once(system: SystemConfig) -> frozenset[Role]:
+    """The roles of the centers that a backup itself writes to; the others follow by shipping."""
+    if system.mode is Mode.MAXIMUM_PERFORMANCE:
+        return frozenset({Role.PRODUCTION})
+    return frozenset({Role.PRODUCTION, Role.SAME_CITY})
+
+
 def probe_center(site: Site, system: SystemConfig, center: str) -> StoreCapabilities:
-    """Try a center with the credential that this site writes with, and remember what was found for ``status``."""
-    name, _ = site.center(center)
+    """Try a center with the credential that this site writes with, and remember what was found for ``status``.
+
+    Raises:
+        UsageError: that credential is the center's own, which may remove by design; a probe of it would tell nothing.
+    """
+    name, found = site.center(center)
+    if _writes_as_owner(found):
+        raise UsageError(
+            f"center {name}: credentials_file is the owner's credential, which may remove by design; "
+            "probe with what the other sites write with"
+        )
     record = probe(site.store(system, name), site.clock)
     path = _probe_path(site, system, name)
     temporary = path.with_name(path.name + ".new")
@@ -442,7 +459,16 @@ def protection_of(site: Site, system: SystemConfig, center: str) -> Protection:
     when = f"{record.time:%Y-%m-%d}"
     if record.is_protected:
         return Protection(True, f"protected (probed {when})")
-    return Protection(False, f"not protected from production: {'; '.join(record.weaknesses())} (probed {when})")
+    production = site.name_of(Role.PRODUCTION)
+    thief = "production" if production is not None and _may_write(site, production) else "this site's credential"
+    return Protection(False, f"not protected from {thief}: {'; '.join(record.weaknesses())} (probed {when})")
+
+
+def _writes_as_owner(center: CenterConfig) -> bool:
+    paths = (center.credentials_file, center.owner_credentials_file)
+    if center.role is Role.PRODUCTION or None in paths:
+        return False
+    return len({read_credentials(path).access_key for path in paths if path is not None}) == 1
 
 
 def centers_to_ship(site: Site) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,16 +19,18 @@ from typing import cast
 import govsec_agents
 import pytest
 
-from govsec.assemble.centers import ship_to, site_name
+from govsec.assemble.centers import probe_center, protection_of, ship_to, site_name
 from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.config import SystemConfig, load_config
-from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError
+from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError, UsageError
 from govsec.runtime.ticks import Stop, run_ticks
 from govsec.store.api import VersionedStore
 from govsec.store.local import LocalStore
+from govsec.store.memory import MemoryStore
+from govsec.store.probe import probe
 from govsec.testing.clock import FakeClock
 
 UNIT = Path(govsec_agents.__file__).parent / "units" / "govsec-ship.service"
@@ -90,6 +93,33 @@ def test_damage_is_exit_code_6_until_it_is_healed(place: Path, capsys: pytest.Ca
     code, healed = answer(place, capsys, "center", "heal", "near")
     assert (code, len(healed["centers"][0]["healed"])) == (0, 1)
     assert run(place, "center", "verify", "near", "-q") == 0
+
+
+def remove_newest(directory: Path, center: str) -> None:
+    """The newest commit and the snapshot of a center, as if it never got them."""
+    for folder in ("commits", "snapshots"):
+        [found] = (path for path in (directory / center).rglob(folder) if path.is_dir())
+        max(found.iterdir(), key=lambda path: path.name if folder == "commits" else path.stat().st_mtime_ns).unlink()
+
+
+@pytest.mark.parametrize(("mode", "is_clean"), [("maximum-protection", False), ("maximum-performance", True)])
+def test_same_city_may_lack_the_newest_commit_only_where_it_follows(
+    place: Path, capsys: pytest.CaptureFixture[str], mode: str, is_clean: bool
+) -> None:
+    path = place / "govsec.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(?m)^( +)mode: .*$", rf"\1mode: {mode}", text), encoding="utf-8")
+    assert load_config(path).systems[0].mode.value == mode
+    (place / "system" / "new").write_text("new", encoding="utf-8")
+    assert run(place, "backup", "run") == 0
+    assert run(place, "center", "ship", "--from", "main", "near") == 0
+    assert run(place, "center", "verify", "near") == 0
+    remove_newest(place, "near")
+    assert run(place, "center", "verify", "near") == (0 if is_clean else 1)
+    _, status = answer(place, capsys, "center", "status")
+    print(status)
+    near = next(row for system in status["systems"] for row in system["centers"] if row["center"] == "near")
+    assert (near["backlog_commits"], near["state"]) == (1, None if is_clean else "degraded")
 
 
 def test_a_paused_center_is_try_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +302,36 @@ def test_a_command_that_shipped_and_could_not_lock_is_exit_code_1(
     (round_,) = shipped["shipped"]
     assert (code, round_["commits_count"]) == (1, 1)
     assert "a directory has no object lock" in round_["lock_problem"]
+
+
+def far_site(directory: Path, owner: str, **more: object) -> Site:
+    for name in ("writer", "owner"):
+        path = directory / name
+        path.write_text(json.dumps({"access_key": name, "secret_key": "s"}), encoding="utf-8")
+        path.chmod(0o600)
+    bucket = {"kind": "s3", "endpoint": "http://127.0.0.1:9", "bucket": "nobody"}
+    far = {"role": "remote", "store": bucket, "credentials_file": "writer", "owner_credentials_file": owner}
+    value = {"centers": {"far": far, **more}, "systems": [{"name": "hr"}], "state_dir": "state"}
+    (directory / "govsec.yaml").write_text(json.dumps(value), encoding="utf-8")
+    return site_of(directory)
+
+
+def test_a_probe_with_the_owner_s_credential_is_refused(tmp_path: Path) -> None:
+    site = far_site(tmp_path, owner="writer")
+    with pytest.raises(UsageError, match="is the owner's credential"):
+        probe_center(site, site.system(), "far")
+
+
+def test_status_blames_only_production_s_own_credential_on_production(tmp_path: Path) -> None:
+    # Found at a directory; what a site makes of the record does not ask where it was found.
+    record = probe(MemoryStore("far"), FakeClock()).model_dump_json()
+    (tmp_path / "state" / "hr").mkdir(parents=True)
+    (tmp_path / "state" / "hr" / "probe-far.json").write_text(record, encoding="utf-8")
+    remote = far_site(tmp_path, owner="owner")
+    assert protection_of(remote, remote.system(), "far").words.startswith("not protected from this site's credential: ")
+    main = {"role": "production", "store": {"kind": "local", "path": "main"}}
+    production = far_site(tmp_path, owner="owner", main=main)
+    assert protection_of(production, production.system(), "far").words.startswith("not protected from production: ")
 
 
 @pytest.mark.parametrize("first", ["near", "far"])
