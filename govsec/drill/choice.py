@@ -34,8 +34,13 @@ def disaster_at(plan: Plan, started: datetime) -> datetime:
     return declared or started
 
 
-def choose_snapshot(plan: Plan, snapshots: Sequence[Snapshot], started: datetime, role: str) -> Choice:
-    """Choose from ``snapshots`` (oldest first) of the center with ``role``."""
+def choose_snapshot(
+    plan: Plan, snapshots: Sequence[Snapshot], started: datetime, role: str, committed: Sequence[str] = ()
+) -> Choice:
+    """Choose from ``snapshots`` (oldest first) of the center with ``role``.
+
+    ``committed`` are the ids of snapshots in the order of their commits.
+    """
     moment = disaster_at(plan, started)
     is_rollback = isinstance(plan.scenario, RollbackBefore)
     fitting = [snapshot for snapshot in snapshots if _fits(plan.select, snapshot)]
@@ -61,11 +66,6 @@ def choose_snapshot(plan: Plan, snapshots: Sequence[Snapshot], started: datetime
     if plan.select.snapshot is not None and not newest.id.startswith(plan.select.snapshot):
         reasons.append(reason("stale_pin", pinned=plan.select.snapshot[:16], newest=newest.short_id))
         return Choice(None, reference, times, tuple(reasons))
-    if _INCOMPLETE_TAG in newest.tags:
-        reasons.append(reason("snapshot_incomplete", Verdict.PARTIAL, snapshot=newest.short_id))
-    return Choice(newest, reference, times, tuple(reasons))
-
-
     known = {snapshot.id: snapshot for snapshot in eligible}
     last = next((known[snapshot_id] for snapshot_id in reversed(committed) if snapshot_id in known), newest)
     if last is not newest:
@@ -73,6 +73,11 @@ def choose_snapshot(plan: Plan, snapshots: Sequence[Snapshot], started: datetime
     if len(alike) < len(eligible) and not plan.select.paths and not plan.select.tags:
         # Which job's snapshot came last is chance; a drill of one job must not pass for the other.
         reasons.append(reason("several_sources", Verdict.PARTIAL, paths=", ".join(newest.paths)[:500]))
+    if _INCOMPLETE_TAG in newest.tags:
+        reasons.append(reason("snapshot_incomplete", Verdict.PARTIAL, snapshot=newest.short_id))
+    return Choice(newest, reference, times, tuple(reasons))
+
+
 def _fits(select: Selection, snapshot: Snapshot) -> bool:
     return (
         (select.host is None or snapshot.hostname == select.host)
