@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.backup.archive import ArchiveResult, archive
 from govsec.backup.sources import ByteSource, CommandSource, FileSource, Source
 from govsec.backup.witness import PREFIX, observe, save_witness
-from govsec.clock import Clock
-from govsec.errors import ConfigurationError, RefusedError, UsageError
+from govsec.clock import Clock, format_time
+from govsec.errors import ConfigurationError, RefusedError, TryAgainError, UsageError
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository, WritableRepository
 from govsec.secretfile import read_secret
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # the configuration's models take longer to import than a dir
     from govsec.backup.retention import Decision
     from govsec.centers.near import Receipt
     from govsec.config import BackupConfig, RetentionPolicy, SystemConfig
+
+#: How far this clock may be behind the last backup's before one of the two counts as wrong.
+_BEHIND_MAX = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,20 @@ def run_directory(
     tags: tuple[str, ...] = (),
     workers: int | None = None,
     is_rereading: bool = False,
+    is_clock_accepted: bool = False,
     progress: ProgressSink = silent,
 ) -> JobReport:
-    """Back a source up into a single directory: no centers, no receipt, no witness."""
+    """Back a source up into a single directory: no centers, no receipt, no witness.
+
+    Raises:
+        TryAgainError: this clock is behind the last backup's, and nobody vouched for it.
+    """
+    if not is_clock_accepted:
+        snapshots = repository.snapshots()
+        # What another one names as its parent came before it, whatever its time.
+        parents = {snapshot.parent for snapshot in snapshots}
+        last = max((snapshot.time for snapshot in snapshots if snapshot.id not in parents), default=None)
+        _check_clock(last, clock.now())
     result = archive(
         repository, source, clock=clock, tags=tags, workers=workers, is_rereading=is_rereading, progress=progress
     )
@@ -89,19 +104,24 @@ def run_job(
     source: ByteSource | None = None,
     workers: int | None = None,
     is_rereading: bool = False,
+    is_clock_accepted: bool = False,
     progress: ProgressSink = silent,
 ) -> JobReport:
     """Run one job: nonce and samples, snapshot, witness, commit; the receipt names the centers that hold it all.
 
     Raises:
+        TryAgainError: this clock is behind the last backup's, and nobody vouched for it.
         SourceError: nothing was backed up.
         RefusedError, StoreError: the centers do not take it as the mode asks.
     """
     from govsec.assemble.centers import adopt, commit_result, open_near
+    from govsec.assemble.order import last_committed_at
 
     chosen = source_of(job) if source is None else source
     with closing(open_near(site, system)) as near:
         near.resync()
+        if not is_clock_accepted:
+            _check_clock(last_committed_at(site, near), site.clock.now())
         repository = WritableRepository.open(near, site.password(system))
         # What an earlier run or stock restic left without a commit gets one before anything is built on it.
         adopt(near, repository)
@@ -188,6 +208,22 @@ def with_policy(policy: RetentionPolicy, changes: dict[str, object]) -> Retentio
 
     given = {name: value for name, value in changes.items() if value}
     return RetentionPolicy.model_validate(given) if given else policy
+
+
+def _check_clock(last: datetime | None, now: datetime) -> None:
+    """Refuse to date a backup before the one that it follows.
+
+    Retention and "latest" go by the time in a snapshot: one that is dated too early is the first to be let go.
+
+    Raises:
+        TryAgainError: the clock is behind the last backup's.
+    """
+    if last is not None and now < last - _BEHIND_MAX:
+        raise TryAgainError(
+            f"this clock says {format_time(now)}, and the last backup was made at {format_time(last)}: one of the two "
+            "is wrong; set the clock right and run again, or, when it is this clock that is right, say so with "
+            "--accept-clock"
+        )
 
 
 def _is_readable(site: Site, name: str) -> bool:

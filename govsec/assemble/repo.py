@@ -24,7 +24,7 @@ from govsec.store.local import LocalStore
 
 if TYPE_CHECKING:
     from govsec.centers.init import KeySyncReport
-    from govsec.centers.near import Adopted, Near
+    from govsec.centers.near import Adopted, Near, Receipt
 
 #: Between release and removal for a directory that no configuration speaks of.
 GRACE_DEFAULT = timedelta(days=30)
@@ -159,22 +159,30 @@ def prune_place(
             policy=policy,
             is_dry_run=is_dry_run,
             is_emptying_allowed=is_emptying_allowed,
-            forget=_forgetter(place) if is_forgetting else None,
+            forget=_forgetter(place, repository.store) if is_forgetting else None,
             own=own,
             commit=commit,
             progress=progress,
         )
 
 
-def commit_adopted(place: Place) -> Adopted | None:
-    """Give the snapshots of a repository that was adopted their commits; None where there are no other centers."""
+def commit_adopted(place: Place, *, is_releasing: bool = False) -> tuple[Adopted, Receipt | None] | None:
+    """Give the snapshots of a repository that was adopted their commits; None where there are no other centers.
+
+    With ``is_releasing``, what was committed and production no longer has is committed as released; the receipt is
+    that commit's.
+    """
     if not place.has_near:
         return None
-    from govsec.assemble.centers import adopt
+    from govsec.assemble.centers import adopt, attach_key
 
     with _near(place) as near:
+        receipt = None
+        if is_releasing:
+            attach_key(near, WritableRepository.open(near, place._password()))
+            receipt = near.release_absent()
         near.resync()
-        return adopt(near, WritableRepository.open(near, place._password()))
+        return adopt(near, WritableRepository.open(near, place._password())), receipt
 
 
 def master_of(repository: Repository) -> MasterKey:
@@ -204,14 +212,16 @@ def _near(place: Place) -> AbstractContextManager[Near]:
     return closing(open_near(place.site, place.system))
 
 
-def _forgetter(place: Place) -> Forget | None:
-    system = place.system
-    if system is None:
+def _forgetter(place: Place, store: ReadStore) -> Forget | None:
+    site, system = place.site, place.system
+    if site is None or system is None:
         return None
+    from govsec.assemble.order import committed_order
     from govsec.backup.retention import apply_policy
 
     def forget(snapshots: Sequence[Snapshot]) -> list[str]:
-        decisions = apply_policy(snapshots, system.retention, now=place.clock.now())
+        committed = committed_order(site, store)
+        decisions = apply_policy(snapshots, system.retention, now=place.clock.now(), committed=committed)
         return [decision.snapshot.id for decision in decisions if not decision.is_kept]
 
     return forget

@@ -16,7 +16,7 @@ Source: restic, ``internal/data/snapshot_policy.go`` (``ApplyPolicy``), ``intern
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -76,8 +76,13 @@ def parse_duration(text: str) -> Duration:
     return Duration(*(int(part or 0) for part in match.groups()))
 
 
-def apply_policy(snapshots: Iterable[Snapshot], policy: RetentionPolicy, *, now: datetime) -> list[Decision]:
+def apply_policy(
+    snapshots: Iterable[Snapshot], policy: RetentionPolicy, *, now: datetime, committed: Sequence[str] = ()
+) -> list[Decision]:
     """A decision for each snapshot, group by group (host and paths), newest first.
+
+    ``committed`` are the ids of the snapshots that a commit log names, in its order. The last one of each group is kept
+    whatever its time: a clock that ran back makes the newest backup look like the oldest.
 
     Raises:
         RefusedError: the policy is empty, so it would keep nothing.
@@ -91,7 +96,9 @@ def apply_policy(snapshots: Iterable[Snapshot], policy: RetentionPolicy, *, now:
         groups.setdefault((snapshot.hostname, tuple(sorted(snapshot.paths))), []).append(snapshot)
     decisions = []
     for _, group in sorted(groups.items()):
-        decisions += _decide_group(group, policy, now)
+        here = {snapshot.id for snapshot in group}
+        last = next((snapshot_id for snapshot_id in reversed(committed) if snapshot_id in here), None)
+        decisions += _decide_group(group, policy, now, last)
     return decisions
 
 
@@ -119,7 +126,9 @@ def _rules(policy: RetentionPolicy) -> list[_Rule]:
     return rules
 
 
-def _decide_group(group: list[Snapshot], policy: RetentionPolicy, now: datetime) -> list[Decision]:
+def _decide_group(
+    group: list[Snapshot], policy: RetentionPolicy, now: datetime, committed_last: str | None
+) -> list[Decision]:
     ordered = sorted(group, key=lambda snapshot: snapshot.time, reverse=True)
     latest = max((snapshot.time for snapshot in ordered if snapshot.time < now), default=None)
     rules = _rules(policy)  # rules count down, so each group has its own
@@ -132,6 +141,8 @@ def _decide_group(group: list[Snapshot], policy: RetentionPolicy, now: datetime)
             for rule in rules
             if (reason := _test(rule, _own_time(snapshot), position, is_oldest, latest)) is not None
         ]
+        if snapshot.id == committed_last:
+            reasons.append("committed last")
         decisions.append(Decision(snapshot, tuple(reasons)))
     return decisions
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from govsec.centers import names
 from govsec.centers.checkpoints import Checkpoint, newest_checkpoint
-from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
+from govsec.centers.commits import COMMIT_SIZE_MAX, Entry, NameSet, SnapshotRef, iterate_names, open_commit
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import GovsecError, IntegrityError, LimitError, ObjectNotFoundError, StoreError
 from govsec.runtime.lanes import for_each
@@ -131,6 +131,14 @@ def union(logs: Iterable[Log]) -> Log:
     if any(log.base != base for log in logs):
         raise ValueError("logs that begin at different places have no union")
     return _assemble(base, logs[0].checkpoint if logs else None, entries, [])
+
+
+def snapshots_in_order(log: Log) -> list[SnapshotRef]:
+    """The snapshots that ``log`` names, in the order of their commits: which came last, whatever the clocks said."""
+    named = [entry.commit.snapshot for entry in log.entries if entry.commit.snapshot is not None]
+    if log.checkpoint is not None and log.checkpoint.newest is not None:
+        named.insert(0, log.checkpoint.newest)
+    return named
 
 
 def compare(logs: Mapping[str, Log]) -> dict[str, tuple[Entry, ...]]:

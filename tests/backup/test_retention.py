@@ -185,3 +185,15 @@ def test_restic_decides_the_same_where_its_rules_are_the_same(tmp_path: Path) ->
         # Since 0.16 the oldest is kept while a count is left; 0.14 does not know that.
         oldest = snapshots[0].id
         assert ours - {oldest} == theirs - {oldest}, policy
+
+
+def test_what_was_committed_last_in_its_group_is_kept_whatever_its_time() -> None:
+    snapshots = made(*days_ago(365, 1, 2))
+    others = made(*days_ago(365, 1, 2, 400), host="other")[3:]
+    committed = [snapshots[2].id, snapshots[1].id, others[0].id, snapshots[0].id]
+    policy = RetentionPolicy(keep_within="30d")
+    decisions = apply_policy([*snapshots, *others], policy, now=NOW, committed=committed)
+    reasons = {decision.snapshot.id: decision.reasons for decision in decisions}
+    assert reasons[snapshots[0].id] == ("committed last",)
+    assert "committed last" in reasons[others[0].id]
+    assert reasons[snapshots[1].id] == reasons[snapshots[2].id] == ("within 30d",)
