@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from govsec.assemble.ledger import ledger_stores, open_ledger, readable_centers
+from govsec.assemble.order import committed_order
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.drill.centers import DrillCenter
@@ -122,6 +123,7 @@ def run_plan(
             objectives=system.objectives,
         ),
         clock=site.clock,
+        committed_order=lambda store: committed_order(site, store),
         is_kept=is_kept,
         record=record,
         progress=progress,

@@ -66,7 +66,9 @@ def choose_snapshot(
     if plan.select.snapshot is not None and not newest.id.startswith(plan.select.snapshot):
         reasons.append(reason("stale_pin", pinned=plan.select.snapshot[:16], newest=newest.short_id))
         return Choice(None, reference, times, tuple(reasons))
-    known = {snapshot.id: snapshot for snapshot in eligible}
+    # Of the same source only: another job's snapshot that was begun earlier may well be committed later.
+    group = (newest.hostname, set(newest.paths))
+    known = {item.id: item for item in eligible if (item.hostname, set(item.paths)) == group}
     last = next((known[snapshot_id] for snapshot_id in reversed(committed) if snapshot_id in known), newest)
     if last is not newest:
         reasons.append(reason("not_committed_last", Verdict.PARTIAL, snapshot=newest.short_id, last=last.short_id))

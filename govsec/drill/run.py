@@ -58,9 +58,12 @@ from govsec.errors import GovsecError, StoreUnavailableError
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository
 from govsec.repo.snapshot import Snapshot
+from govsec.store.api import ReadStore
 
 #: Restores a snapshot into an empty directory.
 Restorer = Callable[[Repository, Snapshot, Path, ProgressSink], RestoreReport]
+#: The ids of the snapshots at a center in the order of their commits.
+CommittedOrder = Callable[[ReadStore], Sequence[str]]
 #: A sandbox, its start included, ends well within this; controls are asked on an empty directory.
 _CONTROL_TIMEOUT_S = 60.0
 
@@ -85,6 +88,7 @@ def run_drill(
     desk: Desk,
     clock: Clock,
     restorer: Restorer | None = None,
+    committed_order: CommittedOrder | None = None,
     is_kept: bool = False,
     record: Callable[[DrillResult], None] | None = None,
     progress: ProgressSink = silent,
@@ -92,14 +96,17 @@ def run_drill(
     """Run ``plan`` and give its record. A drill that fails is a result, not an error.
 
     ``scratch`` is a directory with room for the restored data; a subdirectory is made in it and wiped, unless
-    ``is_kept``. ``record`` is called once with the result, also when the run was interrupted, before the interrupt
-    goes on.
+    ``is_kept``. With ``committed_order`` the drill of a snapshot that was not the last to be committed is partial: a
+    clock was wrong, and which data are the newest is for people to say. ``record`` is called once with the result, also
+    when the run was interrupted, before the interrupt goes on.
 
     Raises:
         ConfigurationError: the scratch directory or the isolation user cannot be used; nothing was run.
         RefusedError: the plan's commands cannot be isolated here; nothing was run.
     """
-    run = _Run(plan, centers, open_repository, scratch, desk, clock, restorer or _restore(clock), progress)
+    run = _Run(
+        plan, centers, open_repository, scratch, desk, clock, restorer or _restore(clock), committed_order, progress
+    )
     interrupt: BaseException | None = None
     try:
         run.go()
@@ -126,6 +133,7 @@ class _Run:
         desk: Desk,
         clock: Clock,
         restorer: Restorer,
+        committed_order: CommittedOrder | None,
         progress: ProgressSink,
     ) -> None:
         self.plan = plan
@@ -144,6 +152,7 @@ class _Run:
         self.extent = Extent(0, 0)
         self._open_repository = open_repository
         self._restorer = restorer
+        self._committed_order = committed_order
         self._progress = progress
         self._kept = ""
         self._undo: tuple[StepResult, ...] = ()
@@ -259,7 +268,9 @@ class _Run:
         if self.chosen.damaged is not None and not self.chosen.damaged.hits_count():
             self.reasons.append(reason("damage_not_met", Verdict.PARTIAL))
         try:
-            choice = choose_snapshot(self.plan, repository.snapshots(), self.started, role.value)
+            # Read past the scenario's damage: it is about the data, this about the record's honesty.
+            committed = self._committed_order(self.chosen.center.store) if self._committed_order is not None else ()
+            choice = choose_snapshot(self.plan, repository.snapshots(), self.started, role.value, committed)
             self.reference, self.times = choice.reference, choice.times
             self.reasons += choice.reasons
             if choice.snapshot is None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from govsec.assemble.backup import run_directory, run_job
+from govsec.assemble.centers import ship_to
+from govsec.assemble.drill import run_plan
 from govsec.assemble.repo import prune_place, system_place
 from govsec.assemble.systems import Site as Configured
 from govsec.backup.sources import FileSource
 from govsec.cli.main import main
 from govsec.config import load_config
+from govsec.drill.plan import load_plan
 from govsec.errors import TryAgainError
 from govsec.repo.repository import WritableRepository
 from govsec.store.memory import MemoryStore
@@ -30,6 +33,7 @@ def told(site: Site) -> Configured:
     config = config.model_copy(update={"systems": (system.model_copy(update={"retention": kept}),)})
     clock = FakeClock()
     found = Configured(config, clock)
+    # The source of that backup lay at another path, so the ones made here are a group of their own.
     (snapshot,) = found.repository(system, "main").snapshots()
     clock.jump((snapshot.time - clock.now()).total_seconds() + 3600)
     return found
@@ -55,11 +59,28 @@ def test_a_backup_by_a_clock_that_ran_back_is_refused_until_somebody_vouches_for
 
 def test_what_was_committed_last_is_kept_whatever_its_time(told: Configured) -> None:
     assert isinstance(told.clock, FakeClock)
+    back_up(told)
     told.clock.jump(-_YEAR_S)
     last = back_up(told, is_clock_accepted=True)
     told.clock.jump(_YEAR_S)
     prune_place(system_place(told.config, told.clock, None, None))
     assert last in [snapshot.id for snapshot in told.repository(told.system(None), "main").snapshots()]
+
+
+def test_a_drill_of_another_snapshot_than_the_one_that_was_committed_last_does_not_pass(
+    told: Configured, tmp_path: Path, site: Site
+) -> None:
+    assert isinstance(told.clock, FakeClock)
+    back_up(told)
+    told.clock.jump(-_YEAR_S)
+    last = back_up(told, is_clock_accepted=True)
+    told.clock.jump(_YEAR_S)
+    ship_to(told, told.system(None), "far")
+    plan = load_plan(site.directory / "plan.yaml")
+    result = run_plan(told, plan, output=tmp_path / "out", is_recorded=False).result
+    (why,) = [reason for reason in result.reasons if reason.code == "not_committed_last"]
+    assert why.facts["last"] == last[:8]
+    assert result.verdict != "pass"
 
 
 def test_in_a_directory_the_clock_is_held_against_the_last_snapshot(tmp_path: Path) -> None:
