@@ -6,7 +6,7 @@ if only this center were left. A center that cannot be read has no age, and is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -102,9 +102,14 @@ def collect_status(
     rpo_s: int,
     states: Mapping[str, CenterState],
     protections: Mapping[str, Protection],
+    written_at_once: Collection[str] = (),
     threads: int = 0,
 ) -> Status:
-    """The status of each center: role, store (or why it could not be opened) and name."""
+    """The status of each center: role, store (or why it could not be opened) and name.
+
+    ``states`` is what production remembers of the centers that a backup writes to, which ``written_at_once`` names: one
+    of these that lacks a commit is degraded whatever was remembered, because it held all that it acknowledged.
+    """
     now = clock.now()
     logs: dict[str, Log] = {}
     errors: dict[str, str] = {}
@@ -135,10 +140,23 @@ def collect_status(
             error=errors.get(name, ""),
         )
         if name in logs and longest is not None:
-            rows.append(_seen(common, by_name[name], logs[name], by_name[longest], trusted, clock, now))
+            row = _seen(common, by_name[name], logs[name], by_name[longest], trusted, clock, now)
+            rows.append(_behind(row) if name in written_at_once else row)
         else:
             rows.append(common)
     return Status(system, now, tuple(rows))
+
+
+def _behind(row: CenterStatus) -> CenterStatus:
+    """The row of a center that a backup writes to: with a backlog it is not synced."""
+    if not row.backlog_commits or row.state not in (None, SyncState.SYNCED):
+        return row
+    return replace(
+        row,
+        state=SyncState.DEGRADED,
+        state_since=None,
+        reason=f"commits that another center has and it lacks: {row.backlog_commits}",
+    )
 
 
 def _seen(

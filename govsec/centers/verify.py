@@ -103,8 +103,10 @@ class VerifyReport:
 
     @property
     def is_late(self) -> bool:
-        """True when the center lacks commits for longer than it may."""
-        return self.behind_since is not None and self.time - self.behind_since > timedelta(seconds=self.lag_max_s)
+        """True when the center lacks commits for longer than it may; with no lag allowed no clock is asked."""
+        if self.behind_since is None:
+            return False
+        return self.lag_max_s <= 0 or self.time - self.behind_since > timedelta(seconds=self.lag_max_s)
 
     @property
     def is_clean(self) -> bool:

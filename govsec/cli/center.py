@@ -332,6 +332,8 @@ def _site(args: argparse.Namespace, io: frame.IO) -> tuple[Site, SystemConfig]:
 
 
 def _status_table(status: Status) -> str:
+    from govsec.centers.state import SyncState
+
     header = ("center", "newest snapshot", "age", "target", "backlog", "state", "protection", "verified")
     rows = [
         (
@@ -347,6 +349,11 @@ def _status_table(status: Status) -> str:
         for row in status.centers
     ]
     notes = [f"{row.center}: {row.error}" for row in status.centers if row.error]
+    notes += [
+        f"{row.center}: {row.state.value}: {row.reason}"
+        for row in status.centers
+        if row.reason and row.state not in (None, SyncState.SYNCED)
+    ]
     notes += [f"{row.center}: {row.flaws_count} flaws in the commit log" for row in status.centers if row.flaws_count]
     notes += [
         f"{row.center}: paused by {row.pause.by} until {row.pause.until:%Y-%m-%d %H:%M}Z: {row.pause.reason}"

@@ -11,6 +11,7 @@ from govsec.centers import names
 from govsec.centers.init import holder, initialise, join, sync_keys
 from govsec.centers.pause import pause
 from govsec.centers.ship import ship
+from govsec.centers.state import SyncState
 from govsec.centers.status import Protection, Status, as_json, as_prometheus, collect_status
 from govsec.config import Role
 from govsec.errors import ConfigurationError, IntegrityError, RefusedError, StoreError
@@ -69,6 +70,35 @@ def test_a_degraded_center_says_since_when_and_why() -> None:
     assert row.state_since is not None
     assert row.state_since > began
     assert "timed out" in row.reason
+
+
+@pytest.mark.parametrize("center", ["production", "same_city"])
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_a_center_that_lost_its_newest_commit_is_not_synced_whatever_was_remembered(
+    center: str, is_remembered: bool
+) -> None:
+    world = World()
+    world.backup()
+    world.backup()
+    store: MemoryStore = getattr(world, center)
+    store.delete(max(info.name for info in store.list(names.COMMITS)))
+    status = collect_status(
+        "hr",
+        [(ROLES[other.name], other, other.name) for other in world.stores],
+        world.trusted,
+        clock=world.clock,
+        rpo_s=3600,
+        states=world.states.all() if is_remembered else {},
+        protections={},
+        written_at_once=("production", "same_city"),
+    )
+    row = next(row for row in status.centers if row.center == center)
+    assert row.state is SyncState.DEGRADED
+    assert (row.backlog_commits, row.is_good) == (1, False)
+    assert row.reason.endswith("it lacks: 1")
+    assert [other.center for other in status.centers if other.is_good] == [
+        name for name in ("production", "same_city") if name != center
+    ]
 
 
 def test_a_center_that_cannot_be_read_is_never_good_and_hides_no_other() -> None:

@@ -261,6 +261,14 @@ def test_a_longer_head_elsewhere_is_late_only_after_the_lag_that_is_allowed() ->
     assert (report.is_late, report.is_clean, report.behind["remote"]) == (True, False, 1)
 
 
+def test_where_no_lag_is_allowed_a_clock_that_is_behind_hides_nothing() -> None:
+    world = world_of_three()
+    world.backup()
+    world.clock.jump(-86400)
+    report = verified(world, world.remote)
+    assert (report.is_late, report.is_clean) == (True, False)
+
+
 def test_another_center_that_cannot_be_asked_is_no_clean_verification() -> None:
     world = world_of_three()
     dead = FaultStore(world.production, Faults(1, FaultKind.TIMEOUT, is_permanent=True))
