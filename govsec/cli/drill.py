@@ -221,5 +221,5 @@ def _readable(row: list[object]) -> list[object]:
 def _warn(io: frame.IO, history: History) -> None:
     if history.ledger.problems_count:
         io.talk(f"warning: the ledger has {history.ledger.problems_count} problems; run `govsec ledger verify`")
-    if history.ledger.unreachable:
-        io.talk(f"warning: not asked: {', '.join(history.ledger.unreachable)}")
+    for center, why in history.ledger.unreachable.items():
+        io.talk(f"warning: {center} was not asked: {why}")

@@ -83,7 +83,8 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "entries_count": report.entries_count,
         "copies_count": report.copies_count,
         "centers": list(report.centers),
-        "unreachable": list(report.unreachable),
+        "unreachable": report.unreachable,
+        "not_held": [{"center": center, "chain": chain} for center, chain in report.not_held],
         "heads": list(report.heads),
         "problems_count": report.problems_count,
         "problems": [
@@ -216,7 +217,11 @@ def _verify_words(report: LedgerReport) -> str:
         state = "clean as far as it could be reached" if report.unreachable else "clean"
     lines = [f"{state}: {report.entries_count} entries, {report.copies_count} copies at {', '.join(report.centers)}"]
     if report.unreachable:
-        lines.append(f"not reachable: {', '.join(report.unreachable)}")
+        lines += [f"not reachable: {center}: {why}" for center, why in report.unreachable.items()]
+    for center, chain in report.not_held:
+        lines.append(
+            f"hint: {center} holds nothing of chain {chain}; right where its writer may not write, else wiped"
+        )
     for item in report.problems[:_SHOWN_PROBLEMS_MAX]:
         where = f" at {item.center}" if item.center else ""
         lines.append(f"{item.fault.value}{where}: {item.name}: {item.detail}")

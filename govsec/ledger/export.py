@@ -20,7 +20,14 @@ from typing import BinaryIO, Self
 from govsec import canonical
 from govsec.clock import format_time
 from govsec.crypto.signing import TrustedKeys
-from govsec.errors import ConfigurationError, FormatError, IntegrityError, LimitError, ObjectNotFoundError
+from govsec.errors import (
+    ConfigurationError,
+    FormatError,
+    IntegrityError,
+    LimitError,
+    ObjectNotFoundError,
+    StoreUnavailableError,
+)
 from govsec.ledger.entry import ENTRY_SIZE_MAX, Head, entry_name, parse_name
 from govsec.ledger.replicate import ENTRIES_MAX
 from govsec.ledger.verify import LedgerReport, walk
@@ -36,7 +43,7 @@ def export(stores: Sequence[ReadStore], trusted: TrustedKeys, file: BinaryIO, no
         IntegrityError: something is wrong with the ledger; nothing was written.
     """
     report = LedgerReport()
-    names = [entry_name(entry.chain, entry.number) for entry in walk(stores, trusted, report)]
+    names = [(entry.chain, entry_name(entry.chain, entry.number)) for entry in walk(stores, trusted, report)]
     if report.problems_count:
         first = report.problems[0]
         raise IntegrityError(
@@ -46,15 +53,15 @@ def export(stores: Sequence[ReadStore], trusted: TrustedKeys, file: BinaryIO, no
     heads = [{"chain": head.chain, "number": head.number, "digest": head.digest} for head in report.heads]
     header = {"schema": SCHEMA, "exported": format_time(now), "entries": len(names), "heads": heads}
     file.write(canonical.dumps(header) + b"\n")
-    readable = [store for store in stores if store.name in report.centers]
-    for name in names:
-        file.write(_first_copy(readable, name) + b"\n")
+    asked = [store for store in stores if store.name in report.centers and store.name not in report.unreachable]
+    absent = frozenset(report.not_held)
+    for chain, name in names:
+        # After a clean walk a center that holds anything of a chain has every entry of it with the same bytes.
+        holder = next((store for store in asked if (store.name, chain) not in absent), None)
+        if holder is None:
+            raise StoreUnavailableError(f"{name}: the center that held it stopped answering")
+        file.write(holder.get(name, size_max=ENTRY_SIZE_MAX) + b"\n")
     return report
-
-
-def _first_copy(stores: Sequence[ReadStore], name: str) -> bytes:
-    # After a clean walk every reachable center has every entry with the same bytes.
-    return stores[0].get(name, size_max=ENTRY_SIZE_MAX)
 
 
 class ExportFile:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from govsec.crypto.signing import TrustedKeys
-from govsec.errors import IntegrityError, LimitError, StoreError, StoreUnavailableError
+from govsec.errors import IntegrityError, LimitError, StoreDeniedError, StoreError, StoreUnavailableError
 from govsec.ledger.entry import ENTRY_SIZE_MAX, NO_PREVIOUS, PREFIX, Entry, Head, decode, entry_name, parse_name
 from govsec.ledger.replicate import ENTRIES_MAX
 from govsec.store.api import ReadStore
@@ -55,7 +55,10 @@ class LedgerReport:
     copies_count: int = 0
     heads: tuple[Head, ...] = ()
     centers: tuple[str, ...] = ()
-    unreachable: tuple[str, ...] = ()
+    #: Centers that did not answer, or would not: why, by name.
+    unreachable: dict[str, str] = field(default_factory=dict)
+    #: Center and chain, where the center holds no entry of a chain that another one holds.
+    not_held: tuple[tuple[str, str], ...] = ()
     problems: list[Problem] = field(default_factory=list)
     problems_count: int = 0
 
@@ -167,8 +170,8 @@ class _ChainWalk:
                 entry = decode(self._trusted, data)
             except IntegrityError as error:
                 self._report.add(Fault.ALTERED, store.name, name, str(error))
-            except StoreUnavailableError:
-                _unreachable(self._report, store.name)
+            except (StoreUnavailableError, StoreDeniedError) as error:
+                self._report.unreachable.setdefault(store.name, str(error))
             except StoreError as error:
                 self._report.add(Fault.REMOVED, store.name, name, str(error))
             else:
@@ -180,6 +183,9 @@ class _ChainWalk:
                     self._report.add(Fault.MISPLACED, store.name, name, detail)
         # A name without one authentic copy proves nothing: a hostile center could make others look truncated with it.
         for center in missing if copies else ():
+            if not self._numbers[center]:
+                self._note_not_held(center)
+                continue
             is_last = number > max(self._numbers[center], default=0)
             fault = Fault.TRUNCATED if is_last else Fault.REMOVED
             self._report.add(fault, center, name, f"is at {', '.join(copies)}")
@@ -201,6 +207,10 @@ class _ChainWalk:
         ranked = sorted(copies.values(), key=lambda entry: (entry.previous != self._expected, entry.digest))
         return ranked[0]
 
+    def _note_not_held(self, center: str) -> None:
+        if (center, self.chain) not in self._report.not_held:
+            self._report.not_held = (*self._report.not_held, (center, self.chain))
+
     def _note_lost(self, first: int, last: int) -> None:
         name = entry_name(self.chain, first)
         self._report.add(Fault.LOST, "", name, f"entries {first} to {last} are at no center")
@@ -220,16 +230,12 @@ def _list_all(stores: Sequence[ReadStore], report: LedgerReport) -> dict[str, di
                     report.add(Fault.STRANGE, store.name, info.name, "is no ledger entry's name")
                 else:
                     found.setdefault(parsed[0], set()).add(parsed[1])
-        except StoreUnavailableError:
-            _unreachable(report, store.name)
+        except (StoreUnavailableError, StoreDeniedError) as error:
+            report.unreachable.setdefault(store.name, str(error))
             continue
         held[store.name] = found
     if not held:
-        raise StoreUnavailableError(f"no center could be asked for its ledger: {', '.join(report.unreachable)}")
+        why = "; ".join(f"{name}: {reason}" for name, reason in report.unreachable.items())
+        raise StoreUnavailableError(f"no center could be asked for its ledger: {why}")
     report.centers = tuple(held)
     return held
-
-
-def _unreachable(report: LedgerReport, center: str) -> None:
-    if center not in report.unreachable:
-        report.unreachable = (*report.unreachable, center)

@@ -15,6 +15,7 @@ from govsec.errors import (
     FormatError,
     GovsecError,
     IntegrityError,
+    StoreDeniedError,
     StoreError,
     StoreUnavailableError,
 )
@@ -265,9 +266,32 @@ def test_an_unreachable_center_is_named_and_the_ledger_is_not_called_clean() -> 
     desk = Desk(2)
     gone = FaultStore(desk.stores[2], Faults(1, is_permanent=True))
     report = verify([*desk.stores[:2], gone], TRUSTED)
-    assert (report.unreachable, report.problems_count, report.is_clean) == (("production",), 0, False)
+    assert (list(report.unreachable), report.problems_count, report.is_clean) == (["production"], 0, False)
     with pytest.raises(StoreUnavailableError):
         verify([gone], TRUSTED)
+
+
+class _Denied(MemoryStore):
+    """A center whose credential was taken away."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        raise StoreDeniedError("access denied")
+
+
+def test_a_center_that_refuses_is_named_with_its_reason_and_does_not_hide_what_the_others_hold() -> None:
+    desk = Desk(2)
+    report = verify([desk.stores[0], _Denied("same_city")], TRUSTED)
+    assert (report.unreachable, report.entries_count, report.is_clean) == ({"same_city": "access denied"}, 2, False)
+
+
+def test_a_center_that_holds_nothing_of_a_chain_is_a_hint_and_one_that_holds_a_part_is_a_fault() -> None:
+    desk = Desk(2)
+    empty = MemoryStore("far")
+    report = verify([*desk.stores, empty], TRUSTED)
+    assert (report.is_clean, report.not_held) == (True, (("far", SIGNER.key_id),))
+    empty.put(desk.name(1), desk.data(1))
+    report = verify([*desk.stores, empty], TRUSTED)
+    assert (faults_of(report), report.not_held) == ({(Fault.TRUNCATED, "far", desk.name(2))}, ())
 
 
 def test_names_that_are_no_entries_are_reported_and_do_no_harm() -> None:
@@ -393,6 +417,13 @@ def test_a_tampered_export_is_never_called_clean(mutation: str, tmp_path: Path) 
     except FormatError:
         return
     assert not report.is_clean
+
+
+def test_a_chain_that_the_first_center_never_held_is_exported_from_one_that_does() -> None:
+    desk = Desk(2)
+    file = io.BytesIO()
+    assert export([MemoryStore("far"), desk.stores[0]], TRUSTED, file, desk.clock.now()).entries_count == 2
+    assert file.getvalue().count(b"\n") == 3
 
 
 def test_a_damaged_ledger_is_not_exported() -> None:
