@@ -37,7 +37,7 @@ from govsec.centers.commits import COMMIT_SIZE_MAX, Commit, Entry, SnapshotRef, 
 from govsec.centers.copying import Meter, Named, absent, copy_objects
 from govsec.centers.log import Log, Position, compare, named_objects, read_log, union
 from govsec.centers.quorum import Quorum
-from govsec.centers.records import damage_of
+from govsec.centers.records import damage_of, forget_damage
 from govsec.centers.ship import confirm, has_commit, repository_of, ship
 from govsec.centers.state import CenterState, States, SyncState
 from govsec.clock import Clock
@@ -265,6 +265,39 @@ class Near(Quorum):
             known.update(info.name for info in objects)
         return Adopted(tuple(receipts), refused)
 
+    def release_absent(self) -> Receipt | None:
+        """Commit as released what production no longer has, and as added what stands in its place; None for nothing.
+
+        That is what stock restic's ``forget`` and ``prune`` leave. It cannot be told from a loss, so a person asks for
+        it, after production alone was checked whole; the other centers let go under their own retention.
+
+        Raises:
+            ConfigurationError: there is no key holder.
+        """
+        if self.key_holder is None:
+            raise ConfigurationError("what stock restic removed is released by whoever holds the repository's key")
+        self._finish_claim(self._survey(is_forced=True))
+        named = named_objects(self._survey(is_forced=True).joint, self)
+        kinds = (names.PACKS, names.INDEXES, names.SNAPSHOTS)
+        present = {info.name: info.size_bytes for kind in kinds for info in self.production.list(kind)}
+        absent_here = [
+            (name, size) for name, size in named.live.items() if name.startswith(kinds) and name not in present
+        ]
+        if not absent_here:
+            return None
+        added: dict[str, int] = {}
+        for name in sorted(present):
+            if name.startswith(names.INDEXES) and name not in named.added:
+                added.update(self.key_holder.packs_of(name.removeprefix(names.INDEXES)))
+                added[name] = present[name]
+        objects = [
+            ObjectInfo(name, size, held_by=(self.production.name,))
+            for name, size in added.items()
+            if name not in named.added
+        ]
+        forget_damage(self.production, {name for name, _ in absent_here})
+        return self.commit(Change(objects, released=absent_here))
+
     def _listed_at_production(self, prefix: str) -> set[str]:
         if not self.states.is_usable(self.production.name):
             return set()
@@ -380,7 +413,10 @@ class Near(Quorum):
             try:
                 damaged_count = damage_of(store)
                 if damaged_count:
-                    raise IntegrityError(f"{store.name}: {damaged_count} damaged objects wait to be healed")
+                    raise IntegrityError(
+                        f"{store.name}: {damaged_count} damaged or missing objects wait: `govsec center heal` brings "
+                        "them back; what stock restic removed on purpose is let go by `govsec repo adopt --released`"
+                    )
                 self._complete(store, change)
             except (StoreError, IntegrityError) as error:
                 self.failed(store, error)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -88,3 +89,13 @@ def damage_of(store: ReadStore) -> int:
     """How many damaged objects the newest verification of the center left unhealed; 0 when there was none."""
     record = read_record(store, datetime.max.replace(tzinfo=UTC))
     return record.damaged_count if record else 0
+
+
+def forget_damage(store: ObjectStore, gone: Collection[str]) -> None:
+    """Take the names in ``gone`` out of the damage that the newest verification left: they are not wanted any more."""
+    record = read_record(store, datetime.max.replace(tzinfo=UTC))
+    if record is None or not record.damaged_count:
+        return
+    left = tuple(name for name in record.damaged if name not in gone)
+    count = record.damaged_count - (len(record.damaged) - len(left))
+    write_record(store, record.model_copy(update={"damaged": left, "damaged_count": count}))

@@ -37,6 +37,11 @@ def register(parser: frame.Parser) -> None:
     unlock.add_argument("--all", action="store_true", help="also those that somebody may still hold")
     adopt = _add(verbs, "adopt", run_adopt, "take over a repository of stock restic", "govsec repo adopt --system hr")
     adopt.add_argument("--structure-only", action="store_true", help="do not read all data")
+    adopt.add_argument(
+        "--released",
+        action="store_true",
+        help="what stock restic removed from production is let go of at the other centers too, under their retention",
+    )
     rebuild = _add(
         verbs,
         "rebuild-index",
@@ -119,7 +124,8 @@ def run_adopt(args: argparse.Namespace, io: frame.IO) -> int:
     scope = Scope.STRUCTURE if args.structure_only else Scope.ALL_DATA
     adoption = adopt(place.repository(), clock=io.clock, scope=scope, progress=io.progress)
     report = adoption.check
-    adopted = commit_adopted(place) if adoption.is_adoptable else None
+    committed = commit_adopted(place, is_releasing=args.released) if adoption.is_adoptable else None
+    adopted, released = committed or (None, None)
     facts: dict[str, Any] = {
         "repository": adoption.repository_id,
         "snapshots_count": adoption.snapshots_count,
@@ -130,10 +136,13 @@ def run_adopt(args: argparse.Namespace, io: frame.IO) -> int:
         "check": repowords.check_facts(report),
         "committed_count": None if adopted is None else len(adopted.receipts),
         "refused": {} if adopted is None else dict(adopted.refused),
+        "released_in_commit": None if released is None else released.number,
     }
     words = [repowords.check_words(report), "", *adoption.notes]
     if adopted is not None:
         words.append(f"{len(adopted.receipts)} snapshots committed, {len(adopted.refused)} refused")
+    if released is not None:
+        words.append(f"what stock restic removed was released in commit {released.number}")
     io.result(facts, "\n".join(words))
     return report.exit_code or (1 if adopted is not None and adopted.refused else 0)
 

@@ -6,8 +6,12 @@ import pytest
 
 import govsec.centers.ship as shipping
 from govsec.centers import names
+from govsec.centers.log import START, named_objects, read_log
 from govsec.centers.near import Change
+from govsec.centers.records import VerificationRecord, write_record
 from govsec.centers.ship import ship
+from govsec.config import Mode
+from govsec.errors import StoreUnavailableError
 from tests.centers.world import World, index, pack
 
 
@@ -100,3 +104,46 @@ def test_the_contents_of_all_commits_come_before_the_first_snapshot_when_one_of_
     first_snapshot = next(place for place, name in enumerate(written) if name.startswith(names.SNAPSHOTS))
     late = [name for name in written[first_snapshot:] if name.startswith((names.PACKS, names.INDEXES))]
     assert late == []
+
+
+def _stock_prune(world: World) -> tuple[str, str]:
+    """What stock restic's forget and prune leave at production: one snapshot less, a pack moved, a new index."""
+    snapshot = next(info.name for info in world.production.list(names.SNAPSHOTS))
+    old_index = next(info.name for info in world.production.list(names.INDEXES))
+    for name in (snapshot, old_index, *_packs_in(world, old_index)):
+        world.production.delete(name)
+    moved, data = pack("moved by restic")
+    world.production.put(moved, data)
+    world.production.put(*index([moved]))
+    return snapshot, moved
+
+
+def test_what_stock_restic_removed_is_released_when_a_person_says_so() -> None:
+    world = World()
+    world.backup()
+    world.live_packs = []
+    world.backup()
+    snapshot, moved = _stock_prune(world)
+    receipt = world.near().release_absent()
+    assert receipt is not None
+    log = read_log(world.same_city, world.trusted, repository=world.repository, after=START)
+    named = named_objects(log, world.same_city)
+    assert snapshot in named.released
+    assert moved in named.live
+    # The pack that took the place of others is there before anything that needed those is let go of.
+    assert world.same_city.head(moved)
+    assert world.near().release_absent() is None
+
+
+def test_released_damage_no_longer_keeps_production_from_counting() -> None:
+    world = World(mode=Mode.MAXIMUM_PROTECTION)
+    world.backup()
+    world.live_packs = []
+    world.backup()
+    gone, _ = _stock_prune(world)
+    write_record(world.production, VerificationRecord(time=world.clock.now(), damaged=(gone,), damaged_count=1))
+    with pytest.raises(StoreUnavailableError, match="repo adopt --released"):
+        world.backup()
+    world.near().release_absent()
+    world.live_packs = []
+    assert world.backup().held_by == ("production", "same_city")
