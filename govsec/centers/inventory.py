@@ -94,7 +94,7 @@ def take_inventory(
     return Inventory(
         repository=repository,
         log=log,
-        expected=expected,
+        expected={name: size for name, size in expected.items() if name not in gone},
         present={name: info.size_bytes for name, info in infos.items()},
         missing=tuple(name for name in lost if name not in gone),
         absent_released=tuple(name for name in lost if name in gone),

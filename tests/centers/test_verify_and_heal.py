@@ -448,7 +448,9 @@ def test_what_production_released_and_a_center_still_keeps_is_missed_there_and_h
         assert healed(world, store, report).healed == (name,)
         assert verified(world, store).is_clean
     assert repository_part(store) == whole
-    assert verified(world, world.production).is_clean, "production released it"
+    report = verified(world, world.production)
+    assert report.is_clean, "production released it"
+    assert (report.checked_count, report.oldest_verified) == (report.expected_count, world.clock.now())
 
 
 def test_a_released_backup_that_is_lost_whole_is_missed_because_it_came_before_its_release() -> None:
