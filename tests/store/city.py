@@ -40,8 +40,10 @@ class Scene:
         return data == self.data
 
 
-def policy_of_the_guide(server: S3Server, bucket: str) -> str:
-    match = re.search(r"```json\n(.*?)```", GUIDE.read_text(), re.S)
-    assert match
-    text = match[1].replace("${principal}", server.production.principal).replace("${owner}", server.owner.principal)
+def policy_of_the_guide(server: S3Server, bucket: str, *, of_production: bool = False) -> str:
+    """The guide's policy of the same-city bucket, or of production's own."""
+    same_city, production = re.findall(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
+    text: str = production if of_production else same_city
+    for word, who in (("principal", server.production), ("owner", server.owner), ("reader", server.reader)):
+        text = text.replace(f"${{{word}}}", who.principal)
     return text.replace("${bucket}", bucket)

@@ -17,9 +17,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from govsec.clock import SystemClock
+from govsec.config import S3StoreConfig
 from govsec.errors import ObjectNotFoundError, StoreDeniedError
+from govsec.store.credentials import Credentials
+from govsec.store.s3 import S3Store
 from govsec.store.versions import Revealed, covered, reveal
-from tests.store.city import GUIDE, Scene
+from tests.store.city import GUIDE, Scene, policy_of_the_guide
 from tests.support.restic import s3_restic
 from tests.support.servers import S3Server
 
@@ -227,6 +231,30 @@ def test_production_has_no_door_to_the_remote_bucket(s3_server: S3Server, remote
             call()
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
     assert s3_server.client().get_object(**where)["Body"].read() == b"true"
+
+
+@pytest.mark.parametrize("of_production", [False, True], ids=["same-city", "production"])
+def test_reader_reads_and_nothing_else(s3_server: S3Server, of_production: bool) -> None:
+    bucket = s3_server.new_bucket(is_locked=not of_production)
+    policy = policy_of_the_guide(s3_server, bucket, of_production=of_production)
+    s3_server.client().put_bucket_policy(Bucket=bucket, Policy=policy)
+    s3_server.client().put_object(Bucket=bucket, Key="hr/config", Body=b"true")
+    where = S3StoreConfig(kind="s3", endpoint=s3_server.https, bucket=bucket, prefix="hr", ca_bundle=s3_server.ca)
+    keys = Credentials(s3_server.reader.access_key, s3_server.reader.secret_key)
+    reader = S3Store(where, keys, name="reader", clock=SystemClock())
+
+    assert [info.name for info in reader.list("")] == ["config"]
+    assert reader.get("config", size_max=100) == b"true"
+    assert reader.head("config").size_bytes == 4
+    with pytest.raises(ObjectNotFoundError):
+        reader.head("keys/0")
+    for attack in (lambda: reader.put("config", b"junk"), lambda: reader.delete("config")):
+        with pytest.raises(StoreDeniedError):
+            attack()
+    raw = s3_server.client(s3_server.reader)
+    with pytest.raises(ClientError):
+        raw.put_bucket_policy(Bucket=bucket, Policy=EVERYTHING)
+    assert raw.get_object(Bucket=bucket, Key="hr/config")["Body"].read() == b"true"
 
 
 @pytest.fixture
