@@ -22,7 +22,7 @@ def register(parser: frame.Parser) -> None:
         verbs,
         "check",
         run_check,
-        "read the configuration and say what is wrong with it",
+        "read the configuration and the recovery plans that it names, and say what is wrong with them",
         examples=["govsec config check --config ./govsec.yaml"],
     )
     frame.add_verb(
@@ -45,14 +45,21 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
 
 
 def run_check(args: argparse.Namespace, io: frame.IO) -> int:
-    """Read the configuration; what is wrong with it leaves as ``ConfigurationError``."""
+    """Read the configuration and its plans; what is wrong with them leaves as ``ConfigurationError``."""
+    from govsec.assemble.drill import plans_of
+    from govsec.assemble.systems import Site
+
     config = io.config()
+    # Found here and not in the night of the drill.
+    plans = plans_of(Site(config, io.clock))
     facts = {
         "config": str(io.config_path),
         "centers": sorted(config.centers),
         "systems": [system.name for system in config.systems],
+        "plans": [plan.name for plan in plans],
     }
-    io.result(facts, f"{io.config_path}: good ({len(config.centers)} centers, {len(config.systems)} systems)")
+    counts = f"{len(config.centers)} centers, {len(config.systems)} systems, {len(plans)} plans"
+    io.result(facts, f"{io.config_path}: good ({counts})")
     return 0
 
 

@@ -31,6 +31,25 @@ def test_every_sample_is_good_by_the_model_and_by_the_printed_schema(
     assert capsys.readouterr().out.startswith(f"{path}: good")
 
 
+@pytest.mark.parametrize("name", ["production", "remote", "one-machine"])
+def test_every_sample_that_drills_has_its_plans_beside_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(path for path in SAMPLES if path.stem == name)
+    assert main(["config", "check", "--json", "--config", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["plans"]
+
+
+def test_a_plan_that_is_not_there_or_is_none_is_found_by_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "govsec.yaml"
+    path.write_text("systems: [{name: hr, plans: [plan.yaml]}]\n")
+    assert main(["config", "check", "--config", str(path)]) == 3
+    assert "plan.yaml: No such file" in capsys.readouterr().err
+    (tmp_path / "plan.yaml").write_text("name: x\n")
+    assert main(["config", "check", "--config", str(path)]) == 3
+    assert "plan.yaml: system: Field required" in capsys.readouterr().err
+
+
 def test_production_holds_nothing_that_opens_the_remote_center() -> None:
     sample = next(path for path in SAMPLES if path.stem == "production")
     value = read_yaml(sample)

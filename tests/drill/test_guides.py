@@ -16,13 +16,13 @@ GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 @pytest.mark.parametrize("name", ["drills.md", "drills.zh-CN.md"])
 def test_every_yaml_block_of_a_guide_is_read_by_the_models(name: str) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (GUIDES / name).read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
-    value = yaml.safe_load(blocks[0])
-    value |= yaml.safe_load(blocks[1])
+    assert len(blocks) == 3
+    value = {key: item for block in blocks for key, item in yaml.safe_load(block).items()}
 
     plan = Plan.model_validate(value)
 
     assert plan.name == "lose-the-city"
+    assert plan.select.paths == ("/srv/office",)
     assert isinstance(plan.attestations[0], Attestation)
 
 
