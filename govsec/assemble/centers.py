@@ -39,6 +39,7 @@ from govsec.config import CenterConfig, LocalStoreConfig, Mode, Role, S3StoreCon
 from govsec.crypto.signing import PublicKey, Purpose
 from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
 from govsec.ledger.replicate import ReplicateReport, replicate
+from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
 from govsec.store.capabilities import StoreCapabilities
@@ -433,11 +434,9 @@ def probe_center(site: Site, system: SystemConfig, center: str) -> StoreCapabili
         )
     record = probe(site.store(system, name), site.clock)
     path = _probe_path(site, system, name)
-    temporary = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(record.model_dump_json(), encoding="utf-8")
-        temporary.replace(path)
+        make_private_directory(path.parent)
+        write_private(path, record.model_dump_json().encode())
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     return record
