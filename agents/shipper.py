@@ -2,8 +2,8 @@
 
     python -m govsec_agents.shipper --config /etc/govsec/govsec.yaml [--interval SECONDS]
 
-Runs as ``units/govsec-ship.service``. It holds a read-only credential for its source and one for its own center; no
-password of any repository.
+Runs as ``units/govsec-ship.service``. It holds a read-only credential for its source and two for its own center (to
+write, and to lock what arrived); no password of any repository.
 """
 
 from __future__ import annotations

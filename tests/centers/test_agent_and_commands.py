@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -22,7 +24,7 @@ from govsec.assemble.centers import probe_center, protection_of, ship_to, site_n
 from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
-from govsec.cli.main import main
+from govsec.cli.main import build_parser, main
 from govsec.config import SystemConfig, load_config
 from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError, UsageError
 from govsec.runtime.ticks import Stop, run_ticks
@@ -459,21 +461,74 @@ HARDENING = {
 }
 
 
-def test_the_unit_is_hardened_and_holds_no_password() -> None:
+#: What holds a repository's key, restores owners or becomes another user cannot do with less than root.
+ROOT_UNITS = {"govsec-backup@.service", "govsec-drill@.service"}
+#: For each unit its site, and every credential that its command needs there.
+UNITS = {
+    "govsec-ship.service": ("remote", {"near-read", "far-write", "far-owner"}),
+    "govsec-verify@.service": ("remote", {"near-read", "far-write", "far-owner"}),
+    "govsec-verify@.service.d/same-city.conf": ("same-city", {"near-write", "near-owner", "main-read"}),
+    "govsec-lock@.service": ("same-city", {"near-owner"}),
+    "govsec-backup@.service": ("production", {"main-write", "near-write", "commit.key", "hr.password"}),
+    "govsec-drill@.service": ("remote", {"near-read", "far-write", "far-owner", "evidence.key", "hr.password"}),
+}
+
+
+def service_of(unit: Path) -> dict[str, str]:
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(UNIT.read_text())
-    service = dict(parser["Service"])
+    parser.read_string(unit.read_text(encoding="utf-8"))
+    return dict(parser["Service"])
+
+
+def credentials_of(text: str) -> set[str]:
+    """The names of the credentials that a unit loads, or that a configuration reads, for the system ``hr``."""
+    loaded = re.findall(r"^LoadCredential=([^:\n]+):/etc/govsec/credentials/\1$", text, flags=re.MULTILINE)
+    return {name.replace("%i", "hr") for name in loaded or re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/(\S+)", text)}
+
+
+def test_every_unit_is_here() -> None:
+    found = {path.relative_to(UNIT.parent).as_posix() for path in UNIT.parent.rglob("*") if path.is_file()}
+    timers = {name.replace(".service", ".timer") for name in UNITS if name.endswith("@.service")}
+    assert found == UNITS.keys() | timers
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_loads_what_its_command_needs_of_the_sample_configuration_and_no_more(name: str) -> None:
+    site, needed = UNITS[name]
+    sample = (UNIT.parents[1] / "config" / f"{site}.yaml").read_text(encoding="utf-8")
+    assert credentials_of((UNIT.parent / name).read_text(encoding="utf-8")) == needed
+    assert needed <= credentials_of(sample)
+
+
+def test_the_unit_that_ships_is_hardened_and_holds_no_password() -> None:
+    service = service_of(UNIT)
     assert {key: service.get(key) for key in HARDENING} == HARDENING
-    credentials = [line for line in UNIT.read_text().splitlines() if line.startswith("LoadCredential=")]
-    assert len(credentials) == 2
-    assert not [line for line in credentials if "password" in line or "commit" in line]
+    assert not [name for name in UNITS["govsec-ship.service"][1] if "password" in name or "commit" in name]
+
+
+@pytest.mark.parametrize("name", [name for name in UNITS if name.endswith("@.service")])
+def test_the_other_units_are_hardened_and_run_a_command_that_there_is(name: str) -> None:
+    service = service_of(UNIT.parent / name)
+    everywhere = {"NoNewPrivileges": "yes", "SystemCallArchitectures": "native", "UMask": "0077", "Type": "oneshot"}
+    hardening = everywhere if name in ROOT_UNITS else {**HARDENING, **everywhere}
+    hardening.pop("Restart", None)
+    assert {key: service.get(key) for key in hardening} == hardening
+    assert ("DynamicUser" in service) == (name not in ROOT_UNITS)
+    program, *argv = shlex.split(service["ExecStart"].replace("%i", "hr"))
+    assert program == "/opt/govsec/bin/govsec"
+    assert build_parser().parse_args(argv).system == "hr"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/govsec/bin/python", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
-    about_it = [line for line in done.stderr.splitlines() if UNIT.name in line]
-    assert about_it == []
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    units = []
+    for path in UNIT.parent.glob("*.*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8").replace("/opt/govsec/bin/python", sys.executable)
+            unit = tmp_path / path.name.replace("@", "@hr")
+            unit.write_text(text.replace("/opt/govsec/bin/govsec", sys.executable), encoding="utf-8")
+            units.append(unit)
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60)
+    assert len(units) == 9
+    assert [line for line in done.stderr.splitlines() if "govsec-" in line] == []
