@@ -259,8 +259,9 @@ def _root_paths(value: object, base: Path) -> object:
     if isinstance(value, Path):
         return value if value.is_absolute() else base / value
     if isinstance(value, Model):
-        changed = {name: _root_paths(getattr(value, name), base) for name in type(value).model_fields}
-        return value.model_copy(update=changed)
+        rooted = {name: _root_paths(getattr(value, name), base) for name in type(value).model_fields}
+        # What stays is left alone, so that the model still knows which of its values somebody has set.
+        return value.model_copy(update={name: new for name, new in rooted.items() if new is not getattr(value, name)})
     if isinstance(value, tuple):
         return tuple(_root_paths(item, base) for item in value)
     if isinstance(value, Mapping):

@@ -111,14 +111,18 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     plans = plans_of(site, system.name)
     history = history_of(site, system.name)
     findings = drill_findings(plans, history, io.clock.now())
-    rows = []
+    rows, values = [], []
     for plan in plans:
         past = history.newest(plan.system, plan.name)
-        last = "-" if past is None else f"{past.result.started:%Y-%m-%d} {past.result.verdict.value}"
         mine = [item.kind for item in findings if item.facts["plan"] == plan.name]
-        rows.append([plan.name, plan.scenario.kind, last, ", ".join(mine) or "-"])
+        words = "-" if past is None else f"{past.result.started:%Y-%m-%d} {past.result.verdict.value}"
+        rows.append([plan.name, plan.scenario.kind, words, ", ".join(mine) or "-"])
+        last = None
+        if past is not None:
+            last = {"id": past.result.id, "time": past.result.started, "verdict": past.result.verdict.value}
+        values.append({"name": plan.name, "scenario": plan.scenario.kind, "last": last, "findings": mine})
     facts = {
-        "plans": [{"name": row[0], "scenario": row[1], "last": row[2], "findings": row[3]} for row in rows],
+        "plans": values,
         "findings": [finding.canonical() for finding in findings],
         "ledger_is_clean": history.ledger.is_clean or not history.ledger.problems_count,
     }
@@ -177,9 +181,12 @@ def _run_words(run: DrillRun, lang: str) -> str:
 
 
 def _drill_words(past: PastDrill, lang: str) -> str:
+    from govsec.report.drill import step_words
+
+    details = step_words(past.result.canonical(), "en" if lang == "en" else "zh")
     rows = [
-        [step.name, step.kind, step.outcome.value, texts.duration(step.duration_s), step.detail or _facts(step.facts)]
-        for step in past.result.steps
+        [step.name, step.kind, step.outcome.value, texts.duration(step.duration_s), detail or _facts(step.facts)]
+        for step, detail in zip(past.result.steps, details, strict=True)
     ]
     return "\n".join(
         [

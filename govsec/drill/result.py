@@ -94,6 +94,8 @@ class Targets(Model):
 
     rpo_s: int
     rto_s: int
+    #: Those that nobody set: ``rpo_s``, ``rto_s``. No owner of the system has agreed to them.
+    defaults: tuple[str, ...] = ()
 
 
 class Measures(Model):

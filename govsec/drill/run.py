@@ -209,7 +209,8 @@ class _Run:
             age_s = round((self.disaster_at - self.snapshot.time).total_seconds(), 3)
         timed = restore_time(self.plan, steps)
         targets = self.plan.objectives or self.desk.objectives
-        limits = Targets(rpo_s=targets.rpo_s, rto_s=targets.rto_s)
+        unset = tuple(name for name in ("rpo_s", "rto_s") if name not in targets.model_fields_set)
+        limits = Targets(rpo_s=targets.rpo_s, rto_s=targets.rto_s, defaults=unset)
         reasons = [*self.reasons, *self.runner.reasons]
         reasons += against_objectives(limits, age_s, timed[0] if timed else None)
         reasons += against_coverage(self.plan, content, steps, self.isolation)

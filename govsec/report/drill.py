@@ -25,6 +25,7 @@ _GAUGE_WIDTH = 200.0
 _BEIJING_OFFSET_HOURS = 8
 _DAY_S = 86_400
 _ROLES = ("production", "same_city", "remote")
+_CODES_OF_EXPECT = ("expect_path", "expect_files", "expect_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,18 @@ def drill_words(record: Mapping[str, Any], lang: Lang) -> list[str]:
         ("rto", measures["restore_time_s"], objectives["rto_s"]),
     ):
         shown = words.text("label.not_measured") if measured is None else words.duration(measured)
-        lines.append(f"{words.text('card.' + card)} {shown} ({words.text('label.objective')} {words.duration(target)})")
+        objective = f"{words.text('label.objective')} {words.duration(target)}"
+        if view.is_default(f"{card}_s"):
+            objective += f"; {words.text('label.default_objective')}"
+        lines.append(f"{words.text('card.' + card)} {shown} ({objective})")
     lines.append(f"{words.text('card.content')} {view.content()[1]}")
     return lines + [f"- {reason}" for _, reason in view.reasons()]
+
+
+def step_words(record: Mapping[str, Any], lang: Lang) -> list[str]:
+    """What each step of a drill record brought, in the order of the steps."""
+    view = _View(record, Catalogue("drill", lang))
+    return [view.detail(step) for step in record["steps"]]
 
 
 @cache
@@ -139,8 +149,14 @@ class _View:
             return "partial", self._words.text("card.content_partial")
         return "ok", self._words.text("card.content_ok")
 
-    def nonce_passed(self) -> bool:
-        return any(step["kind"] == "nonce" and step["outcome"] == "passed" for step in self._record["steps"])
+    def is_default(self, objective: str) -> bool:
+        """True when nobody set the objective: a default that no owner of the system has agreed to."""
+        return objective in self._record["objectives"].get("defaults", ())
+
+    def nonce(self) -> str:
+        """``passed``, ``failed``, or ``not_run`` when no probe asked."""
+        outcomes = {step["outcome"] for step in self._record["steps"] if step["kind"] == "nonce"}
+        return next((outcome for outcome in ("failed", "passed") if outcome in outcomes), "not_run")
 
     def centers(self) -> list[dict[str, Any]]:
         by_role = {center["role"]: center for center in self._record["centers"]}
@@ -202,11 +218,19 @@ class _View:
         ]
 
     def detail(self, step: Mapping[str, Any]) -> str:
-        """What a step brought: words from its facts when it passed, its own message when it did not."""
+        """What a step brought: words from its facts when it passed, its own message when it did not.
+
+        A step that says why with the code of a reason is given that reason's words.
+        """
         key = f"detail.{step['kind']}"
-        if step["outcome"] != "passed" or not step["facts"] or not self._words.has(key):
-            return str(step["detail"])
-        return self._words.text(key, step["facts"])
+        if step["outcome"] == "passed" and step["facts"] and self._words.has(key):
+            return self._words.text(key, step["facts"])
+        codes = _CODES_OF_EXPECT if step["kind"] == "expect" else (step["detail"],)
+        if step["outcome"] == "failed":
+            words = [self._reason(item) for item in self._record["reasons"] if item["code"] in codes]
+            if words:
+                return " ".join(words)
+        return str(step["detail"])
 
     def isolation(self) -> str:
         isolation = self._record["isolation"]

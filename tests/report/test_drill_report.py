@@ -5,6 +5,7 @@ import base64
 import hashlib
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from govsec.drill.plan import Plan, Scenario
 from govsec.drill.result import CenterRef, ElementState, MismatchKind, Outcome, Verdict, parse_result
 from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.chart import Row, share, timeline
-from govsec.report.drill import LedgerRef, render_drill
+from govsec.report.drill import LedgerRef, drill_words, render_drill, step_words
 from tests.report import samples
 from tests.support.require import require
 
@@ -178,6 +179,54 @@ def test_a_drill_that_never_found_a_snapshot_still_gives_a_report() -> None:
 
     for lang in LANGS:
         assert "remote: lost" in render_drill(record, lang, ledger=LEDGER)
+
+
+def _with_failed_step(kind: str, detail: str, reasons: list[dict[str, Any]]) -> dict[str, Any]:
+    record = samples.passed()
+    record |= {"verdict": "fail", "reasons": reasons}
+    template = record["steps"][0]
+    record["steps"] = [step for step in record["steps"] if step["kind"] != kind]
+    record["steps"].append(template | {"kind": kind, "name": kind, "outcome": "failed", "detail": detail, "facts": {}})
+    return record
+
+
+def test_a_failed_step_is_explained_in_words_and_never_by_a_code() -> None:
+    absent = _with_failed_step("nonce", "nonce_absent", [{"code": "nonce_absent", "verdict": "fail", "facts": {}}])
+    assert step_words(absent, "zh")[-1] == "恢复结果中没有找到备份前植入的标记。"
+    fewer = [
+        {"code": "expect_path", "verdict": "fail", "facts": {"path": "/srv/oa/合同"}},
+        {"code": "expect_files", "verdict": "fail", "facts": {"found": 3, "minimum": 20}},
+    ]
+    words = step_words(_with_failed_step("expect", "", fewer), "zh")[-1]
+    assert words == "预期路径“/srv/oa/合同”不存在。 恢复出 3 个文件，少于预期的 20 个。"
+
+
+def test_a_nonce_that_was_asked_for_and_not_found_is_not_called_unverified() -> None:
+    absent = _with_failed_step("nonce", "nonce_absent", [{"code": "nonce_absent", "verdict": "fail", "facts": {}}])
+    page = render_drill(absent, "zh", ledger=LEDGER)
+    assert "核验未通过" in page
+    assert "未验证植入标记" not in page
+    absent["steps"] = [step for step in absent["steps"] if step["kind"] != "nonce"]
+    assert "未验证植入标记" in render_drill(absent, "zh", ledger=LEDGER)
+
+
+def test_objectives_that_nobody_set_are_marked() -> None:
+    record = samples.passed()
+    marks: tuple[tuple[Lang, str], ...] = (
+        ("zh", "缺省目标，未经业务主管部门确认"),
+        ("en", "default objective, not confirmed by the business owner"),
+    )
+    for lang, words in marks:
+        record["objectives"] |= {"defaults": []}
+        assert words not in render_drill(record, lang, ledger=LEDGER) + "".join(drill_words(record, lang))
+        record["objectives"] |= {"defaults": ["rto_s"]}
+        assert render_drill(record, lang, ledger=LEDGER).count(words) == 1
+        assert "".join(drill_words(record, lang)).count(words) == 1
+
+
+def test_a_ledger_entry_of_unknown_holders_has_no_line_for_them() -> None:
+    assert "条目所在中心" in render_drill(samples.passed(), "zh", ledger=LEDGER)
+    assert "条目所在中心" not in render_drill(samples.passed(), "zh", ledger=replace(LEDGER, held_by=()))
 
 
 def test_both_languages_have_the_same_words() -> None:
