@@ -117,6 +117,8 @@ MismatchKind = Literal[
     "link_elsewhere",
     "content",
     "longer",
+    "mode",
+    "time",
     "unreadable",
     "not_indexed",
     "sample_missing",
