@@ -219,9 +219,7 @@ def _verify_words(report: LedgerReport) -> str:
     if report.unreachable:
         lines += [f"not reachable: {center}: {why}" for center, why in report.unreachable.items()]
     for center, chain in report.not_held:
-        lines.append(
-            f"hint: {center} holds nothing of chain {chain}; right where its writer may not write, else wiped"
-        )
+        lines.append(f"hint: {center} holds nothing of chain {chain}; right where its writer may not write, else wiped")
     for item in report.problems[:_SHOWN_PROBLEMS_MAX]:
         where = f" at {item.center}" if item.center else ""
         lines.append(f"{item.fault.value}{where}: {item.name}: {item.detail}")

@@ -218,7 +218,7 @@ def test_a_center_that_does_not_answer_is_named_and_ends_verification_with_4(des
 
     code, report = desk.run("ledger", "verify")
 
-    assert (code, report["unreachable"], report["problems_count"]) == (4, ["main"], 0)
+    assert (code, [*report["unreachable"]], report["problems_count"]) == (4, ["main"], 0)
 
 
 def test_evidence_goes_on_at_the_next_center_when_production_is_really_lost(desk: Desk) -> None:
