@@ -284,6 +284,8 @@ class Near(Quorum):
             (name, size) for name, size in named.live.items() if name.startswith(kinds) and name not in present
         ]
         if not absent_here:
+            # An earlier call may have died between its commit and this.
+            forget_damage(self.production, named.released)
             return None
         added: dict[str, int] = {}
         for name in sorted(present):
@@ -295,8 +297,10 @@ class Near(Quorum):
             for name, size in added.items()
             if name not in named.added
         ]
+        receipt = self.commit(Change(objects, released=absent_here))
+        # Not before the commit: until then what is missing is damage, and production's word is not to be taken.
         forget_damage(self.production, {name for name, _ in absent_here})
-        return self.commit(Change(objects, released=absent_here))
+        return receipt
 
     def _listed_at_production(self, prefix: str) -> set[str]:
         if not self.states.is_usable(self.production.name):
@@ -411,7 +415,7 @@ class Near(Quorum):
             if store not in survey.current:
                 continue
             try:
-                damaged_count = damage_of(store)
+                damaged_count = damage_of(store, apart_from={name for name, _ in change.released})
                 if damaged_count:
                     raise IntegrityError(
                         f"{store.name}: {damaged_count} damaged or missing objects wait: `govsec center heal` brings "

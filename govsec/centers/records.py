@@ -85,10 +85,15 @@ def write_record(store: ObjectStore, record: VerificationRecord) -> None:
             store.delete(info.name)
 
 
-def damage_of(store: ReadStore) -> int:
-    """How many damaged objects the newest verification of the center left unhealed; 0 when there was none."""
+def damage_of(store: ReadStore, *, apart_from: Collection[str] = ()) -> int:
+    """How many damaged objects the newest verification of the center left unhealed; 0 when there was none.
+
+    Names in ``apart_from`` do not count: they are being released.
+    """
     record = read_record(store, datetime.max.replace(tzinfo=UTC))
-    return record.damaged_count if record else 0
+    if record is None:
+        return 0
+    return record.damaged_count - sum(name in apart_from for name in record.damaged)
 
 
 def forget_damage(store: ObjectStore, gone: Collection[str]) -> None:

@@ -8,10 +8,11 @@ import govsec.centers.ship as shipping
 from govsec.centers import names
 from govsec.centers.log import START, named_objects, read_log
 from govsec.centers.near import Change
-from govsec.centers.records import VerificationRecord, write_record
+from govsec.centers.records import VerificationRecord, damage_of, write_record
 from govsec.centers.ship import ship
 from govsec.config import Mode
-from govsec.errors import StoreUnavailableError
+from govsec.errors import GovsecError, StoreUnavailableError
+from govsec.testing.faults import FaultKind, Faults, FaultStore, Moment
 from tests.centers.world import World, index, pack
 
 
@@ -147,3 +148,18 @@ def test_released_damage_no_longer_keeps_production_from_counting() -> None:
     world.near().release_absent()
     world.live_packs = []
     assert world.backup().held_by == ("production", "same_city")
+
+
+def test_a_release_that_could_not_be_committed_leaves_the_damage_on_record() -> None:
+    world = World(mode=Mode.MAXIMUM_PROTECTION)
+    world.backup()
+    world.live_packs = []
+    world.backup()
+    gone, _ = _stock_prune(world)
+    write_record(world.production, VerificationRecord(time=world.clock.now(), damaged=(gone,), damaged_count=1))
+    full = Faults(1, FaultKind.FULL, Moment.BEFORE, is_permanent=True, operations=frozenset({"put"}))
+    near = world.near(wrap=lambda store: FaultStore(store, full) if store is world.same_city else store)
+    with pytest.raises(GovsecError):
+        near.release_absent()
+    full.assert_injected()
+    assert damage_of(world.production) == 1
