@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
-SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium
+SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium \
+  openssh-server busybox-static nginx-light redis-server postgresql mariadb-server lynis
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
 BENCHES := seal index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) backup
@@ -30,6 +31,7 @@ lint: $(VENV)/installed-test ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Nothing that is installed here is started by the system (policy-rc.d): tests start their own.
 servers: ## install the servers and tools that tests run against (Debian, as root)
 	@missing=; for package in $(SERVERS); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
@@ -37,6 +39,8 @@ servers: ## install the servers and tools that tests run against (Debian, as roo
 	if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
 	  echo "servers: missing; as root on Debian: apt-get install --no-install-recommends$$missing" >&2; exit 1; fi; \
 	echo "servers: installing$$missing"; apt-get -qq update; \
+	if [ ! -e /usr/sbin/policy-rc.d ]; then trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+	  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null
 
 bench: $(VENV)/installed-test ## side by side with restic and borg; prints medians and ratios
