@@ -1,0 +1,1 @@
+"""Graded protection: what is asked of a system, what its hosts show, and what follows."""
