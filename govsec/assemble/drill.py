@@ -24,7 +24,8 @@ from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import ProgressSink, silent
 from govsec.repo.repository import Repository
 from govsec.report.catalog import Lang
-from govsec.report.drill import LedgerRef, render_drill
+from govsec.report.drill import render_drill
+from govsec.report.page import LedgerRef
 from govsec.store.api import ReadStore
 
 LANGS: tuple[Lang, ...] = ("zh", "en")

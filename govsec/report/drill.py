@@ -1,25 +1,19 @@
 """The drill report: one self-contained HTML file, made from the record alone.
 
-The same record gives the same bytes. The file loads nothing: style and drawings are inside, a content security policy
-forbids everything else, and every value is escaped; names that come from repositories or commands may be hostile.
+The same record gives the same bytes. Names that come from repositories or commands may be hostile: :mod:`page` escapes
+every value, and what it makes loads nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from govsec import canonical
 from govsec.clock import parse_time
-from govsec.report.catalog import Catalogue, Lang, plain
+from govsec.report.catalog import Catalogue, Lang
 from govsec.report.chart import Row, Timeline, share, timeline
+from govsec.report.page import LedgerRef, render_page
 
 _GAUGE_WIDTH = 200.0
 _BEIJING_OFFSET_HOURS = 8
@@ -28,24 +22,12 @@ _ROLES = ("production", "same_city", "remote")
 _CODES_OF_EXPECT = ("expect_path", "expect_files", "expect_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRef:
-    """Where the record lies in the ledger; printed, it is the head that finds a truncation later."""
-
-    chain: str
-    number: int
-    digest: str
-    held_by: tuple[str, ...]
-
-
 def render_drill(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | None) -> str:
     """The report on a drill record (``govsec.drill.v1``), in Chinese or English."""
     words = Catalogue("drill", lang)
-    environment = _environment()
-    style = _style()
-    style_digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     view = _View(record, words)
-    return environment.get_template("drill.html.j2").render(
+    return render_page(
+        "drill",
         r=record,
         lang=lang,
         t=words.text,
@@ -55,8 +37,6 @@ def render_drill(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | N
         moment=view.moment,
         view=view,
         ledger=ledger,
-        style=style,
-        style_digest=style_digest,
         record_digest=canonical.digest(record),
     )
 
@@ -85,23 +65,6 @@ def step_words(record: Mapping[str, Any], lang: Lang) -> list[str]:
     """What each step of a drill record brought, in the order of the steps."""
     view = _View(record, Catalogue("drill", lang))
     return [view.detail(step) for step in record["steps"]]
-
-
-@cache
-def _style() -> str:
-    return importlib.resources.files("govsec.report").joinpath("templates", "drill.css").read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("govsec.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: plain(value) if type(value) is str else value,
-    )
 
 
 class _View:

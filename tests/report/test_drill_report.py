@@ -18,7 +18,8 @@ from govsec.drill.plan import Plan, Scenario
 from govsec.drill.result import CenterRef, ElementState, MismatchKind, Outcome, Verdict, parse_result
 from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.chart import Row, share, timeline
-from govsec.report.drill import LedgerRef, drill_words, render_drill, step_words
+from govsec.report.drill import drill_words, render_drill, step_words
+from govsec.report.page import LedgerRef
 from tests.report import samples
 from tests.support.require import require
 
