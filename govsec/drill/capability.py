@@ -23,6 +23,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from govsec.config import Model, explain, read_yaml
+from govsec.datafile import FigureStatus, Text
 from govsec.drill.plan import Attestation, Element
 from govsec.errors import ConfigurationError
 
@@ -31,29 +32,12 @@ LEVELS_COUNT = 6
 _DAY_S = 86_400
 
 
-class FigureStatus(StrEnum):
-    """How far a figure of the table can be trusted."""
-
-    CONFIRMED = "confirmed"
-    SECONDARY = "secondary"
-    UNCONFIRMED = "unconfirmed"
-    INTERPRETATION = "interpretation"
-    DRAFT = "draft"
-
-
 class Replication(StrEnum):
     """How data get to the remote center, weakest first."""
 
     BATCH = "batch"
     REAL_TIME = "real_time"
     ZERO_LOSS = "zero_loss"
-
-
-class Text(Model):
-    """Words in both languages."""
-
-    zh: str = Field(min_length=1)
-    en: str = Field(min_length=1)
 
 
 class Bound(Model):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from govsec.datafile import FigureStatus
 from govsec.drill.capability import (
     EDITIONS,
-    FigureStatus,
     Measured,
     Replication,
     judge,

@@ -13,7 +13,8 @@ from typing import Any, get_args
 import pytest
 
 import govsec.drill
-from govsec.drill.capability import FigureStatus, Replication
+from govsec.datafile import FigureStatus
+from govsec.drill.capability import Replication
 from govsec.drill.plan import Plan, Scenario
 from govsec.drill.result import CenterRef, ElementState, MismatchKind, Outcome, Verdict, parse_result
 from govsec.report.catalog import Catalogue, Lang, plain
