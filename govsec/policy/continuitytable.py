@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from govsec.config import Model
-from govsec.datafile import FigureStatus, read_data, shipped
+from govsec.datafile import FigureStatus
 from govsec.policy.results import Role, Words
+from govsec.policy.shipped import read_table, shipped
 
 #: Named ``policies/<this>`` in the sources.
 _FOLDER = "continuity"
@@ -70,7 +71,7 @@ class ContinuityTable(Model):
 @cache
 def continuity_table() -> ContinuityTable:
     """The table that came with govsec."""
-    return read_data(shipped(_FOLDER).joinpath(_FILE), ContinuityTable)
+    return read_table(shipped(_FOLDER).joinpath(_FILE), TypeAdapter(ContinuityTable))
 
 
 @cache
