@@ -238,6 +238,8 @@ class CoverageRow(Model):
 
     items: int
     not_applicable: int
+    #: Lines that the standard only says "may" of and that are not met: counted nowhere else.
+    optional_unmet: int
     applicable: int
     #: Applicable items with a verdict, by what it rests on.
     decided: int
@@ -262,7 +264,10 @@ class RateRow(Model):
     value: float | None
     #: The same over decided items only.
     value_decided: float | None
+    #: What it would be if every undecided item turned out to conform.
+    value_best: float | None
     unit: Literal["percent", "points"]
+    #: ``none`` where nothing is decided, or undecided items may turn it either way.
     conclusion: Literal["conform", "basically_conform", "not_conform", "excellent", "good", "medium", "poor", "none"]
     conclusion_words: Words
     is_confirmed: bool
