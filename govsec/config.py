@@ -95,6 +95,14 @@ class CenterConfig(Model):
     role: Role
     store: StoreConfig
     site: str = Field(default="", description="where the center is, as reports print it")
+    region: str = Field(
+        default="",
+        pattern=r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$",
+        description="ISO 3166 code of where the data lie: CN, or with the province CN-ZJ",
+    )
+    premises: Literal["", "own", "cloud"] = Field(
+        default="", description="own: the machine room of the system's owner; cloud: a platform's"
+    )
     credentials_file: Path | None = Field(default=None, description="what this side writes with")
     read_credentials_file: Path | None = Field(default=None, description="read-only, for shipping and drills")
     owner_credentials_file: Path | None = Field(
@@ -175,6 +183,40 @@ class SystemConfig(Model):
     register_: Mapping[str, JsonValue] = Field(default_factory=dict, alias="register")
 
 
+class HostConfig(Model):
+    """A host that assessments look at, and how they get there. Nothing is installed on it."""
+
+    kind: Literal["local", "ssh", "container"] = "ssh"
+    address: str = Field(default="", description="name or address; default: the host's name here")
+    port: int = Field(default=22, ge=1, le=65535)
+    user: str = Field(default="", description="default: the user that runs govsec")
+    key_file: Path | None = Field(default=None, description="private key for SSH")
+    known_hosts_file: Path | None = Field(default=None, description="host keys that people checked; default: ~/.ssh")
+    jump: Name | None = Field(default=None, description="another host of this list that the way leads through")
+    sudo: bool = Field(default=False, description="ask sudo (without a password) where a probe needs root")
+    runtime: Literal["docker", "podman"] = "docker"
+    container: str = ""
+    timeout_s: float = Field(default=60, gt=0, le=3600, description="for the whole collection")
+
+    @model_validator(mode="after")
+    def _has_a_container(self) -> HostConfig:
+        if (self.kind == "container") != bool(self.container):
+            raise ValueError("a container's name goes with kind: container, and that kind with a name")
+        return self
+
+
+class AssessmentConfig(Model):
+    """What assessments use beside what came with govsec."""
+
+    packs: tuple[Path, ...] = Field(default=(), description="folders of further packs, each signed by a pinned key")
+    parameters: Mapping[str, Mapping[str, JsonValue]] = Field(
+        default_factory=dict, description="check: parameter: value, in place of the packs' own; every report lists them"
+    )
+    coverage_min: float = Field(
+        default=0.05, ge=0, le=1, description="below this share of decided items a run ends with 7"
+    )
+
+
 class SigningConfig(Model):
     """Which keys this site signs with, and which roots it trusts. Made by ``govsec center init``."""
 
@@ -193,6 +235,8 @@ class Config(Model):
     state_dir: Path = Path("/var/lib/govsec")
     centers: Mapping[Name, CenterConfig] = Field(default_factory=dict)
     signing: SigningConfig = SigningConfig()
+    hosts: Mapping[Name, HostConfig] = Field(default_factory=dict)
+    assessment: AssessmentConfig = AssessmentConfig()
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")
@@ -204,6 +248,9 @@ class Config(Model):
         names = [system.name for system in self.systems]
         if len(set(names)) != len(names):
             raise ValueError("two systems have the same name")
+        for name, host in self.hosts.items():
+            if host.jump is not None and (host.jump not in self.hosts or host.jump == name):
+                raise ValueError(f"host {name}: jump names no other host")
         return self
 
 
