@@ -1,7 +1,7 @@
 """Copying objects between centers, every byte checked against the digest that the object's name promises.
 
-Nothing is written that was not hashed first, so a flipped bit at the source, on the line or in a proxy never reaches
-the target. Copying needs no key.
+What is written is what was hashed, in the same buffer, and nothing of an object shows at the target before all of it
+was found right; so a flipped bit at the source, on the line or in a proxy never gets there. Copying needs no key.
 
 What a digest cannot say is whether the bytes are a pack. :func:`check_shape` refuses what cannot be one, by the little
 that is visible from outside: the length field at the end of a pack and the overhead of every seal. What a key holder's
@@ -19,11 +19,14 @@ from govsec.centers import names
 from govsec.errors import FormatError, IntegrityError, ObjectNotFoundError, StoreError
 from govsec.progress import Progress, ProgressSink
 from govsec.runtime.lanes import for_each
-from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
+from govsec.store.api import ObjectInfo, ObjectStore, Piece, ReadStore
+from govsec.store.pieces import pieces_of, put_pieces
 
 #: Initialisation vector and authenticator around whatever is sealed.
 _SEAL_OVERHEAD = 32
 _PACK_ENTRY_MIN = 37
+#: The length field of its header, at the end of a pack.
+_TAIL_SIZE = 4
 #: The largest header that restic reads (16 MiB) with its length field.
 _PACK_HEADER_MAX = 16 << 20
 #: Below this many objects, asking for each is cheaper than listing their folders.
@@ -31,45 +34,72 @@ _HEADS_MAX = 64
 Named = tuple[str, int]
 
 
-def fetch(sources: Sequence[ReadStore], name: str, size_bytes: int) -> bytes:
-    """The bytes of ``name`` from the first source that has them right.
+def copy_object(sources: Sequence[ReadStore], target: ObjectStore, name: str, size_bytes: int) -> None:
+    """Copy ``name`` from the first source that has it right.
 
     Raises:
-        IntegrityError: found, but nowhere with the bytes its name promises.
-        StoreError: what the last source said, when none had it.
+        IntegrityError: found, but nowhere with the bytes its name promises; nothing was stored.
+        FormatError: it has them, and cannot be what its name says (see :func:`check_shape`); nothing was stored.
+        StoreError: what the last source said, when none had it; or what the target said.
     """
     wrong: list[str] = []
-    last: Exception | None = None
+    last: StoreError | None = None
     for source in sources:
+        origin = _Origin(source, name, size_bytes)
         try:
-            data = source.get(name, size_max=size_bytes)
-        except IntegrityError as error:
-            wrong.append(str(error))
-            continue
-        except StoreError as error:
-            last = error
-            continue
-        if len(data) == size_bytes and hashlib.sha256(data).hexdigest() == names.digest_of(name):
-            return data
-        wrong.append(f"{source.name}: {name} is not what its name says")
+            put_pieces(target, name, origin.checked())
+            return
+        except (IntegrityError, StoreError) as error:
+            if error is not origin.failure:
+                raise  # the target's
+            if isinstance(error, StoreError):
+                last = error
+            else:
+                wrong.append(str(error))
     if wrong:
         raise IntegrityError("; ".join(wrong))
     raise last or ObjectNotFoundError(f"no center has {name}")
 
 
-def check_shape(name: str, data: bytes) -> None:
-    """Return when ``data`` may be what ``name`` says it is, as far as one can see without a key.
+class _Origin:
+    """One object at one source; ``failure`` is why it could not be had from there."""
+
+    def __init__(self, source: ReadStore, name: str, size_bytes: int) -> None:
+        self._source = source
+        self._name = name
+        self._size_bytes = size_bytes
+        self.failure: IntegrityError | StoreError | None = None
+
+    def checked(self) -> Iterator[Piece]:
+        """The pieces; raises in place of the end unless they are what the name promises."""
+        digest, size_bytes, tail = hashlib.sha256(), 0, b""
+        try:
+            for piece in pieces_of(self._source, self._name, size_max=self._size_bytes):
+                digest.update(piece)
+                size_bytes += len(piece)
+                tail = (tail + bytes(piece[-_TAIL_SIZE:]))[-_TAIL_SIZE:]
+                yield piece
+            if size_bytes != self._size_bytes or digest.hexdigest() != names.digest_of(self._name):
+                raise IntegrityError(f"{self._source.name}: {self._name} is not what its name says")
+        except (IntegrityError, StoreError) as error:
+            self.failure = error
+            raise
+        check_shape(self._name, size_bytes, tail)
+
+
+def check_shape(name: str, size_bytes: int, tail: bytes) -> None:
+    """Return when an object that ends with ``tail`` may be what ``name`` says, as far as one can see without a key.
 
     Raises:
         FormatError: it cannot be.
     """
     if name.startswith(names.PACKS):
-        header_size = int.from_bytes(data[-4:], "little")
+        header_size = int.from_bytes(tail, "little")
         smallest = _SEAL_OVERHEAD + _PACK_ENTRY_MIN
-        if not smallest <= header_size <= min(_PACK_HEADER_MAX, len(data) - 4 - _SEAL_OVERHEAD):
-            raise FormatError(f"{name}: cannot be a pack: {len(data)} bytes with a header of {header_size}")
-    elif name.startswith((names.INDEXES, names.SNAPSHOTS)) and len(data) <= _SEAL_OVERHEAD:
-        raise FormatError(f"{name}: cannot be sealed: {len(data)} bytes")
+        if not smallest <= header_size <= min(_PACK_HEADER_MAX, size_bytes - _TAIL_SIZE - _SEAL_OVERHEAD):
+            raise FormatError(f"{name}: cannot be a pack: {size_bytes} bytes with a header of {header_size}")
+    elif name.startswith((names.INDEXES, names.SNAPSHOTS)) and size_bytes <= _SEAL_OVERHEAD:
+        raise FormatError(f"{name}: cannot be sealed: {size_bytes} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +146,7 @@ def copy_objects(
 
         def copy(entry: Named) -> int:
             name, size_bytes = entry
-            data = fetch(own_sources, name, size_bytes)
-            check_shape(name, data)
-            own_target.put(name, data)
+            copy_object(own_sources, own_target, name, size_bytes)
             meter.add(size_bytes, name)
             return size_bytes
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from govsec.centers import names
 from govsec.centers.checkpoints import newest_checkpoint
 from govsec.centers.commits import COMMIT_SIZE_MAX, LIST_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
-from govsec.centers.copying import Meter, Named, absent, copy_objects, fetch
+from govsec.centers.copying import Meter, Named, absent, copy_object, copy_objects
 from govsec.centers.log import START, Flaw, FlawKind, Log, Position, commit_names, read_log
 from govsec.centers.pause import refuse_if_paused
 from govsec.centers.releases import released_here
@@ -303,4 +303,4 @@ def _ship_checkpoint(round_: _Round) -> None:
     is_covered = has_commit(round_.target, Position(checkpoint.number, checkpoint.commit))
     if is_covered and absent_name(round_.target, stored.name):
         _copy_lists(round_, (checkpoint.added, checkpoint.released))
-        round_.target.put(stored.name, fetch([round_.source], stored.name, stored.size_bytes))
+        copy_object([round_.source], round_.target, stored.name, stored.size_bytes)

@@ -16,10 +16,10 @@ What every store promises:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 from govsec.errors import IntegrityError, LimitError, RefusedError
 
@@ -86,6 +86,28 @@ class ObjectStore(ReadStore, Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an object. Removing what is not there is done, not an error."""
+        ...
+
+
+#: Part of an object's bytes. A view is good until the next piece is asked for: its buffer is used again.
+Piece: TypeAlias = bytes | memoryview
+
+
+@runtime_checkable
+class PieceSource(Protocol):
+    """A store that gives an object without ever holding it whole in memory."""
+
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        """The bytes of an object in order. Raises as ``get`` does, also while it is consumed."""
+        ...
+
+
+@runtime_checkable
+class PieceTarget(Protocol):
+    """A store that takes an object piece by piece and shows nothing of it before the last one is durable."""
+
+    def put_pieces(self, name: str, pieces: Iterable[Piece]) -> ObjectInfo:
+        """Store the pieces as one object, as ``put`` does. When ``pieces`` raises, nothing is stored."""
         ...
 
 

@@ -17,7 +17,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,13 +33,15 @@ from govsec.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from govsec.store.api import ObjectInfo, check_name, check_prefix, check_range
+from govsec.store.api import ObjectInfo, Piece, check_name, check_prefix, check_range
 
 log = logging.getLogger(__name__)
 
 _INCOMING = ".incoming"
 #: No put takes a day; what is older is left from a process that died.
 _LEFTOVER_AGE_S = 86_400
+#: Fits the cache of a processor, and makes few system calls of a pack.
+_PIECE_SIZE = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: O_NONBLOCK: opening a planted fifo must not hang; it means nothing for regular files.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -64,6 +66,7 @@ class LocalStore:
         self._name = name
         self._root = root
         self._is_tidied = False
+        self._spare_buffers: list[bytearray] = []
         with self._translated("(root)"):
             if create:
                 try:
@@ -92,6 +95,16 @@ class LocalStore:
                 start, wanted = start + len(part), wanted - len(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        with self._opened(name) as (descriptor, status), self._buffer() as buffer:
+            _, rest = check_range(name, status.st_size, 0, None, size_max)
+            while rest:
+                count = os.readv(descriptor, [buffer[: min(rest, _PIECE_SIZE)]])
+                if not count:
+                    raise StoreUnavailableError(f"{self._name}: {name} became shorter while it was read")
+                rest -= count
+                yield buffer[:count]
+
     def head(self, name: str) -> ObjectInfo:
         with self._opened(name) as (_, status):
             return self._info(name, status)
@@ -115,26 +128,12 @@ class LocalStore:
     def put(
         self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
     ) -> ObjectInfo:
-        check_name(name)
         if retain_until is not None:
             raise RefusedError(f"{self._name}: a local directory cannot keep {name} from deletion")
-        folder, _, leaf = name.rpartition("/")
-        with self._translated(name):
-            incoming = self._open_directory(_INCOMING, create=True)
-            try:
-                temporary = f"{leaf[:64]}.{os.getpid()}.{secrets.token_hex(8)}"
-                status = _write_file(incoming, temporary, data)
-                try:
-                    self._tidy(incoming, status.st_mtime)
-                    self._publish(incoming, temporary, folder, leaf, if_absent=if_absent)
-                except FileExistsError as error:
-                    raise ObjectExistsError(f"{self._name}: {name} exists") from error
-                finally:
-                    # After a rename there is nothing left to remove; after a link, or a failure, there is.
-                    _remove_if_there(incoming, temporary)
-            finally:
-                os.close(incoming)
-        return self._info(name, status)
+        return self._store(name, (data,), if_absent=if_absent)
+
+    def put_pieces(self, name: str, pieces: Iterable[Piece]) -> ObjectInfo:
+        return self._store(name, pieces, if_absent=False)
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -149,6 +148,34 @@ class LocalStore:
                     os.fsync(directory)
             finally:
                 os.close(directory)
+
+    def _store(self, name: str, pieces: Iterable[Piece], *, if_absent: bool) -> ObjectInfo:
+        check_name(name)
+        folder, _, leaf = name.rpartition("/")
+        with self._translated(name):
+            incoming = self._open_directory(_INCOMING, create=True)
+            temporary = f"{leaf[:64]}.{os.getpid()}.{secrets.token_hex(8)}"
+            try:
+                status = _write_file(incoming, temporary, pieces)
+                self._tidy(incoming, status.st_mtime)
+                self._publish(incoming, temporary, folder, leaf, if_absent=if_absent)
+            except FileExistsError as error:
+                raise ObjectExistsError(f"{self._name}: {name} exists") from error
+            finally:
+                # After a rename there is nothing left to remove; after a link, or a failure of any kind, there is.
+                _remove_if_there(incoming, temporary)
+                os.close(incoming)
+        return self._info(name, status)
+
+    @contextmanager
+    def _buffer(self) -> Iterator[memoryview]:
+        """A buffer that nobody else has; kept for the next object, because new pages of memory are what costs."""
+        buffer = self._spare_buffers.pop() if self._spare_buffers else bytearray(_PIECE_SIZE)
+        try:
+            yield memoryview(buffer)
+        finally:
+            if not self._spare_buffers:
+                self._spare_buffers.append(buffer)
 
     def _tidy(self, incoming: int, now_s: float) -> None:
         """Once for each store, remove what dead processes left; ``now_s`` is the file system's own time."""
@@ -288,17 +315,15 @@ def _open_segment(parent: int, segment: str, *, create: bool) -> int:
     return os.open(segment, _DIRECTORY, dir_fd=parent)
 
 
-def _write_file(directory: int, name: str, data: bytes) -> os.stat_result:
+def _write_file(directory: int, name: str, pieces: Iterable[Piece]) -> os.stat_result:
     descriptor = os.open(name, _CREATE, mode=0o600, dir_fd=directory)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
         return os.fstat(descriptor)
-    except OSError:
-        _remove_if_there(directory, name)
-        raise
     finally:
         os.close(descriptor)
 

@@ -6,13 +6,17 @@ Not shared between processes: a forked child would fill a copy that nobody sees,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from govsec.clock import Clock, SystemClock
 from govsec.errors import ObjectExistsError, ObjectNotFoundError, RefusedError
-from govsec.store.api import ObjectInfo, check_name, check_prefix, check_range
+from govsec.store.api import ObjectInfo, Piece, check_name, check_prefix, check_range
+from govsec.store.pieces import joined
+
+#: Small, so that what tests store comes in several pieces.
+_PIECE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,11 @@ class MemoryStore:
         data = self._find(name).data
         start, wanted = check_range(name, len(data), offset, length, size_max)
         return data[start : start + wanted]
+
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        data = memoryview(self.get(name, size_max=size_max))
+        step = max(_PIECE_SIZE, len(data) // 8)
+        yield from (data[start : start + step] for start in range(0, len(data), step))
 
     def head(self, name: str) -> ObjectInfo:
         return self._info(name, self._find(name))
@@ -66,6 +75,9 @@ class MemoryStore:
         elif self._objects.setdefault(name, created) is not created:
             raise ObjectExistsError(f"{self._name}: {name} exists")
         return self._info(name, created)
+
+    def put_pieces(self, name: str, pieces: Iterable[Piece]) -> ObjectInfo:
+        return self.put(name, joined(pieces))
 
     def delete(self, name: str) -> None:
         check_name(name)

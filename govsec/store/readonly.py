@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Self
 
-from govsec.store.api import ObjectInfo, ReadStore
+from govsec.store.api import ObjectInfo, Piece, ReadStore
+from govsec.store.pieces import pieces_of
 
 
 class ReadOnlyStore:
@@ -20,6 +21,9 @@ class ReadOnlyStore:
 
     def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
         return self._store.get(name, offset=offset, length=length, size_max=size_max)
+
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        return pieces_of(self._store, name, size_max=size_max)
 
     def head(self, name: str) -> ObjectInfo:
         return self._store.head(name)

@@ -12,14 +12,15 @@ The sweep ends with the first run that is over before its call was reached: that
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
 from govsec.errors import GovsecError, StoreDeniedError, StoreFullError, StoreUnavailableError
-from govsec.store.api import ObjectInfo, ObjectStore
+from govsec.store.api import ObjectInfo, ObjectStore, Piece
+from govsec.store.pieces import pieces_of, put_pieces
 
 
 class Killed(BaseException):
@@ -163,6 +164,10 @@ class FaultStore(Generic[S]):
         with self._call("get", name):
             return self.store.get(name, offset=offset, length=length, size_max=size_max)
 
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        with self._call("get", name):
+            yield from pieces_of(self.store, name, size_max=size_max)
+
     def head(self, name: str) -> ObjectInfo:
         with self._call("head", name):
             return self.store.head(name)
@@ -184,6 +189,14 @@ class FaultStore(Generic[S]):
             return ObjectInfo(name, len(data), None, (self.name,))
         with self._after(hits, "put", name):
             return self.store.put(name, data, if_absent=if_absent, retain_until=retain_until)
+
+    def put_pieces(self, name: str, pieces: Iterable[Piece]) -> ObjectInfo:
+        hits = self._before("put", name)
+        if hits and self.faults.kind is FaultKind.LIE:
+            self.faults.strike(self._what("put", name))
+            return ObjectInfo(name, sum(len(piece) for piece in pieces), None, (self.name,))
+        with self._after(hits, "put", name):
+            return put_pieces(self.store, name, pieces)
 
     def delete(self, name: str) -> None:
         with self._call("delete", name):

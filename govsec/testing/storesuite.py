@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from typing import Final, TypeVar
@@ -28,6 +28,7 @@ from govsec.errors import (
     RefusedError,
 )
 from govsec.store.api import ObjectInfo, ObjectStore
+from govsec.store.pieces import pieces_of, put_pieces
 
 Case = Callable[[ObjectStore], None]
 E = TypeVar("E", bound=GovsecError)
@@ -236,6 +237,53 @@ def retention_is_kept_or_refused(store: ObjectStore) -> None:
     raises(RefusedError, store.put, _NAME, b"x", retain_until=until.replace(year=until.year + 1))
 
 
+def pieces_are_the_object(store: ObjectStore) -> None:
+    """In order and whole, whatever its size; two that are read in turn do not disturb each other."""
+    held = {f"data/{size}": os.urandom(size) for size in (0, 1, 250, (2 << 20) + 7)}
+    for name, data in held.items():
+        store.put(name, data)
+        assert b"".join(bytes(piece) for piece in pieces_of(store, name, size_max=len(data))) == data, name
+    name, data = f"data/{(2 << 20) + 7}", held[f"data/{(2 << 20) + 7}"]
+    store.put(_NAME, data[::-1])
+    pairs = zip(*(pieces_of(store, each, size_max=len(data)) for each in (name, _NAME)), strict=True)
+    found = [(bytes(one), bytes(other)) for one, other in pairs]
+    assert b"".join(one for one, _ in found) == data
+    assert b"".join(other for _, other in found) == data[::-1]
+    raises(LimitError, lambda: [*pieces_of(store, name, size_max=len(data) - 1)])
+    raises(ObjectNotFoundError, lambda: [*pieces_of(store, "none", size_max=10)])
+
+
+def pieces_are_stored_as_one_object(store: ObjectStore) -> None:
+    """However they are cut; over what was there before, as a put."""
+    buffer = bytearray(b"abc")
+
+    def reused() -> Iterator[bytes | memoryview]:
+        for letter in b"xyz":
+            buffer[0] = letter
+            yield memoryview(buffer)
+
+    assert put_pieces(store, _NAME, reused()).size_bytes == 9
+    assert store.get(_NAME, size_max=9) == b"xbcybczbc"
+    assert put_pieces(store, _NAME, [b"", b"1", b""]).size_bytes == 1
+    assert store.get(_NAME, size_max=1) == b"1"
+    assert put_pieces(store, "empty", []).size_bytes == 0
+    assert store.get("empty", size_max=0) == b""
+
+
+def pieces_that_end_in_an_error_store_nothing(store: ObjectStore) -> None:
+    """The error comes out unchanged, what was there stays, and the name that was not there is not."""
+
+    def wrong() -> Iterator[bytes]:
+        yield bytes(1000)
+        raise IntegrityError("not what its name says")
+
+    store.put(_NAME, b"before")
+    for name in (_NAME, "data/new"):
+        assert str(raises(IntegrityError, put_pieces, store, name, wrong())) == "not what its name says"
+    assert store.get(_NAME, size_max=10) == b"before"
+    assert names(store, "") == [_NAME]
+
+
 def forked_process_uses_a_clone(store: ObjectStore) -> None:
     """Parent and child work at the same time, on connections of their own."""
     store.put("shared", bytes(100_000))
@@ -287,6 +335,9 @@ CONTRACT: Final[Sequence[Case]] = (
     deleting_is_idempotent,
     clones_see_the_same_objects,
     retention_is_kept_or_refused,
+    pieces_are_the_object,
+    pieces_are_stored_as_one_object,
+    pieces_that_end_in_an_error_store_nothing,
 )
 
 SHARED_CONTRACT: Final[Sequence[Case]] = (forked_process_uses_a_clone, forked_process_may_even_use_the_store_itself)

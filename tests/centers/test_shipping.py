@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef, open_commit, sign_commit
+from govsec.centers.copying import copy_object
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
 from govsec.centers.pause import pause, resume
@@ -16,8 +19,18 @@ from govsec.centers.release import release
 from govsec.centers.ship import ShipReport, ship
 from govsec.config import Mode
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
-from govsec.errors import FormatError, GovsecError, IntegrityError, RefusedError, StoreUnavailableError, TryAgainError
+from govsec.errors import (
+    FormatError,
+    GovsecError,
+    IntegrityError,
+    RefusedError,
+    StoreFullError,
+    StoreUnavailableError,
+    TryAgainError,
+)
 from govsec.progress import Progress
+from govsec.store.api import Piece
+from govsec.store.local import LocalStore
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
 from tests.centers.world import World, assert_valid, copy_store, objects_of, pack, repository_part, snapshot
@@ -323,3 +336,45 @@ def test_a_backup_of_very_many_objects_is_committed_in_lists_and_shipped() -> No
 
 def _digested(data: bytes) -> tuple[str, bytes]:
     return hashlib.sha256(data).hexdigest(), data
+
+
+class Altering(MemoryStore):
+    """Gives the pieces of packs with one bit flipped in the last of them."""
+
+    def pieces(self, name: str, *, size_max: int) -> Iterator[Piece]:
+        parts = [bytes(piece) for piece in super().pieces(name, size_max=size_max)]
+        if name.startswith(names.PACKS):
+            parts[-1] = bytes([parts[-1][0] ^ 1]) + parts[-1][1:]
+        yield from parts
+
+    def clone(self) -> Altering:
+        return self
+
+
+def test_a_bit_that_flips_on_the_way_leaves_no_object_at_a_directory(tmp_path: Path) -> None:
+    world = World()
+    world.backup()
+    line = Altering("same_city", clock=world.clock)
+    for name, data in objects_of(world.same_city).items():
+        line.put(name, data)
+    target = LocalStore(tmp_path / "remote", name="remote", create=True)
+    target.put(names.CONFIG, world.same_city.get(names.CONFIG, size_max=1 << 10))
+    with pytest.raises(IntegrityError, match="not what its name says"):
+        ship(line, target, world.trusted, clock=world.clock, threads=2)
+    assert [info.name for info in target.list(names.PACKS)] == []
+    assert list((tmp_path / "remote" / ".incoming").iterdir()) == []
+
+
+def test_what_one_source_has_damaged_comes_from_the_next_and_a_full_target_is_not_blamed_on_a_source() -> None:
+    name, data = pack("wanted")
+    line, good, target = (Altering(center) for center in ("one", "two", "target"))
+    line.put(name, data)
+    plain = MemoryStore("two")
+    plain.put(name, data)
+    copy_object([line, good, plain], target, name, len(data))
+    assert target.get(name, size_max=len(data)) == data
+    full = FaultStore(MemoryStore("target"), Faults(1, FaultKind.FULL, operations=frozenset({"put"})))
+    with pytest.raises(StoreFullError):
+        copy_object([plain, plain], full, name, len(data))
+    with pytest.raises(IntegrityError, match="one: data/"):
+        copy_object([line, good], MemoryStore("target"), name, len(data))

@@ -281,3 +281,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         missing("mount", "this machine does not let root mount a tmpfs")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+def test_pieces_that_end_in_an_error_leave_no_file_behind(store: LocalStore) -> None:
+    def wrong() -> Iterator[bytes]:
+        yield bytes(100_000)
+        raise IntegrityError("not what its name says")
+
+    raises(IntegrityError, store.put_pieces, NAME, wrong())
+    assert incoming(store) == []
+
+
+def test_object_that_becomes_shorter_while_its_pieces_are_read_is_an_error(store: LocalStore) -> None:
+    store.put(NAME, bytes(3 << 20))
+    pieces = store.pieces(NAME, size_max=3 << 20)
+    next(pieces)
+    os.truncate(store.root / NAME, 1 << 20)
+    raises(StoreUnavailableError, lambda: [*pieces])
