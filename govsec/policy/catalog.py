@@ -11,7 +11,7 @@ The words are summaries in data files (``policies/gbt22239-2019``), not the text
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
@@ -85,7 +85,7 @@ class Item:
     #: The standard says "may" (可): not having it is reported, and is no failure.
     optional: bool
     #: The line's id at every level where it exists.
-    levels: Mapping[int, str]
+    levels: Mapping[int, str] = field(hash=False)
     #: Lowest level from which on the line is worded as here.
     since: int
 
@@ -205,7 +205,8 @@ class Catalog:
         unknown = set(scopes) - set(Scope)
         if unknown or not scopes:
             raise ConfigurationError(f"scopes {sorted(unknown)}: expected some of {', '.join(Scope)}")
-        return tuple(item for item in self._items if item.scope in scopes and item.level == levels.of(item.attribute))
+        chosen = [item for item in self._items if item.scope in scopes and item.level == levels.of(item.attribute)]
+        return tuple(sorted(chosen, key=_place))
 
     def unconfirmed(self) -> tuple[Item, ...]:
         """The lines that only one source has."""
@@ -215,3 +216,15 @@ class Catalog:
 def _order(item: Item) -> tuple[tuple[int, ...], str]:
     """By clause as numbers, so that 8.1.4.10 stands behind 8.1.4.9; then by letter."""
     return tuple(int(part) for part in item.control_id.split(".")), item.id
+
+
+def _place(item: Item) -> tuple[int, int, int, str]:
+    """Where a line stands among lines of all levels: by scope and area, then by its clause at its highest level."""
+    clause = item.levels[max(item.levels)].split(".")
+    letter = clause[4] if len(clause) > 4 else ""
+    return _SCOPES.index(item.scope), _CATEGORIES.index(item.category), int(clause[3]), letter
+
+
+_SCOPES = tuple(Scope)
+#: In the order of the standard.
+_CATEGORIES = ("PES", "CNS", "ABS", "CES", "SMC", "PSS", "ORS", "HRS", "CMS", "MMS")
