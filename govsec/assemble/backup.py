@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from govsec.backup.archive import ArchiveResult, archive
 from govsec.backup.sources import ByteSource, CommandSource, FileSource, Source
-from govsec.backup.witness import PREFIX, observe, save_witness
 from govsec.clock import Clock, format_time
-from govsec.errors import ConfigurationError, RefusedError, TryAgainError, UsageError
+from govsec.errors import RefusedError, TryAgainError, UsageError
 from govsec.progress import ProgressSink, silent
-from govsec.repo.repository import Repository, WritableRepository
-from govsec.secretfile import read_secret
-from govsec.store.local import LocalStore
+from govsec.repo.keys import KeySearch
 
-if TYPE_CHECKING:  # the configuration's models take longer to import than a directory takes to look through
+if TYPE_CHECKING:  # what takes long to import is imported while a key is searched for, and only where it is used
     from govsec.assemble.systems import Site
+    from govsec.backup.archive import ArchiveResult
     from govsec.backup.retention import Decision
     from govsec.centers.near import Receipt
     from govsec.config import BackupConfig, RetentionPolicy, SystemConfig
+    from govsec.repo.repository import WritableRepository
 
 #: How far this clock may be behind the last backup's before one of the two counts as wrong.
 _BEHIND_MAX = timedelta(minutes=10)
@@ -40,21 +38,8 @@ class JobReport:
     has_nonce: bool
 
 
-def open_directory(path: Path, password_file: Path, *, create: bool, clock: Clock) -> WritableRepository:
-    """The repository in a directory, made first when it is to be and is not there.
-
-    Raises:
-        WrongPasswordError, ConfigurationError, StoreError: as opening a repository and reading a secret do.
-    """
-    store = LocalStore(path, create=create)
-    password = read_secret(password_file)
-    if create and next(iter(store.list("config")), None) is None:
-        return WritableRepository.initialize(store, password, clock)
-    return WritableRepository.open(store, password)
-
-
 def run_directory(
-    repository: WritableRepository,
+    opened: Callable[[], WritableRepository],
     source: Source,
     *,
     clock: Clock,
@@ -66,9 +51,14 @@ def run_directory(
 ) -> JobReport:
     """Back a source up into a single directory: no centers, no receipt, no witness.
 
+    ``opened`` gives the repository (:mod:`govsec.assemble.opening`); it is asked when all else is there.
+
     Raises:
         TryAgainError: this clock is behind the last backup's, and nobody vouched for it.
     """
+    from govsec.backup.archive import archive
+
+    repository = opened()
     if not is_clock_accepted:
         snapshots = repository.snapshots()
         # What another one names as its parent came before it, whatever its time.
@@ -122,7 +112,12 @@ def run_job(
         near.resync()
         if not is_clock_accepted:
             _check_clock(last_committed_at(site, near), site.clock.now())
-        repository = WritableRepository.open(near, site.password(system))
+        search = KeySearch(near, site.password(system))
+        from govsec.backup.archive import archive
+        from govsec.backup.witness import PREFIX, observe, save_witness
+        from govsec.repo.repository import WritableRepository
+
+        repository = WritableRepository.opened(search)
         # What an earlier run or stock restic left without a commit gets one before anything is built on it.
         adopt(near, repository)
         seen = None
@@ -142,7 +137,7 @@ def run_job(
         witness = None if seen is None else seen.confirm(result.snapshot_id)
         if witness is not None:
             digest = save_witness(near, repository.suite, witness).name.removeprefix(PREFIX)
-        receipt = commit_result(near, result, witness=digest)
+        receipt = commit_result(near, result, job=job.name, witness=digest)
     return JobReport(
         job.name,
         result,
@@ -158,23 +153,6 @@ def source_of(job: BackupConfig) -> Source:
     if source.kind == "files":
         return FileSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
     return CommandSource(source.argv, source.filename, source.timeout_s)
-
-
-def open_for_reading(site: Site, system: SystemConfig, center: str | None) -> Repository:
-    """The system's repository at a center (the first that has a role, when none is named), others as fallbacks.
-
-    Raises:
-        ConfigurationError: there is no center.
-    """
-    from govsec.config import Role
-
-    wanted = (Role.PRODUCTION, Role.SAME_CITY, Role.REMOTE)
-    names = [name for role in wanted if (name := site.name_of(role)) is not None]
-    if not names:
-        raise ConfigurationError("centers: none is configured")
-    first = names[0] if center is None else site.center(center)[0]
-    others = [name for name in names if name != first and _is_readable(site, name)]
-    return site.repository(system, first, others=others)
 
 
 def forget(
@@ -224,10 +202,3 @@ def _check_clock(last: datetime | None, now: datetime) -> None:
             "is wrong; set the clock right and run again, or, when it is this clock that is right, say so with "
             "--accept-clock"
         )
-
-
-def _is_readable(site: Site, name: str) -> bool:
-    center = site.center(name)[1]
-    if center.store.kind == "local":
-        return center.store.path.is_dir()
-    return bool(center.read_credentials_file or center.credentials_file or center.owner_credentials_file)

@@ -14,6 +14,7 @@ from govsec.clock import Clock
 from govsec.config import CenterConfig, Config, LocalStoreConfig, Role, S3StoreConfig, SystemConfig, read_secret
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, UsageError
+from govsec.repo.keys import KeySearch
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
 from govsec.store.credentials import Credentials, read_credentials
 from govsec.store.limit import ByteRate, LimitStore
@@ -127,10 +128,15 @@ class Site:
             WrongPasswordError: no key file there opens with this site's password.
             StoreError: there is none, or it cannot be reached.
         """
+        search = self.begin_search(system, center, others=others)
         from govsec.repo.repository import Repository  # numpy and more; shipping, verifying and status do without
 
+        return Repository.opened(search)
+
+    def begin_search(self, system: SystemConfig, center: str, *, others: Sequence[str] = ()) -> KeySearch:
+        """The search for the key of :meth:`repository`, for who has something else to do meanwhile."""
         fallbacks = [self.read_store(system, other) for other in others]
-        return Repository.open(self.read_store(system, center), self.password(system), fallbacks=fallbacks)
+        return KeySearch(self.read_store(system, center), self.password(system), fallbacks=fallbacks)
 
     def owner_store(self, system: SystemConfig, center: str) -> VersionedStore | None:
         """The system's objects and their versions at a center, with the center's own credential.

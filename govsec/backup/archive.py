@@ -17,7 +17,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pwd import getpwuid
@@ -106,15 +106,19 @@ def archive(
     host = hostname or socket.gethostname()
     count = workers_default() if workers is None else workers
     run = _Run(repository, clock, progress, Settings(pack_size, level, is_ahead=count > 0))
-    with repository.lock(clock) as lock:
-        run.lock = lock
-        started = clock.now()
+    paths = paths_of(source)
+    given = parent
+
+    def look() -> None:
+        nonlocal parent
+        # Before the index: a snapshot that is listed later may name blobs that an older index lacks.
+        parent = _newest(repository, host, paths) if given is None and not is_rereading else given
+        repository.load_index()
+
+    with ExitStack() as stack:
         with run.phase("prepare"):
-            paths = paths_of(source)
-            # Before the index: a snapshot that is listed later may name blobs that an older index lacks.
-            if parent is None and not is_rereading:
-                parent = _newest(repository, host, paths)
-            repository.load_index()
+            lock = run.lock = stack.enter_context(repository.lock(clock, meanwhile=look))
+            started = clock.now()
         if isinstance(source, FileSource):
             tree_id = run.save_files(source, None if parent is None else bytes.fromhex(parent.tree), count)
             excludes = source.exclude

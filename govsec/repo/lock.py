@@ -5,7 +5,8 @@
     {"time": …, "exclusive": bool, "hostname": …, "username": …, "pid": int, "uid": int, "gid": int}
 
 A lock is an object under ``locks/``. It is created, 200 ms pass, the locks are listed again: of two processes that came
-at the same moment at least one sees the other. A holder writes a fresh one every five minutes; one that is older than
+at the same moment at least one sees the other. Whoever has something to read first reads it in that time; what was
+read counts when the second look found nobody. A holder writes a fresh one every five minutes; one that is older than
 thirty minutes, or whose process on this host is gone, is stale and counts for nothing.
 
 Locks are advisory, and the time in them is the writer's. A lock that cannot be read (junk, or being written) does not
@@ -20,7 +21,7 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,6 @@ from govsec.clock import Clock, format_time, parse_time
 from govsec.crypto.api import Suite
 from govsec.errors import (
     FormatError,
-    GovsecError,
     IntegrityError,
     LockedError,
     ObjectNotFoundError,
@@ -122,38 +122,46 @@ class HeldLock:
 
 
 @contextmanager
-def hold_lock(store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool) -> Iterator[HeldLock]:
+def hold_lock(
+    store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool, meanwhile: Callable[[], None] | None = None
+) -> Iterator[HeldLock]:
     """Hold a lock of the repository for the length of a ``with`` block.
+
+    ``meanwhile`` is called while the lock settles, at each attempt anew. It may read; nothing may be written before
+    the block is entered, and what was read before the last attempt is void.
 
     A lock that cannot be removed at the end goes stale by itself and is logged: the work in the block is what counts.
 
     Raises:
         LockedError: somebody holds a lock that excludes this one; four attempts were made.
     """
-    lock = acquire_lock(store, suite, clock, exclusive=exclusive)
+    lock = acquire_lock(store, suite, clock, exclusive=exclusive, meanwhile=meanwhile)
     try:
         yield lock
     finally:
-        try:
-            lock.release()
-        except StoreError as error:
-            log.warning("lock not removed", extra={"lock": lock.id, "reason": str(error)})
+        _release(lock)
 
 
-def acquire_lock(store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool) -> HeldLock:
+def acquire_lock(
+    store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool, meanwhile: Callable[[], None] | None = None
+) -> HeldLock:
     """Create a lock; see :func:`hold_lock`."""
     for attempt in range(1, _ATTEMPTS + 1):
         _refuse_conflicts(store, suite, clock, own_id="", exclusive=exclusive)
         own_id = _write(store, suite, clock, exclusive=exclusive)
-        clock.sleep(_SETTLE_S)
+        lock = HeldLock(store, suite, clock, own_id, exclusive=exclusive)
+        settled_at = clock.monotonic() + _SETTLE_S
         try:
+            if meanwhile is not None:
+                meanwhile()
+            clock.sleep(max(0.0, settled_at - clock.monotonic()))
             _refuse_conflicts(store, suite, clock, own_id=own_id, exclusive=exclusive)
-        except GovsecError as error:
-            store.delete(object_name(Kind.LOCK, own_id))
+        except BaseException as error:  # Ctrl-C too: reading takes minutes at worst, a lock stands for half an hour
+            _release(lock)
             if attempt == _ATTEMPTS or not isinstance(error, LockedError):
                 raise
         else:
-            return HeldLock(store, suite, clock, own_id, exclusive=exclusive)
+            return lock
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -198,6 +206,13 @@ def remove_locks(store: ObjectStore, suite: Suite, clock: Clock, *, everything: 
             store.delete(name)
             removed.append(ObjectInfo(name, 0))
     return removed
+
+
+def _release(lock: HeldLock) -> None:
+    try:
+        lock.release()
+    except StoreError as error:
+        log.warning("lock not removed", extra={"lock": lock.id, "reason": str(error)})
 
 
 def _refuse_conflicts(store: ReadStore, suite: Suite, clock: Clock, *, own_id: str, exclusive: bool) -> None:

@@ -37,7 +37,7 @@ from govsec.repo.codec import Codec
 from govsec.repo.index import Index, Location
 from govsec.repo.indexbuild import IndexBuilder
 from govsec.repo.indexfile import PackRows, decode_index
-from govsec.repo.keys import find_master_key
+from govsec.repo.keys import KeySearch, find_key
 from govsec.repo.layout import (
     CONFIG,
     CONFIG_SIZE_MAX,
@@ -118,9 +118,14 @@ class Repository:
             WrongPasswordError: no key file opens with the password.
             IntegrityError: ``config`` or the key is damaged, or of a version that govsec does not know.
         """
-        sources = Sources([store, *fallbacks])
-        master, key_id = sources.first_good(lambda one: find_master_key(one, password, key_hint=key_hint))
+        master, key_id = find_key(store, password, key_hint=key_hint, fallbacks=fallbacks)
         return cls(store, ResticSuite(master), key_id=key_id, fallbacks=fallbacks)
+
+    @classmethod
+    def opened(cls, search: KeySearch) -> Self:
+        """The repository whose key ``search`` finds; waits for it. Raises as :meth:`open`."""
+        master, key_id = search.result()
+        return cls(search.store, ResticSuite(master), key_id=key_id, fallbacks=search.fallbacks)
 
     @property
     def store(self) -> ReadStore:

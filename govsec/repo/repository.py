@@ -10,7 +10,7 @@ snapshots here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Self
@@ -117,9 +117,11 @@ class WritableRepository(Repository):
             raise IntegrityError(f"{kind.value}: compressing changed the content; it was not stored")
         return self._object_store.put(object_name(kind, hashlib.sha256(sealed).hexdigest()), sealed)
 
-    def lock(self, clock: Clock, *, exclusive: bool = False) -> AbstractContextManager[HeldLock]:
-        """Hold a lock for the length of a ``with`` block; see :mod:`govsec.repo.lock`."""
-        return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive)
+    def lock(
+        self, clock: Clock, *, exclusive: bool = False, meanwhile: Callable[[], None] | None = None
+    ) -> AbstractContextManager[HeldLock]:
+        """Hold a lock for a ``with`` block; ``meanwhile`` reads while it settles. See :mod:`govsec.repo.lock`."""
+        return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive, meanwhile=meanwhile)
 
 
 def _sealed(suite: Suite, plain: bytes) -> bytes:

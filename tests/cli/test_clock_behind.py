@@ -88,12 +88,12 @@ def test_in_a_directory_the_clock_is_held_against_the_last_snapshot(tmp_path: Pa
     clock = FakeClock()
     repository = WritableRepository.initialize(MemoryStore("m"), b"a password", clock)
     source = FileSource([tmp_path / "data"])
-    run_directory(repository, source, clock=clock, workers=0)
+    run_directory(lambda: repository, source, clock=clock, workers=0)
     clock.jump(-3600)
     with pytest.raises(TryAgainError, match="--accept-clock"):
-        run_directory(repository, source, clock=clock, workers=0)
-    run_directory(repository, source, clock=clock, workers=0, is_clock_accepted=True)
-    run_directory(repository, source, clock=clock, workers=0)
+        run_directory(lambda: repository, source, clock=clock, workers=0)
+    run_directory(lambda: repository, source, clock=clock, workers=0, is_clock_accepted=True)
+    run_directory(lambda: repository, source, clock=clock, workers=0)
 
 
 def test_the_command_line_takes_the_word_of_whoever_runs_it(site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 from govsec.crypto.keyfile import KdfParameters
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import GovsecError, ObjectNotFoundError, RefusedError, UsageError, WrongPasswordError
-from govsec.repo.keys import add_key, change_password, find_master_key, list_keys, remove_key, resolve_key
+from govsec.repo.keys import KeySearch, add_key, change_password, find_master_key, list_keys, remove_key, resolve_key
 from govsec.repo.repository import Repository, WritableRepository
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
@@ -184,3 +184,20 @@ def test_a_hint_is_tried_before_anything_else(
 def test_where_no_key_file_is_there_is_no_repository() -> None:
     with pytest.raises(ObjectNotFoundError):
         find_master_key(MemoryStore(), PASSWORD)
+
+
+def test_a_key_that_is_searched_for_ahead_opens_the_repository(
+    repository: WritableRepository, store: MemoryStore, master: MasterKey
+) -> None:
+    opened = Repository.opened(KeySearch(MemoryStore("empty"), PASSWORD, fallbacks=[store]))
+    assert (opened.key_id, opened.config) == (repository.key_id, repository.config)
+    assert opened.suite.open(repository.suite.seal(b"x")) == b"x"
+
+
+def test_what_the_search_for_a_key_met_is_raised_where_the_repository_is_asked_for(
+    repository: WritableRepository, store: MemoryStore
+) -> None:
+    search = KeySearch(store, b"not the password")
+    for _ in range(2):
+        with pytest.raises(WrongPasswordError):
+            Repository.opened(search)

@@ -236,3 +236,47 @@ def test_a_lock_that_cannot_be_removed_changes_nothing_of_how_the_work_ended(
         with hold_lock(faulty, SUITE, clock, exclusive=True):
             pass
     assert count(store) == 1 and "lock not removed" in caplog.text
+
+
+def test_what_is_read_while_the_lock_settles_is_read_under_it(store: MemoryStore, clock: FakeClock) -> None:
+    seen: list[int] = []
+
+    def read() -> None:
+        seen.append(count(store))
+        clock.sleep(0.15)
+
+    with hold_lock(store, SUITE, clock, exclusive=False, meanwhile=read):
+        assert seen == [1]
+        assert sum(clock.sleeps) == pytest.approx(0.2)
+
+
+def test_what_was_read_beside_an_exclusive_lock_is_read_again(store: MemoryStore, clock: FakeClock) -> None:
+    planted: list[str] = []
+
+    def read() -> None:
+        if not planted:
+            planted.append(plant(store, clock, exclusive=True))
+        else:
+            planted.append("again")
+
+    class Leaving(MemoryStore):
+        """The other's lock is gone as soon as ours is taken back."""
+
+        def delete(self, name: str) -> None:
+            super().delete(name)
+            if planted:
+                super().delete(object_name(Kind.LOCK, planted[0]))
+
+    store = Leaving("leaving")
+    with hold_lock(store, SUITE, clock, exclusive=False, meanwhile=read):
+        assert planted[1:] == ["again"]
+    assert count(store) == 0
+
+
+def test_an_interrupt_while_the_lock_settles_leaves_none(store: MemoryStore, clock: FakeClock) -> None:
+    def read() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        acquire_lock(store, SUITE, clock, exclusive=False, meanwhile=read)
+    assert count(store) == 0

@@ -1,4 +1,4 @@
-"""One call ahead, deferred signals, and what children may see."""
+"""One call ahead, a call begun early, deferred signals, and what children may see."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from govsec.errors import StoreFullError
+from govsec.runtime.begun import Begun
 from govsec.runtime.children import child_environment
 from govsec.runtime.signals import deferred_signals
 from govsec.runtime.threads import OneAhead
@@ -109,3 +110,23 @@ def test_in_another_thread_nothing_is_deferred() -> None:
 )
 def test_a_variable_that_may_carry_a_secret_is_not_given_to_children(name: str) -> None:
     assert child_environment({name: "x", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_a_begun_call_runs_before_it_is_asked_for() -> None:
+    is_running = threading.Event()
+
+    def call() -> str:
+        is_running.set()
+        return "done"
+
+    begun = Begun(call)
+    assert is_running.wait(10)
+    assert (begun.result(), begun.result()) == ("done", "done")
+
+
+def test_what_a_begun_call_raises_is_raised_where_it_is_asked_for() -> None:
+    def fail() -> int:
+        raise StoreFullError("no space")
+
+    with pytest.raises(StoreFullError, match="no space"):
+        Begun(fail).result()
