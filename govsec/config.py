@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from govsec.errors import ConfigurationError
+from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
 
 _CONFIG_SIZE_MAX = 4 << 20
@@ -180,7 +181,7 @@ class SystemConfig(Model):
         default=30 * 86400, ge=0, description="between release and removal; longer than lag and lock"
     )
     plans: tuple[Path, ...] = Field(default=(), description="recovery plans (YAML)")
-    register_: Mapping[str, JsonValue] = Field(default_factory=dict, alias="register")
+    register_: RegisterEntry = Field(default_factory=RegisterEntry, alias="register")
 
 
 class HostConfig(Model):
