@@ -39,6 +39,7 @@ class Purpose(StrEnum):
     EVIDENCE = "evidence"
     RELEASE = "release"
     APPROVAL = "approval"
+    ATTESTATION = "attestation"
     PACK = "pack"
 
 
