@@ -4,7 +4,7 @@ A pack is a folder::
 
     pack.yaml                                   Pack: id, version, title, catalog
     checks/<topic>.yaml                         checks: [Check, …]
-    fixtures/<check id>/{pass,fail,not-applicable,partial,error}-<name>.json    what a host gave, what must follow
+    fixtures/<check id>/<outcome>-<name>.json   what a host gave, what must follow (packtest.py)
     signature.json                              of packs from elsewhere: digests of all files, signed by a pinned key
 
 Expressions are CEL (https://cel.dev). They see each probe by its name, ``params``, ``platform``, ``level`` and ``now``,
@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from govsec.config import Model
+from govsec.datafile import FigureStatus
 from govsec.policy.probes import Probe
 from govsec.policy.results import Role, Words
 
@@ -56,21 +57,8 @@ Cel = Annotated[str, Field(min_length=1, max_length=2000)]
 Level = Annotated[int, Field(ge=1, le=4)]
 
 
-class FigureStatus(StrEnum):
-    """How far a figure can be trusted."""
-
-    #: Compared with the text of the norm.
-    CONFIRMED = "confirmed"
-    #: From a guide, a letter or several tools that agree.
-    SECONDARY = "secondary"
-    UNCONFIRMED = "unconfirmed"
-    #: The norm names no figure; this one is common practice, and ours.
-    INTERPRETATION = "interpretation"
-    DRAFT = "draft"
-
-
 class Source(Words):
-    """Where a figure is from."""
+    """Where a figure is from, and how far it can be trusted; ``interpretation`` where the norm names none and we do."""
 
     status: FigureStatus
 
@@ -115,7 +103,7 @@ class Maps(Model):
 
 
 class Condition(Model):
-    """When the check applies. False: not applicable, for this reason."""
+    """A condition of the whole check, and what to say where it is false."""
 
     cel: Cel
     reason: Words
@@ -184,11 +172,15 @@ class Check(Model):
     #: The attack or failure that it guards against. A check that guards against nothing is not written.
     guards: Words
     maps: tuple[Maps, ...] = Field(min_length=1, max_length=20)
+    #: When the check applies. False: not applicable.
     applies: tuple[Condition, ...] = Field(default=(), max_length=5)
     probes: Mapping[Variable, Probe] = Field(min_length=1, max_length=10)
     absent: Mapping[Variable, Absence] = Field(default_factory=dict)
     params: Mapping[Variable, Parameter] = Field(default_factory=dict, max_length=20)
     expect: tuple[Expect, ...] = Field(min_length=1, max_length=20)
+    #: When a pass can be believed. False: what was seen is not all there is (a list was cut, say), and a pass becomes
+    #: ``unknown``; what failed stays failed.
+    conclusive: tuple[Condition, ...] = Field(default=(), max_length=5)
     #: Lists of facts that may be empty and still pass, as they stand in expressions (``users.entries``).
     may_be_empty: tuple[str, ...] = Field(default=(), max_length=20)
     high_risk: tuple[HighRisk, ...] = Field(default=(), max_length=10)

@@ -13,17 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
-from pydantic import Field
+from govsec.datafile import Text
 
-from govsec.config import Model
-
-
-class Words(Model):
-    """A text for people in both languages."""
-
-    zh: str = Field(min_length=1, max_length=2000)
-    en: str = Field(min_length=1, max_length=2000)
+#: A text for people in both languages.
+Words: TypeAlias = Text
 
 
 class Status(StrEnum):

@@ -1,0 +1,308 @@
+"""Expressions of packs, run where they can do no harm: a child process with limits on time, memory and reach.
+
+A pack is somebody's data, and so are the facts; an expression may loop over lists in lists, build long texts or meet a
+hole in CEL's implementation. So expressions are compiled and evaluated in :mod:`govsec.policy.expressionchild`, one
+child for many hosts, each expression compiled once. What goes over a limit is cut and *named*: its answer is a text
+that says why, never true. The child is started anew and goes on behind it.
+
+Not here: what an answer means (:mod:`govsec.policy.judge`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+from pydantic import JsonValue
+
+from govsec.clock import Clock
+from govsec.errors import ConfigurationError, WorkerError
+
+#: True, false, or why there is no answer.
+Answer: TypeAlias = bool | str
+#: JSON of all facts of a host that its expressions look at. A host with a thousand accounts has about one megabyte.
+VARIABLES_SIZE_MAX = 8 << 20
+#: For one job or one compilation, whatever else the machine does; processor time is limited by the child itself.
+ANSWER_WALL_S = 20.0
+#: How often a child is started anew for one request; what is left then is answered as cut.
+_RESTARTS_MAX = 5
+_GIVEN_UP = "not evaluated: too many expressions of this host were cut before"
+_NESTING_MAX = 40
+_ANSWER_SIZE_MAX = 64 << 10
+_READ_SIZE = 64 << 10
+#: Stands where a wrong expression stood, so that the others keep their numbers.
+_NOTHING = "false"
+_CHILD = Path(__file__).with_name("expressionchild.py")
+_FUNCTIONS = frozenset(
+    {"size", "matches", "startsWith", "endsWith", "contains", "int", "double", "string", "timestamp", "duration"}
+)
+_STRING = re.compile(r"""[rR]?("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
+_SYNTAX = re.compile(r"<input>:1:([0-9]+): (.*?)(?: expecting|$)")
+_BINDING = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
+_MEMBER = re.compile(r"(?<![A-Za-z0-9_.])([a-z][a-z0-9_]*)\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-9_]*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an expression reads, or what is wrong with it."""
+
+    variables: frozenset[str] = frozenset()
+    #: Names that its loops bind.
+    bound: frozenset[str] = frozenset()
+    #: Of each variable the first fields that are read; "" where the variable is taken whole.
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Expressions (by number) that are evaluated together, with their parameters as JSON."""
+
+    params: str
+    programs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Jobs that call the same facts by the same names; the facts as JSON."""
+
+    variables: Mapping[str, str]
+    jobs: Sequence[Job]
+
+
+class Expressions:
+    """A child that holds compiled expressions. A context manager; the child starts when it is first needed."""
+
+    def __init__(self, clock: Clock, *, answer_wall_s: float = ANSWER_WALL_S) -> None:
+        self._clock = clock
+        self._answer_wall_s = answer_wall_s
+        self._child: _Child | None = None
+        self._texts: list[str] = []
+        #: How often something was cut, in this object's life.
+        self.cuts_count = 0
+
+    def __enter__(self) -> Expressions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child. The object can be used again."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def load(self, texts: Sequence[str]) -> list[Names]:
+        """Compile ``texts``; their positions are the numbers that jobs name from now on. Wrong ones carry ``error``.
+
+        Raises:
+            WorkerError: no child can be started.
+        """
+        found = [Names(error=_shape_error(text)) for text in texts]
+        self._texts = [_NOTHING if names.error else text for text, names in zip(texts, found, strict=True)]
+        for _ in range(_RESTARTS_MAX):
+            child = self._child = self._child or _Child(self._clock, self._answer_wall_s)
+            try:
+                for position, answer in enumerate(child.ask(_load_request(self._texts), len(texts))):
+                    if not found[position].error:
+                        found[position] = _names(texts[position], answer)
+                return found
+            except _CutError as cut:
+                # The first without an answer is the culprit: answers come in order, each written at once.
+                position = child.answered_count
+                found[position] = Names(error=f"cut while it was compiled: {cut}")
+                self._texts[position] = _NOTHING
+                self.cuts_count += 1
+                self.close()
+        raise ConfigurationError(f"more than {_RESTARTS_MAX} expressions had to be cut while they were compiled")
+
+    def evaluate(self, groups: Sequence[Group], now: str) -> list[list[Answer]]:
+        """One list of answers for each job, in order. A job that was cut says so in each of its answers.
+
+        Raises:
+            WorkerError: no child can be started.
+        """
+        jobs = [(group, job) for group in groups for job in group.jobs]
+        found: list[list[Answer]] = []
+        restarts_count = 0
+        while len(found) < len(jobs):
+            try:
+                for answer in self._ready().ask(_evaluate_request(jobs[len(found) :], now), len(jobs) - len(found)):
+                    found.append(_answers(answer, jobs[len(found)][1]))
+            except _CutError as cut:
+                self.close()
+                self.cuts_count += 1
+                restarts_count += 1
+                found.append([f"cut: {cut}"] * len(jobs[len(found)][1].programs))
+                if restarts_count > _RESTARTS_MAX:
+                    left = jobs[len(found) :]
+                    found += [
+                        ["not evaluated: too many expressions were cut before"] * len(job.programs) for _, job in left
+                    ]
+        return found
+
+    def _ready(self) -> _Child:
+        if self._child is None:
+            self._child = _Child(self._clock, self._answer_wall_s)
+            try:
+                for _ in self._child.ask(_load_request(self._texts), len(self._texts)):
+                    pass
+            except _CutError as cut:  # they were all compiled before, one by one
+                self.close()
+                raise WorkerError(f"expressions that compiled before cannot be compiled again: {cut}") from cut
+        return self._child
+
+
+class _CutError(Exception):
+    """The child ended, or was ended, before it answered. The text says why."""
+
+
+class _Child:
+    def __init__(self, clock: Clock, answer_wall_s: float) -> None:
+        self._clock = clock
+        self._answer_wall_s = answer_wall_s
+        self._buffer = b""
+        self.answered_count = 0
+        try:
+            # Isolated: neither this directory nor the environment adds anything to what it imports, or can be read.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(_CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerError(f"expressions: no child process can be started: {error.strerror}") from error
+        assert self._process.stdin is not None and self._process.stdout is not None  # both asked for above
+        self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._stdin, False)
+
+    def ask(self, request: bytes, answers_count: int) -> Iterator[JsonValue]:
+        """The answers to ``request``, as they come. Raises ``_CutError`` in place of the first that does not."""
+        self.answered_count = 0
+        self._send(request + b"\n")
+        while self.answered_count < answers_count:
+            line = self._line()
+            self.answered_count += 1
+            yield line
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+
+    def _send(self, data: bytes) -> None:
+        deadline = self._clock.monotonic() + self._answer_wall_s
+        view = memoryview(data)
+        while view:
+            if not select.select([], [self._stdin], [], max(0.0, deadline - self._clock.monotonic()))[1]:
+                raise self._cut()
+            try:
+                view = view[os.write(self._stdin, view) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self._cut() from error
+
+    def _line(self) -> JsonValue:
+        deadline = self._clock.monotonic() + self._answer_wall_s
+        while b"\n" not in self._buffer:
+            left_s = max(0.0, deadline - self._clock.monotonic())
+            if not select.select([self._stdout], [], [], left_s)[0] or len(self._buffer) > _ANSWER_SIZE_MAX:
+                raise self._cut()
+            data = os.read(self._stdout, _READ_SIZE)
+            if not data:
+                raise self._cut()
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            value: JsonValue = json.loads(line)
+        except ValueError as error:
+            raise _CutError("its answer was garbage") from error
+        return value
+
+    def _cut(self) -> _CutError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.2)
+        code = self._process.poll()
+        self.kill()
+        if code is None:
+            return _CutError(f"no answer within {self._answer_wall_s:g} s")
+        if code in (-signal.SIGPROF, -signal.SIGXCPU):
+            return _CutError("it took more processor time than a check may")
+        return _CutError(f"it needed more memory than a check may, or broke the evaluator (ended with {code})")
+
+
+def _load_request(texts: Sequence[str]) -> bytes:
+    return json.dumps({"load": list(texts)}).encode("ascii")
+
+
+def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str) -> bytes:
+    """The facts are JSON already, so that each is written once for a host however many checks look at it."""
+    parts: list[str] = []
+    for group, listed in groupby(jobs, key=lambda pair: pair[0]):
+        variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in group.variables.items())
+        texts = ",".join(f'{{"params":{job.params},"programs":{list(job.programs)}}}' for _, job in listed)
+        parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
+    return f'{{"now":{json.dumps(now)},"groups":[{",".join(parts)}]}}'.encode("ascii")
+
+
+def _answers(line: JsonValue, job: Job) -> list[Answer]:
+    """What the child said, believed only as far as it has the form that was asked for."""
+    if not isinstance(line, list) or len(line) != len(job.programs):
+        raise _CutError("its answer was garbage")
+    return [one if isinstance(one, bool) else str(one[0] if isinstance(one, list) and one else one) for one in line]
+
+
+def _shape_error(text: str) -> str:
+    """What is wrong with ``text`` that no parser needs to be asked about."""
+    depth = deepest = 0
+    for sign in _STRING.sub("", text):
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    return f"nested deeper than {_NESTING_MAX} brackets" if deepest > _NESTING_MAX else ""
+
+
+def _names(text: str, answer: JsonValue) -> Names:
+    if not isinstance(answer, dict) or "error" in answer:
+        return Names(error=_plain(str(answer["error"])) if isinstance(answer, dict) else "the answer was garbage")
+    bare = _STRING.sub('""', text)
+    bound = frozenset(_BINDING.findall(bare))
+    # A loop's variable that this page's eyes miss stays among the variables, where nobody knows it: refused.
+    variables = frozenset(_texts(answer.get("variables"))) - bound
+    unknown = [name for name in _texts(answer.get("functions")) if name[:1].isalpha() and name not in _FUNCTIONS]
+    error = f"unknown function {', '.join(unknown)}" if unknown else ""
+    members: dict[str, set[str]] = {name: set() for name in variables}
+    for name, member in _MEMBER.findall(bare):
+        if name in members:
+            members[name].add(member)
+    return Names(variables, bound, {name: frozenset(found) for name, found in members.items()}, error)
+
+
+def _plain(error: str) -> str:
+    """The evaluator's message without the expression, which stands in the pack, and without a list of all tokens."""
+    found = _SYNTAX.search(error)
+    return f"column {found[1]}: {found[2]}" if found else error
+
+
+def _texts(value: JsonValue) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []

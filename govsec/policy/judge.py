@@ -1,0 +1,299 @@
+"""From facts to results: every check of the packs on one host. Same facts, same packs, same results.
+
+What can be answered without asking an expression is decided here, and fails closed:
+
+* a probe that was denied, timed out, failed or was never asked makes each expression that reads it an error;
+* a thing that is absent means what the check's ``absent`` says, and is an error where it says nothing;
+* an expression that reads a missing key, clashes in types, is cut, or gives anything but true or false is an error;
+* one error among a check's expectations makes the whole check an error: what could not be looked at is never a pass;
+* a pass that is not ``conclusive``, because what was seen is not all there is, is unknown.
+
+``now`` in expressions is when the facts were collected, so that facts judged again next year give the same results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from govsec.clock import format_time
+from govsec.errors import ConfigurationError
+from govsec.policy.expressions import Answer, Expressions, Group, Job
+from govsec.policy.facts import Facts, ProbeOutcome
+from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
+from govsec.policy.packload import texts_of
+from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
+
+#: JSON of one probe's fact. A larger one is an error for every check that reads it.
+FACT_SIZE_MAX = 2 << 20
+#: After so many hosts on which a check was cut, it is an error on all others without being tried: a bomb costs a
+#: second each time. Not after the first, so that one hostile host's facts cannot silence a check for the fleet.
+_CUTS_MAX = 3
+_CUT = "cut: "
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """An expression: its number in the evaluator, and the check's probes that it reads."""
+
+    number: int
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A check, prepared."""
+
+    pack: str
+    check: Check
+    group: int
+    params: str
+    applies: tuple[_Text, ...]
+    expect: tuple[_Text, ...]
+    conclusive: tuple[_Text, ...]
+    risks: tuple[_Text | None, ...]
+    identities: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is asked about one check of one host, and what is known without asking."""
+
+    plan: _Plan
+    outcomes: Mapping[str, ProbeOutcome | None]
+    #: By number of the expression: the answer where it needs no asking.
+    known: dict[int, Answer] = field(default_factory=dict)
+    programs: list[int] = field(default_factory=list)
+
+
+class Judge:
+    """The packs of a run, ready for any number of hosts."""
+
+    def __init__(
+        self,
+        packs: Sequence[Pack],
+        expressions: Expressions,
+        *,
+        levels: Mapping[str, int],
+        parameters: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    ) -> None:
+        """``levels`` gives each check the level whose parameters hold (:func:`levels_of`); ``parameters`` override.
+
+        Raises:
+            ConfigurationError: an override names no check or parameter, or is of another type; an expression is wrong.
+        """
+        self._expressions = expressions
+        checks = [(pack.id, check) for pack in packs for check in pack.checks]
+        overrides = dict(parameters or {})
+        if unknown := set(overrides) - {check.id for _, check in checks}:
+            raise ConfigurationError(f"parameters: there is no check {', '.join(sorted(unknown))}")
+        self._names: list[dict[str, str]] = []
+        self._levels: list[int] = []
+        self._plans: list[_Plan] = []
+        self._cuts: dict[str, int] = {}
+        names = expressions.load([text for _, check in checks for _, text in texts_of(check)])
+        position = 0
+        for pack_id, check in checks:
+            texts: dict[tuple[str | int, ...], _Text] = {}
+            for path, _ in texts_of(check):
+                if names[position].error:
+                    raise ConfigurationError(f"{check.id}: {'.'.join(map(str, path))}: {names[position].error}")
+                texts[path] = _Text(position, tuple(sorted(names[position].variables & set(check.probes))))
+                position += 1
+            self._plans.append(self._plan(pack_id, check, texts, levels[check.id], overrides.get(check.id, {})))
+
+    def probes(self) -> dict[str, tuple[str, str]]:
+        """Of each probe name the kind and identity; for a judge of one check, whose names mean one thing."""
+        return {name: (probe.kind, probe.identity) for plan in self._plans for name, probe in plan.check.probes.items()}
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """Identities of all probes that the checks read."""
+        return frozenset(identity for plan in self._plans for identity in plan.identities.values())
+
+    def judge(self, facts: Facts) -> tuple[CheckResult, ...]:
+        """One result for each check, in the order of the packs."""
+        values = {identity: _encoded(outcome) for identity, outcome in facts.outcomes.items()}
+        asked = [self._ask(plan, facts, values) for plan in self._plans]
+        platform = json.dumps(facts.platform.model_dump(mode="json"))
+        groups, order = [], []
+        for number, names in enumerate(self._names):
+            members = [one for one in asked if one.plan.group == number and one.programs]
+            if not members:
+                continue
+            needed = {name for one in members for name in one.plan.check.probes}
+            variables = {name: values.get(names[name]) or "null" for name in sorted(needed)}
+            variables |= {"platform": platform, "level": str(self._levels[number])}
+            groups.append(Group(variables, [Job(one.plan.params, one.programs) for one in members]))
+            order += members
+        answers = self._expressions.evaluate(groups, format_time(facts.collected))
+        for one, answer in zip(order, answers, strict=True):
+            one.known.update(zip(one.programs, answer, strict=True))
+            if any(isinstance(text, str) and text.startswith(_CUT) for text in answer):
+                check_id = one.plan.check.id
+                self._cuts[check_id] = self._cuts.get(check_id, 0) + 1
+        return tuple(_result(one, facts.host) for one in asked)
+
+    def unreachable(self, host: str, reason: str) -> tuple[CheckResult, ...]:
+        """The results for a host that gave no facts: every check an error."""
+        words = Words(zh=f"未采集到主机事实:{reason}", en=f"no facts of this host: {reason}")
+        return tuple(
+            CheckResult(plan.check.id, plan.pack, host, Status.ERROR, words, probes=plan.identities)
+            for plan in self._plans
+        )
+
+    def _plan(
+        self,
+        pack_id: str,
+        check: Check,
+        texts: Mapping[tuple[str | int, ...], _Text],
+        level: int,
+        overrides: Mapping[str, JsonValue],
+    ) -> _Plan:
+        params = {name: parameter.at(level) for name, parameter in check.params.items()}
+        for name, value in overrides.items():
+            if name not in check.params or not check.params[name].takes(value):
+                raise ConfigurationError(f"parameters: {check.id}.{name}: no such parameter, or of another type")
+            params[name] = value
+        identities = {name: probe.identity for name, probe in check.probes.items()}
+        return _Plan(
+            pack=pack_id,
+            check=check,
+            group=self._group(identities, level),
+            params=json.dumps(params),
+            applies=tuple(texts["applies", position, "cel"] for position in range(len(check.applies))),
+            expect=tuple(texts["expect", position, "cel"] for position in range(len(check.expect))),
+            conclusive=tuple(texts["conclusive", position, "cel"] for position in range(len(check.conclusive))),
+            risks=tuple(texts.get(("high_risk", position, "when")) for position in range(len(check.high_risk))),
+            identities=identities,
+        )
+
+    def _group(self, identities: Mapping[str, str], level: int) -> int:
+        """The first group that calls no other probe by one of these names: facts are handed over once a group."""
+        for number, names in enumerate(self._names):
+            fits = all(names.get(name, identity) == identity for name, identity in identities.items())
+            if fits and self._levels[number] == level:
+                names.update(identities)
+                return number
+        self._names.append(dict(identities))
+        self._levels.append(level)
+        return len(self._names) - 1
+
+    def _ask(self, plan: _Plan, facts: Facts, values: Mapping[str, str | None]) -> _Asked:
+        outcomes = {name: facts.outcomes.get(identity) for name, identity in plan.identities.items()}
+        asked = _Asked(plan, outcomes)
+        is_bomb = self._cuts.get(plan.check.id, 0) >= _CUTS_MAX
+        for text in (*plan.applies, *plan.expect, *plan.conclusive, *filter(None, plan.risks)):
+            answer = _unasked(plan.check, text.probes, outcomes)
+            if answer is None and any(values.get(plan.identities[name]) is None for name in text.probes):
+                answer = f"the fact is larger than {FACT_SIZE_MAX} bytes"
+            if answer is None and is_bomb:
+                answer = f"not evaluated: cut on {_CUTS_MAX} hosts before"
+            if answer is None:
+                asked.programs.append(text.number)
+            else:
+                asked.known[text.number] = answer
+        return asked
+
+
+def levels_of(checks: Iterable[Check], item_levels: Mapping[str, int], default: int) -> dict[str, int]:
+    """The level whose parameters hold for each check: the highest of the requirements that it speaks to.
+
+    ``item_levels`` is by key, of the items that were selected: in an S2A3 system a check on log-in follows level 2.
+    """
+    return {
+        check.id: max((item_levels[maps.key] for maps in check.maps if maps.key in item_levels), default=default)
+        for check in checks
+    }
+
+
+def _encoded(outcome: ProbeOutcome) -> str | None:
+    """The fact as JSON, written once for all checks that read it; None where it is too large."""
+    if outcome.status != "ok":
+        return "null"
+    text = json.dumps(outcome.value)
+    return text if len(text) <= FACT_SIZE_MAX else None
+
+
+def _unasked(check: Check, probes: Iterable[str], outcomes: Mapping[str, ProbeOutcome | None]) -> Answer | None:
+    """What an expression over ``probes`` amounts to without asking it; None where it has to be asked."""
+    meanings: list[Meaning] = []
+    for name in probes:
+        outcome = outcomes[name]
+        if outcome is None:
+            return f"probe {name} was not asked on this host"
+        if outcome.status == "absent":
+            absence = check.absent.get(name)
+            if absence is None:
+                return f"probe {name}: absent, and the check does not say what that means"
+            meanings.append(absence.means)
+        elif outcome.status != "ok":
+            return f"probe {name}: {outcome.status}: {outcome.reason}"
+    if Meaning.FAIL in meanings:
+        return False
+    return True if Meaning.PASS in meanings else None
+
+
+def _result(asked: _Asked, host: str) -> CheckResult:
+    plan, check = asked.plan, asked.plan.check
+
+    def result(status: Status, reason: Words | None, **more: object) -> CheckResult:
+        return CheckResult(check.id, plan.pack, host, status, reason, probes=plan.identities, **more)  # type: ignore[arg-type]
+
+    for condition, text in zip(check.applies, plan.applies, strict=True):
+        applies = asked.known[text.number]
+        if applies is False:
+            return result(Status.NOT_APPLICABLE, condition.reason)
+        if applies is not True:
+            return result(Status.ERROR, _why(applies))
+    for name, absence in check.absent.items():
+        outcome = asked.outcomes[name]
+        if absence.means is Meaning.NOT_APPLICABLE and outcome is not None and outcome.status == "absent":
+            return result(Status.NOT_APPLICABLE, absence.reason)
+    answers = [asked.known[text.number] for text in plan.expect]
+    expectations = tuple(map(_expectation, check.expect, answers))
+    risks = [asked.known[text.number] if text else None for text in plan.risks]
+    conclusive = [asked.known[text.number] for text in plan.conclusive]
+    for answer in (*answers, *conclusive, *risks):
+        if isinstance(answer, str):
+            return result(Status.ERROR, _why(answer), expectations=expectations)
+    held_count = sum(answer is True for answer in answers)
+    status = Status.PASS if held_count == len(answers) else Status.PARTIAL if held_count else Status.FAIL
+    reason = _absence_reason(asked)
+    if status is Status.PASS and not all(conclusive):
+        status, reason = Status.UNKNOWN, check.conclusive[conclusive.index(False)].reason
+    return result(
+        status,
+        reason,
+        expectations=expectations,
+        high_risk=tuple(_hits(check.high_risk, risks, status)),
+        compensates=tuple(one.key for one in check.compensates) if status is Status.PASS else (),
+    )
+
+
+def _expectation(expect: Expect, answer: Answer) -> Expectation:
+    holds = answer if isinstance(answer, bool) else None
+    return Expectation(expect.name, holds, expect.message if holds is False else None)
+
+
+def _hits(risks: Sequence[HighRisk], answers: Sequence[Answer | None], status: Status) -> Iterable[CaseHit]:
+    for risk, answer in zip(risks, answers, strict=True):
+        if answer is True or (answer is None and status is Status.FAIL):
+            yield CaseHit(risk.case, risk.mitigated_by)
+
+
+def _absence_reason(asked: _Asked) -> Words | None:
+    """Why absence counts as it does, where it decided something."""
+    for name, absence in asked.plan.check.absent.items():
+        outcome = asked.outcomes[name]
+        if outcome is not None and outcome.status == "absent" and absence.means in (Meaning.PASS, Meaning.FAIL):
+            return absence.reason
+    return None
+
+
+def _why(answer: Answer) -> Words:
+    text = str(answer)[:500]
+    return Words(zh=f"无法判定:{text}", en=f"cannot be judged: {text}")

@@ -1,0 +1,335 @@
+"""Proof that a pack's checks do what they say: fixtures that must give their status, and facts that must matter.
+
+A fixture, ``fixtures/<check id>/<outcome>-<name>.json``, is what a host might have given for one check::
+
+    {"probes": {"sshd": {…fact…}, "pam": {"status": "absent"}},      a probe that did not end ok has only "status"
+     "level": 3, "platform": {"os_id": "debian"}, "params": {"max_tries": 5}, "now": "2026-01-01T00:00:00Z"}
+
+All but ``probes`` may be left out. Then facts are bent, and the verdict must follow (mutation testing):
+
+* a probe that was denied, failed or was not asked: error, whatever else is there;
+* a fact that is missing: never a pass;
+* each value flipped: some flip must change each claim (else the claim is *blind*), and each field that expressions
+  read must change something (else it is *idle*);
+* a list that matters, emptied, and a value that matters, made null: no pass, unless the check says it may be so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from pydantic import Field, JsonValue, ValidationError
+
+from govsec.clock import parse_time
+from govsec.config import Model, explain
+from govsec.errors import ConfigurationError
+from govsec.policy.expressions import Expressions
+from govsec.policy.facts import Facts, OutcomeStatus, Platform, ProbeOutcome
+from govsec.policy.judge import Judge
+from govsec.policy.pack import Check, Pack
+from govsec.policy.packfiles import PackFiles
+from govsec.policy.packload import texts_of
+from govsec.policy.results import CheckResult, Status
+
+Steps: TypeAlias = tuple[str | int, ...]
+_PATH = re.compile(r"fixtures/([^/]+)/((pass|partial|fail|not-applicable|error|unknown)-[a-z0-9-]+)\.json")
+_OUTCOMES = {
+    "pass": Status.PASS,
+    "partial": Status.PARTIAL,
+    "fail": Status.FAIL,
+    "not-applicable": Status.NOT_APPLICABLE,
+    "error": Status.ERROR,
+    "unknown": Status.UNKNOWN,
+}
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+#: Stands for "take it away" among replacements.
+_GONE = object()
+_STATUSES: tuple[OutcomeStatus, ...] = ("denied", "timeout", "error")
+
+
+class _NotOk(Model):
+    """In place of a fact: how the probe ended; None, that it was not asked."""
+
+    status: OutcomeStatus | None
+
+
+class Fixture(Model):
+    """What a host might have given for one check."""
+
+    probes: Mapping[str, JsonValue]
+    level: int = Field(default=3, ge=1, le=4)
+    platform: Platform = Platform()
+    params: Mapping[str, JsonValue] = Field(default_factory=dict)
+    now: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fixture with its place and what must follow from it."""
+
+    check: Check
+    name: str
+    expected: Status
+    fixture: Fixture
+
+
+@dataclass(slots=True)
+class Proof:
+    """What was found about one check. Every list empty: the check does what it says."""
+
+    check: str
+    fixtures_count: int = 0
+    mutations_count: int = 0
+    #: Fixtures that did not give their status.
+    wrong: list[str] = field(default_factory=list)
+    #: A bent fact gave a better status than it may.
+    lenient: list[str] = field(default_factory=list)
+    #: Claims that no flip changed.
+    blind: list[str] = field(default_factory=list)
+    #: Fields that expressions read and that never mattered.
+    idle: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """All of them, in words."""
+        return [
+            f"{self.check}: {what}: {one}"
+            for what, found in (
+                ("fixture", self.wrong),
+                ("too lenient", self.lenient),
+                ("no fixture's fact changes claim", self.blind),
+                ("read, and never matters", self.idle),
+            )
+            for one in found
+        ]
+
+
+def prove(pack: Pack, files: PackFiles, expressions: Expressions) -> list[Proof]:
+    """Run every fixture of every check, and bend its facts.
+
+    Raises:
+        ConfigurationError: a fixture cannot be read.
+    """
+    cases = read_cases(pack, files)
+    return [
+        _Prover(pack, check, expressions).prove([case for case in cases if case.check is check])
+        for check in pack.checks
+    ]
+
+
+def read_cases(pack: Pack, files: PackFiles) -> list[Case]:
+    """All fixtures of a pack. Raises ``ConfigurationError`` with the file."""
+    cases = []
+    for path, data in sorted(files.contents.items()):
+        if not (found := _PATH.fullmatch(path)):
+            continue
+        try:
+            fixture = Fixture.model_validate(json.loads(data))
+            check = pack.check(found[1])
+            if unknown := set(fixture.probes) - set(check.probes):
+                raise ConfigurationError(f"{files.name}/{path}: the check has no probe {', '.join(sorted(unknown))}")
+        except ValidationError as error:
+            raise ConfigurationError(f"{files.name}/{path}: {explain(error)}") from error
+        except (ValueError, RecursionError, KeyError) as error:
+            raise ConfigurationError(f"{files.name}/{path}: not a fixture: {error}") from error
+        cases.append(Case(check, found[2], _OUTCOMES[found[3]], fixture))
+    return cases
+
+
+class _Prover:
+    """One check: its judge for each level and set of parameters, and what was learnt so far."""
+
+    def __init__(self, pack: Pack, check: Check, expressions: Expressions) -> None:
+        self._pack = pack.model_copy(update={"checks": (check,)})
+        self._check = check
+        self._expressions = expressions
+        texts = [text for _, text in texts_of(check)]
+        self._texts = " ".join(texts)
+        self._read = {
+            (name, member)
+            for names in expressions.load(texts)
+            for name in check.probes
+            for member in names.members.get(name, frozenset())
+        }
+        self._proof = Proof(check.id)
+        self._changed: set[str] = set()
+        self._mattered: set[tuple[str, str]] = set()
+
+    def prove(self, cases: Sequence[Case]) -> Proof:
+        for case in cases:
+            self._proof.fixtures_count += 1
+            judge = self._judge(case.fixture)
+            result = _one(judge, case.fixture, {})
+            if result.status is not case.expected:
+                why = f": {result.reason.en}" if result.reason else ""
+                self._proof.wrong.append(f"{case.name} gives {result.status.value}{why}")
+            elif case.expected in (Status.PASS, Status.PARTIAL, Status.FAIL):
+                self._bend(judge, case, result)
+        self._proof.blind = [one.name for one in self._check.expect if one.name not in self._changed]
+        self._proof.idle = sorted(
+            f"{name}.{member}"
+            for name, member in self._read - self._mattered
+            if member and not self._is_method(name, member)
+        )
+        return self._proof
+
+    def _judge(self, fixture: Fixture) -> Judge:
+        overrides = {self._check.id: dict(fixture.params)} if fixture.params else {}
+        levels = {self._check.id: fixture.level}
+        return Judge([self._pack], self._expressions, levels=levels, parameters=overrides)
+
+    def _bend(self, judge: Judge, case: Case, before: CheckResult) -> None:
+        is_pass = before.status is Status.PASS
+        for name, value in case.fixture.probes.items():
+            if _is_not_ok(value):
+                continue
+            mattered: set[Steps] = set()
+            for status in (*_STATUSES, None):
+                self._statuses(judge, case, name, status)
+            for steps, old in _leaves(value):
+                if not (replacements := _flips(old)):
+                    continue
+                after = [_one(judge, case.fixture, {name: _replaced(value, steps, new)}) for new in replacements]
+                self._proof.mutations_count += len(after)
+                if all(_same(before, one) for one in after):
+                    continue
+                self._learn(name, steps, before, after)
+                mattered |= {steps[:length] for length in range(1, len(steps) + 1)}
+                if is_pass and not self._says_null():
+                    self._lenient(judge, case, name, steps, _replaced(value, steps, None), "is null")
+            for steps, member in _members(value):
+                gone = _one(judge, case.fixture, {name: _replaced(value, steps, _GONE)})
+                self._proof.mutations_count += 1
+                if not _same(before, gone):
+                    self._learn(name, steps, before, [gone], claims=False)
+                elif is_pass and steps == (member,) and self._must_be_there(name, member):
+                    self._proof.lenient.append(f"{case.name}: passes without {name}.{member}")
+            if is_pass:
+                self._lists(judge, case, name, value, mattered)
+
+    def _statuses(self, judge: Judge, case: Case, name: str, status: OutcomeStatus | None) -> None:
+        result = _one(judge, case.fixture, {name: {"status": status}})
+        self._proof.mutations_count += 1
+        if result.status is not Status.ERROR:
+            self._proof.lenient.append(f"{case.name}: probe {name} {status or 'not asked'} gives {result.status.value}")
+
+    def _learn(
+        self, name: str, steps: Steps, before: CheckResult, after: Sequence[CheckResult], claims: bool = True
+    ) -> None:
+        """Note which claims these changes moved, from true to false or back, and that the field matters."""
+        self._mattered.add((name, str(steps[0])))
+        for result in after if claims else ():
+            for old, new in zip(before.expectations, result.expectations, strict=False):
+                if new.holds is not None and old.holds is not new.holds:
+                    self._changed.add(old.name)
+
+    def _lists(self, judge: Judge, case: Case, name: str, value: JsonValue, mattered: set[Steps]) -> None:
+        for steps, found in _lists(value):
+            path = ".".join([name, *(step for step in steps if isinstance(step, str))])
+            if found and steps in mattered and path not in self._check.may_be_empty and self._is_looped(steps):
+                self._lenient(judge, case, name, steps, _replaced(value, steps, []), "is empty")
+
+    def _lenient(self, judge: Judge, case: Case, name: str, steps: Steps, value: JsonValue, how: str) -> None:
+        self._proof.mutations_count += 1
+        if _one(judge, case.fixture, {name: value}).status is Status.PASS:
+            where = ".".join(map(str, (name, *steps)))
+            self._proof.lenient.append(f"{case.name}: still passes when {where} {how}")
+
+    def _is_looped(self, steps: Steps) -> bool:
+        """Whether ``all`` runs over a list of this name: over nothing, it is true."""
+        return bool(steps) and re.search(rf"\b{re.escape(str(steps[-1]))}\b[^&|]*\.all\(", self._texts) is not None
+
+    def _says_null(self) -> bool:
+        return re.search(r"\bnull\b", self._texts) is not None
+
+    def _must_be_there(self, name: str, member: str) -> bool:
+        return (name, member) in self._read and f"has({name}.{member}" not in self._texts
+
+    def _is_method(self, name: str, member: str) -> bool:
+        return re.search(rf"\b{name}\s*\.\s*{member}\s*\(", self._texts) is not None
+
+
+def _one(judge: Judge, fixture: Fixture, changed: Mapping[str, JsonValue]) -> CheckResult:
+    probes = judge.probes()
+    outcomes = {}
+    for name, value in {**fixture.probes, **changed}.items():
+        kind, identity = probes[name]
+        if not _is_not_ok(value):
+            outcomes[identity] = ProbeOutcome(kind=kind, status="ok", value=value)
+        elif (status := _NotOk.model_validate(value).status) is not None:
+            outcomes[identity] = ProbeOutcome(kind=kind, status=status, reason="as the fixture has it")
+    facts = Facts(
+        host="fixture",
+        collected=parse_time(fixture.now) if fixture.now else _NOW,
+        collector="fixture",
+        platform=fixture.platform,
+        outcomes=outcomes,
+    )
+    (result,) = judge.judge(facts)
+    return result
+
+
+def _is_not_ok(value: JsonValue) -> bool:
+    return isinstance(value, dict) and set(value) == {"status"}
+
+
+def _same(before: CheckResult, after: CheckResult) -> bool:
+    return (before.status, before.expectations, before.high_risk) == (after.status, after.expectations, after.high_risk)
+
+
+def _flips(value: JsonValue) -> list[JsonValue]:
+    """Other values of the same type; for a number such as lie beyond any limit."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [0, -1, value + 1, value - 1, 1_000_000]
+    if isinstance(value, str):
+        return ["", "other", f"{value}x", "no" if value == "yes" else "yes", "1970-01-01T00:00:00Z"]
+    if isinstance(value, list):
+        return [[], [*value, *value[:1]] if value else ["other"]]
+    return []
+
+
+def _leaves(value: JsonValue, steps: Steps = ()) -> Iterator[tuple[Steps, JsonValue]]:
+    """Every value below, lists themselves too; not the whole."""
+    if steps and not isinstance(value, dict):
+        yield steps, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*steps, key))
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _leaves(inner, (*steps, position))
+
+
+def _members(value: JsonValue, steps: Steps = ()) -> Iterator[tuple[Steps, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*steps, key), key
+            yield from _members(inner, (*steps, key))
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _members(inner, (*steps, position))
+
+
+def _lists(value: JsonValue) -> Iterator[tuple[Steps, list[JsonValue]]]:
+    for steps, inner in _leaves(value):
+        if isinstance(inner, list):
+            yield steps, inner
+
+
+def _replaced(value: Any, steps: Steps, new: object) -> Any:
+    """A copy of ``value`` in which what is at ``steps`` is ``new``, or gone."""
+    if not steps:
+        return new
+    step, rest = steps[0], steps[1:]
+    if new is _GONE and not rest:
+        return {key: inner for key, inner in value.items() if key != step}
+    if isinstance(value, dict):
+        return {**value, step: _replaced(value[step], rest, new)}
+    return [_replaced(inner, rest, new) if position == step else inner for position, inner in enumerate(value)]

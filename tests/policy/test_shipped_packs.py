@@ -1,0 +1,33 @@
+"""Every check of every pack that comes with govsec does what it says: its fixtures, and facts that are bent."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import pytest
+
+from govsec.clock import SystemClock
+from govsec.policy.expressions import Expressions
+from govsec.policy.packfiles import read_folder
+from govsec.policy.packload import SHIPPED, Known, load_shipped, shipped_packs
+from govsec.policy.packtest import prove
+
+PACKS = shipped_packs()
+
+
+def test_packs_came_with_govsec() -> None:
+    assert "sshd" in PACKS
+
+
+@pytest.mark.parametrize("pack_id", PACKS)
+def test_every_check_gives_what_its_fixtures_say_and_follows_its_facts(pack_id: str) -> None:
+    with Expressions(SystemClock()) as expressions:
+        pack = load_shipped(pack_id, Known.shipped(), expressions)
+        with importlib.resources.as_file(importlib.resources.files("govsec_policies").joinpath(pack_id)) as folder:
+            proofs = prove(pack, read_folder(Path(folder)), expressions)
+
+    assert pack.trust == SHIPPED
+    assert len(proofs) == len(pack.checks) > 0
+    assert all(proof.fixtures_count >= 2 and proof.mutations_count >= 5 for proof in proofs)
+    assert [problem for proof in proofs for problem in proof.problems] == []
