@@ -80,9 +80,9 @@ def open_near(site: Site, system: SystemConfig, *, create: bool = False) -> Near
     )
 
 
-def commit_result(near: Near, result: ArchiveResult, *, witness: str | None = None) -> Receipt:
-    """Commit what a backup made; ``witness`` is the digest of its witness, whose object is part of the commit."""
-    snapshot = SnapshotRef(id=result.snapshot_id, time=result.snapshot.time)
+def commit_result(near: Near, result: ArchiveResult, *, job: str = "", witness: str | None = None) -> Receipt:
+    """Commit what a job's backup made; ``witness`` is the digest of its witness, whose object is part of the commit."""
+    snapshot = SnapshotRef(id=result.snapshot_id, time=result.snapshot.time, job=job)
     objects = list(result.objects)
     if witness is not None:
         objects.append(near.head(names.WITNESSES + witness))
@@ -240,7 +240,7 @@ def release_at(site: Site, system: SystemConfig, center: str, *, is_dry_run: boo
         owning_store(site, system, center),
         site.trusted(),
         site.signer(Purpose.RELEASE),
-        lambda snapshots: _kept_ids(site, system, snapshots),
+        lambda snapshots: kept_ids(site, system, snapshots),
         clock=site.clock,
         grace_s=system.release_grace_s,
         is_dry_run=is_dry_run,
@@ -407,6 +407,7 @@ def status_of(site: Site, system: SystemConfig) -> Status:
         clock=site.clock,
         rpo_s=system.objectives.rpo_s,
         states={name: state for name, state in known.items() if name in near},
+        jobs=[job.name for job in system.backups],
         written_at_once=near,
         protections={name: protection_of(site, system, name) for name in site.config.centers},
         threads=_THREADS,
@@ -533,12 +534,14 @@ def _has_access(site: Site, name: str) -> bool:
     )
 
 
-def _kept_ids(site: Site, system: SystemConfig, snapshots: Sequence[SnapshotRef]) -> Collection[str]:
+def kept_ids(site: Site, system: SystemConfig, snapshots: Sequence[SnapshotRef]) -> Collection[str]:
+    """The ids of those that the system's retention keeps, by what is visible without a key."""
     from govsec.backup.retention import apply_policy
     from govsec.repo.snapshot import Snapshot
 
-    # Without a key hosts, paths and tags are not visible: all snapshots of the system are one group.
-    known = [Snapshot(id=ref.id, time=ref.time, tree="0" * 64, paths=()) for ref in snapshots]
+    # Without a key hosts, paths and tags are not visible. The job is: each is a group of its own, so one that runs
+    # often pushes nothing of another out.
+    known = [Snapshot(id=ref.id, time=ref.time, tree="0" * 64, paths=(ref.job,)) for ref in snapshots]
     decisions = apply_policy(known, system.retention, now=site.clock.now())
     return {decision.snapshot.id for decision in decisions if decision.is_kept}
 

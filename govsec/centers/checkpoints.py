@@ -11,6 +11,7 @@
     added       every object named up to here: the lists of the checkpoint before, and new ones
     released    those of them that were released
     newest      the newest snapshot named up to here, or null
+    jobs        the newest snapshot of each job up to here, in the order of their commits
 
 Lists are shared with the checkpoint before: only what came since is written, and the last list again when it was not
 full. Nothing ever leaves the sets, because each center lets go of released objects in its own time and must know them
@@ -49,6 +50,8 @@ from govsec.store.api import ReadStore
 
 #: A checkpoint is due when this many commits follow the one before.
 COMMITS_BETWEEN = 64
+#: Jobs come and go over the years; of more than this the ones that ran last are kept.
+_JOBS_MAX = 256
 
 
 class Checkpoint(BaseModel):
@@ -67,6 +70,12 @@ class Checkpoint(BaseModel):
     added: NameSet
     released: NameSet
     newest: SnapshotRef | None = None
+    jobs: tuple[SnapshotRef, ...] = Field(default=(), max_length=_JOBS_MAX)
+
+    @property
+    def newest_by_job(self) -> tuple[SnapshotRef, ...]:
+        """The newest snapshot of each job, in the order of their commits."""
+        return self.jobs or (() if self.newest is None else (self.newest,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +140,14 @@ def next_checkpoint(
     added: dict[str, int] = {}
     released: dict[str, int] = {}
     newest = previous.newest if previous else None
+    by_job = {snapshot.job: snapshot for snapshot in (previous.newest_by_job if previous else ())}
     for commit_added, commit_released, snapshot in commits:
         added.update(iterate_names(store, commit_added))
         released.update(iterate_names(store, commit_released))
         newest = snapshot or newest
+        if snapshot is not None:
+            by_job.pop(snapshot.job, None)  # so that the order stays that of the commits
+            by_job[snapshot.job] = snapshot
     added_set, objects = _extended(store, previous.added if previous else NameSet(), added)
     released_set, more = _extended(store, previous.released if previous else NameSet(), released)
     checkpoint = Checkpoint(
@@ -146,6 +159,7 @@ def next_checkpoint(
         added=added_set,
         released=released_set,
         newest=newest,
+        jobs=tuple(by_job.values())[-_JOBS_MAX:],
     )
     return checkpoint, {**objects, **more}
 

@@ -13,7 +13,7 @@ and report by it. Names, sizes, times and counts are visible to whoever reads th
     merges      digests of the heads of other branches that end here (two sides wrote while they could not meet)
     epoch       grows with every change of the production side; never falls along the chain
     time        when the writer made the commit; order comes from the numbers, never from here
-    snapshot    {id, time} or null (the first commit, a release)
+    snapshot    {id, time, job} or null (the first commit, a release); job is "" for what no configured job made
     witness     digest of the witness or null
     added       objects that this commit adds, see below
     released    objects that production no longer needs; each center lets go of them under its own retention
@@ -52,6 +52,7 @@ LIST_SIZE_MAX = 4 << 20
 LIST_ENTRIES_MAX = 10_000
 INLINE_ENTRIES_MAX = 500
 _LISTS_MAX = 4096
+JOB_LENGTH_MAX = 200
 #: Larger than any pack restic or rustic writes.
 _OBJECT_SIZE_MAX = 1 << 40
 
@@ -101,10 +102,11 @@ class NameSet(_Body):
 
 
 class SnapshotRef(_Body):
-    """A snapshot by id, with the time that it shows the source at."""
+    """A snapshot by id, with the time that it shows the source at and the configured job that made it."""
 
     id: Digest
     time: Moment
+    job: str = Field(default="", max_length=JOB_LENGTH_MAX)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from govsec.assemble.centers import Healed, Shipped
     from govsec.assemble.systems import Site
     from govsec.centers.ship import ShipReport
-    from govsec.centers.status import CenterStatus, Status
     from govsec.centers.verify import VerifyReport
     from govsec.config import SystemConfig
 
@@ -105,7 +104,8 @@ def run_status(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the status; 1 when a person is needed."""
     from govsec.assemble.centers import status_of
     from govsec.assemble.systems import Site
-    from govsec.centers.status import as_json, as_prometheus
+    from govsec.centers.statusform import as_json, as_prometheus
+    from govsec.cli.centerwords import status_words
 
     site = Site(io.config(), io.clock)
     systems = [site.system(args.system)] if args.system else list(site.config.systems)
@@ -113,7 +113,7 @@ def run_status(args: argparse.Namespace, io: frame.IO) -> int:
     if args.prometheus:
         io.raw(as_prometheus(statuses).encode())
         return 0
-    io.result({"systems": [as_json(status) for status in statuses]}, lambda: "\n\n".join(map(_status_table, statuses)))
+    io.result({"systems": [as_json(status) for status in statuses]}, lambda: "\n\n".join(map(status_words, statuses)))
     return 0 if statuses and all(status.is_good for status in statuses) else EXIT_FINDINGS
 
 
@@ -331,56 +331,6 @@ def _site(args: argparse.Namespace, io: frame.IO) -> tuple[Site, SystemConfig]:
     return site, site.system(args.system)
 
 
-def _status_table(status: Status) -> str:
-    from govsec.centers.state import SyncState
-
-    header = ("center", "newest snapshot", "age", "target", "backlog", "state", "protection", "verified")
-    rows = [
-        (
-            row.center,
-            row.snapshot_id[:8] if row.snapshot_id else "none",
-            "?" if row.recovery_point_age_s is None else texts.duration(row.recovery_point_age_s),
-            texts.duration(row.rpo_s) + ("" if row.is_within_rpo else " MISSED"),
-            _backlog(row),
-            _state(row),
-            row.protection or "?",
-            "never" if row.verified is None else f"{row.verified:%Y-%m-%d %H:%M}" + _damage(row),
-        )
-        for row in status.centers
-    ]
-    notes = [f"{row.center}: {row.error}" for row in status.centers if row.error]
-    notes += [
-        f"{row.center}: {row.state.value}: {row.reason}"
-        for row in status.centers
-        if row.reason and row.state not in (None, SyncState.SYNCED)
-    ]
-    notes += [f"{row.center}: {row.flaws_count} flaws in the commit log" for row in status.centers if row.flaws_count]
-    notes += [
-        f"{row.center}: paused by {row.pause.by} until {row.pause.until:%Y-%m-%d %H:%M}Z: {row.pause.reason}"
-        for row in status.centers
-        if row.pause
-    ]
-    return "\n".join([status.system, texts.table(header, rows), *notes])
-
-
-def _backlog(row: CenterStatus) -> str:
-    if row.backlog_objects is None or row.backlog_bytes is None:
-        return "?"
-    return "-" if not row.backlog_commits else f"{row.backlog_objects} / {texts.size(row.backlog_bytes)}"
-
-
-def _state(row: CenterStatus) -> str:
-    if row.error:
-        return "unreachable"
-    if row.state is None:
-        return "follows"
-    return row.state.value + (f" since {row.state_since:%m-%d %H:%M}" if row.state_since else "")
-
-
-def _damage(row: CenterStatus) -> str:
-    return f", {row.damaged_count} damaged" if row.damaged_count else ""
-
-
 def _ship_facts(report: ShipReport, evidence_count: int) -> dict[str, Any]:
     return {
         "source": report.source,
@@ -456,10 +406,13 @@ def _verify_facts(report: VerifyReport) -> dict[str, Any]:
 
 
 def _verify_words(report: VerifyReport) -> str:
-    oldest = "some never" if report.oldest_verified is None else f"since {report.oldest_verified:%Y-%m-%d %H:%M}Z"
+    oldest = report.oldest_verified
+    since = (
+        "some objects were never read" if oldest is None else f"every object was read since {oldest:%Y-%m-%d %H:%M}Z"
+    )
     lines = [
         f"{report.center}: {'clean' if report.is_clean else 'NOT clean'}; read {report.checked_count} objects, "
-        f"{texts.size(report.checked_bytes)}, of {report.expected_count}; every object was read {oldest}"
+        f"{texts.size(report.checked_bytes)}, of {report.expected_count}; {since}"
     ]
     lines += [f"  {item.kind.value}: {item.message}" for item in report.damaged[:_SHOWN_MAX]]
     if report.damaged_count > _SHOWN_MAX:

@@ -13,17 +13,19 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import govsec_agents
 import pytest
+import yaml
 
-from govsec.assemble.centers import probe_center, protection_of, ship_to, site_name
+from govsec.assemble.centers import kept_ids, probe_center, protection_of, ship_to, site_name
 from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
+from govsec.centers.commits import SnapshotRef
 from govsec.cli.main import build_parser, main
 from govsec.config import SystemConfig, load_config
 from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError, UsageError
@@ -532,3 +534,32 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60)
     assert len(units) == 9
     assert [line for line in done.stderr.splitlines() if "govsec-" in line] == []
+
+
+def test_status_and_release_know_the_job_that_made_a_snapshot(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place / "govsec.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    system = written["systems"][0]
+    [job] = system["backups"]
+    system["backups"] = [job, {**job, "name": "second"}]
+    system["retention"] = {"keep_last": 1}
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    code, status = answer(place, capsys, "center", "status")
+    row = next(row for row in status["systems"][0]["centers"] if row["center"] == "main")
+    assert (code, row["recovery_point_age_s"], row["is_within_rpo"]) == (1, None, False), "second never ran"
+    for name in ("second", "second"):
+        assert run(place, "backup", "run", "--job", name) == 0
+    _, status = answer(place, capsys, "center", "status")
+    points = next(row["jobs"] for row in status["systems"][0]["centers"] if row["center"] == "main")
+    assert [(point["job"], point["snapshot_id"] is None) for point in points] == [
+        (job["name"], False),
+        ("second", False),
+    ]
+    assert run(place, "center", "status") in (0, 1)
+    assert max(map(len, capsys.readouterr().out.splitlines()[:6])) <= 100
+    site = Site(load_config(path), FakeClock())
+    refs = [
+        SnapshotRef(id=letter * 64, time=site.clock.now() + timedelta(minutes=number), job=name)
+        for number, (letter, name) in enumerate([("a", "files"), ("b", "second"), ("c", "second")])
+    ]
+    assert kept_ids(site, site.system(), refs) == {"a" * 64, "c" * 64}, "one job pushes nothing of another out"

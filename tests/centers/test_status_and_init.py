@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from govsec.centers import names
+from govsec.centers.checkpoints import COMMITS_BETWEEN
 from govsec.centers.init import holder, initialise, join, sync_keys
+from govsec.centers.log import read_log
 from govsec.centers.pause import pause
 from govsec.centers.ship import ship
 from govsec.centers.state import SyncState
-from govsec.centers.status import Protection, Status, as_json, as_prometheus, collect_status
+from govsec.centers.status import Protection, Status, collect_status
+from govsec.centers.statusform import as_json, as_prometheus
+from govsec.cli.centerwords import status_words
 from govsec.config import Role
 from govsec.errors import ConfigurationError, IntegrityError, RefusedError, StoreError
 from govsec.store.api import ObjectStore, ReadStore
@@ -23,7 +28,9 @@ from tests.centers.world import CONFIG, World
 ROLES = {"production": Role.PRODUCTION, "same_city": Role.SAME_CITY, "remote": Role.REMOTE}
 
 
-def status_of(world: World, rpo_s: int = 3600, replaced: dict[str, ReadStore] | None = None) -> Status:
+def status_of(
+    world: World, rpo_s: int = 3600, replaced: dict[str, ReadStore] | None = None, jobs: Sequence[str] = ()
+) -> Status:
     stores = {store.name: (replaced or {}).get(store.name, store) for store in world.stores}
     return collect_status(
         "hr",
@@ -33,6 +40,7 @@ def status_of(world: World, rpo_s: int = 3600, replaced: dict[str, ReadStore] | 
         rpo_s=rpo_s,
         states=world.states.all(),
         protections={"production": Protection(False, "not protected from production: a directory")},
+        jobs=jobs,
     )
 
 
@@ -164,6 +172,86 @@ def test_the_prometheus_text_is_well_formed_and_leaves_out_what_is_not_known() -
     assert text.endswith("\n")
     typed = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(typed) == len(set(typed)), "one block a metric"
+
+
+def test_a_job_that_broke_does_not_hide_behind_one_that_runs() -> None:
+    world = World()
+    broken = world.backup(job="database")
+    world.clock.advance(7200)
+    world.backup(job="files")
+    row = status_of(world).centers[0]
+    assert (row.snapshot_id, row.recovery_point_age_s) == (broken.snapshot_id, 7210)
+    assert (row.is_within_rpo, row.is_good) == (False, False)
+    assert [(point.job, point.age_s, point.is_within(row.rpo_s)) for point in row.points] == [
+        ("database", 7210, False),
+        ("files", 0, True),
+    ]
+    world.backup(job="database")
+    assert status_of(world).centers[0].is_good
+
+
+def test_a_job_that_never_made_a_snapshot_is_a_finding_and_one_that_is_configured_no_more_is_none() -> None:
+    world = World()
+    world.backup(job="old")
+    world.backup()
+    world.clock.advance(7200)
+    world.backup(job="files")
+    row = status_of(world, jobs=["files"]).centers[0]
+    assert (row.recovery_point_age_s, row.is_good) == (0, True)
+    assert [(point.job, point.counts) for point in row.points] == [("", False), ("files", True), ("old", False)]
+    never = status_of(world, jobs=["files", "new"]).centers[0]
+    assert (never.snapshot_id, never.recovery_point_age_s, never.is_good) == (None, None, False)
+
+
+def test_a_checkpoint_forgets_no_job() -> None:
+    world = World()
+    world.backup(job="database")
+    for _ in range(COMMITS_BETWEEN + 1):
+        world.backup(job="files", packs_count=0)
+    log = read_log(world.production, world.trusted, repository=world.repository)
+    assert log.checkpoint is not None, "the commit of the job that broke is not read any more"
+    assert all(entry.commit.snapshot and entry.commit.snapshot.job == "files" for entry in log.entries)
+    assert [point.job for point in status_of(world).centers[0].points] == ["database", "files"]
+    assert not status_of(world, rpo_s=60).is_good
+
+
+def test_json_and_prometheus_tell_each_job() -> None:
+    world = World()
+    world.backup(job='da"ta')
+    world.clock.advance(100)
+    world.backup(job="files")
+    status = status_of(world, jobs=["files", "never"])
+    jobs = json.loads(json.dumps(as_json(status)))["centers"][0]["jobs"]
+    assert [(job["job"], job["recovery_point_age_s"], job["counts"]) for job in jobs] == [
+        ('da"ta', 110, False),
+        ("files", 0, True),
+        ("never", None, True),
+    ]
+    labels = 'system="hr",center="production",role="production"'
+    lines = as_prometheus([status]).splitlines()
+    assert f'govsec_center_job_recovery_point_age_seconds{{{labels},job="da\\"ta",counts="0"}} 110' in lines
+    assert f'govsec_center_job_recovery_point_age_seconds{{{labels},job="files",counts="1"}} 0' in lines
+    assert not [line for line in lines if "recovery_point_age_seconds" in line and 'job="never"' in line]
+
+
+def test_the_table_fits_a_hundred_columns_and_names_each_job_that_is_late() -> None:
+    world = World()
+    for job in ("a-database-with-a-long-name", "files"):
+        world.backup(job=job)
+    dead = Faults(1, FaultKind.TIMEOUT, is_permanent=True)
+    world.clock.advance(400 * 86400)
+    world.backup(
+        world.near(wrap=lambda store: FaultStore(store, dead) if store is world.same_city else store), job="files"
+    )
+    words = status_words(status_of(world, replaced={"remote": FaultStore(world.remote, Faults(1, is_permanent=True))}))
+    table = words.splitlines()[:6]
+    assert max(map(len, table)) <= 100, table
+    assert [line.split()[0] for line in table] == ["hr:", "center", "production", "files", "same_city", "files"]
+    assert "400 d 00:00 MISSED" in table[2]
+    assert "production: no recent snapshot of a-database-with-a-long-name" in words
+    assert "same_city: degraded since" in words
+    assert "production: not protected from production: a directory" in words
+    assert "(injected)" in words.splitlines()[-1]
 
 
 def create(store: ObjectStore) -> None:

@@ -169,7 +169,7 @@ class World:
             raise IntegrityError(f"{index_id}: not an index") from error
         return [(name, near.head(name).size_bytes) for name in packs]
 
-    def store_backup(self, near: Near, *, packs_count: int = 2, seed: str = "") -> Change:
+    def store_backup(self, near: Near, *, packs_count: int = 2, seed: str = "", job: str = "") -> Change:
         """Put packs, an index and a snapshot that also needs every live pack; no commit yet."""
         self.backups_count += 1
         self.clock.advance(10)
@@ -183,11 +183,11 @@ class World:
         name, data = snapshot(packs, time, f"{seed}{self.backups_count}")
         made.append(near.put(name, data))
         self.live_packs = packs
-        return Change(made, SnapshotRef(id=name.removeprefix(names.SNAPSHOTS), time=time))
+        return Change(made, SnapshotRef(id=name.removeprefix(names.SNAPSHOTS), time=time, job=job))
 
-    def backup(self, near: Near | None = None, *, packs_count: int = 2, seed: str = "") -> Receipt:
+    def backup(self, near: Near | None = None, *, packs_count: int = 2, seed: str = "", job: str = "") -> Receipt:
         near = near or self.near()
-        return near.commit(self.store_backup(near, packs_count=packs_count, seed=seed))
+        return near.commit(self.store_backup(near, packs_count=packs_count, seed=seed, job=job))
 
     def closure(self, snapshot_id: str) -> Closure:
         """What a key holder would find: packs, every index that names one, the packs of these, the snapshot."""
