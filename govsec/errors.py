@@ -15,6 +15,7 @@ Foreign exceptions (``OSError``, botocore's, pydantic's …) are translated at t
     │   ├── ObjectExistsError         5  a conditional put found an object
     │   ├── StoreDeniedError          5  the credential may not do this, or a lock forbids it
     │   └── StoreFullError           75  no space or quota left
+    ├── HostUnreachableError          4  a host that was to be looked at did not answer, or stopped in the middle
     ├── RefusedError                  5  govsec will not do this: fencing, approval, a lock, an unsafe target
     │   └── LockedError               5  another process holds a repository lock
     ├── IntegrityError                6  bytes are not what their name, seal or signature says
@@ -85,6 +86,13 @@ class StoreFullError(StoreError):
     """The store has no space or quota left."""
 
     exit_code = 75
+
+
+class HostUnreachableError(GovsecError):
+    """A host that was to be looked at cannot be reached, refused the log-in, or stopped answering in the middle."""
+
+    exit_code = 4
+    is_retryable = True
 
 
 class RefusedError(GovsecError):

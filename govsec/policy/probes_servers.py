@@ -1,6 +1,7 @@
 """Probes about server software: nginx, PostgreSQL, MySQL and MariaDB, Redis, Docker.
 
-Their configuration holds passwords. What leaves the host are declared settings only; see ``shell_servers.py``.
+Their configuration holds passwords. What leaves the host are declared settings only (``parse_nginx.py`` and its
+neighbours).
 """
 
 from __future__ import annotations
