@@ -192,12 +192,14 @@ class HostConfig(Model):
     port: int = Field(default=22, ge=1, le=65535)
     user: str = Field(default="", description="default: the user that runs govsec")
     key_file: Path | None = Field(default=None, description="private key for SSH")
-    known_hosts_file: Path | None = Field(default=None, description="host keys that people checked; default: ~/.ssh")
+    known_hosts_file: Path | None = Field(
+        default=None, description="host keys that people checked; default: ~/.ssh/known_hosts"
+    )
     jump: Name | None = Field(default=None, description="another host of this list that the way leads through")
     sudo: bool = Field(default=False, description="ask sudo (without a password) where a probe needs root")
     runtime: Literal["docker", "podman"] = "docker"
     container: str = ""
-    timeout_s: float = Field(default=60, gt=0, le=3600, description="for the whole collection")
+    connect_timeout_s: float = Field(default=10, gt=0, le=300)
 
     @model_validator(mode="after")
     def _has_a_container(self) -> HostConfig:

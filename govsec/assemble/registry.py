@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TypeVar
 
 from govsec.assemble.centers import status_of
@@ -64,6 +64,7 @@ def continuity_facts(site: Site, system: SystemConfig, level: int) -> Continuity
         jobs=tuple(job.name for job in system.backups),
         missing=missing,
     )
+    facts = _with_register(system, facts, missing)
     plans = _asked("plans", missing, lambda: plans_of(site, system.name))
     history = _asked("drills", missing, lambda: _clean(history_of(site, system.name)))
     if history is not None:
@@ -78,6 +79,24 @@ def continuity_facts(site: Site, system: SystemConfig, level: int) -> Continuity
         facts = replace(facts, centers=tuple(_center(row, site.config) for row in status.centers))
         missing.update({f"center {row.center}": row.error for row in status.centers if row.error})
     return _with_jobs(site, system, facts, missing)
+
+
+def _with_register(system: SystemConfig, facts: ContinuityFacts, missing: dict[str, str]) -> ContinuityFacts:
+    """What people wrote down; of a system that nobody registered nothing is known of its data."""
+    entry = system.register_
+    if "register_" not in system.model_fields_set:
+        missing["register"] = "the register has no entry for this system"
+        return facts
+    known = {job.name for job in system.backups}
+    wanted = [data for data in entry.data if not data.no_backup_because]
+    classes = tuple((data.name, next((job for job in data.jobs if job in known), "")) for data in wanted)
+    trained = entry.trained
+    return replace(
+        facts,
+        data_classes=classes,
+        training=None if trained is None else datetime.combine(trained, time.min, UTC),
+        has_emergency_plan=entry.plan is not None,
+    )
 
 
 def _asked(name: str, missing: dict[str, str], ask: Callable[[], T]) -> T | None:

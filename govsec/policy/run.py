@@ -310,8 +310,10 @@ class ExpiringRow(Model):
     """What ends soon, or has ended: a person's word, or a date of the register."""
 
     kind: Literal["attestation", "waiver", "certificate", "assessment", "plan", "training"]
-    #: The item, or the system.
+    #: The item or check, or the system.
     subject: str
+    #: Id of the record, for a person's word.
+    record: str = ""
     until: Moment
     is_expired: bool
 

@@ -41,6 +41,8 @@ from govsec.records import Evidence, Moment
 SCHEMA: Literal["govsec.assessment.manifest.v1"] = "govsec.assessment.manifest.v1"
 #: What the assessment is called among the files of its run.
 ASSESSMENT = "assessment.json"
+#: What the names of facts begin with; the host's name follows.
+FACTS = "facts/"
 #: Two hundred hosts with two hundred excerpts each.
 _FILE_SIZE_MAX = 256 << 20
 _MANIFEST_SIZE_MAX = 4 << 20
@@ -130,7 +132,7 @@ def write_run(base: Path, assessment: Assessment, facts: Mapping[str, bytes]) ->
         ConfigurationError: it cannot be written; then there is no manifest.
     """
     directory = base / assessment.id
-    files = {f"facts/{name}": data for name, data in facts.items()}
+    files = {f"{FACTS}{name}": data for name, data in facts.items()}
     files[ASSESSMENT] = assessment.to_json()
     rows = tuple(
         FileRow(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))

@@ -1,0 +1,108 @@
+"""Stored assessments of a site: put on record in the ledger, found again, verified offline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from govsec.assemble.ledger import open_ledger
+from govsec.assemble.systems import Site
+from govsec.config import SystemConfig
+from govsec.crypto.signing import TrustedKeys
+from govsec.errors import GovsecError, IntegrityError
+from govsec.ledger.entry import Entry
+from govsec.ledger.verify import LedgerReport, walk
+from govsec.policy.facts import Facts, load_facts
+from govsec.policy.run import EVIDENCE_KIND, Assessment
+from govsec.policy.runfolder import FACTS, Flaw, StoredRun, find_run, flaws_of, read_assessment, read_file, stored_runs
+from govsec.store.api import ReadStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheck:
+    """What verifying a stored run came to."""
+
+    flaws: tuple[Flaw, ...]
+    #: The ledger's entry that vouches for the manifest; None where no ledger does.
+    entry: Entry | None
+    #: The ledger has this run with another manifest: the folder is not what was put on record.
+    is_contradicted: bool
+    ledger_problems_count: int
+
+    @property
+    def is_intact(self) -> bool:
+        """True when nothing that was looked at was changed after the run."""
+        return not self.flaws and not self.is_contradicted and not self.ledger_problems_count
+
+    @property
+    def is_on_record(self) -> bool:
+        """True when a signed entry vouches for all of it."""
+        return self.entry is not None and self.is_intact
+
+
+def runs_directory(state_dir: Path) -> Path:
+    """Where a site keeps its assessments."""
+    return state_dir / "assessments"
+
+
+def record_run(site: Site, system: SystemConfig, run: StoredRun) -> tuple[Entry | None, str]:
+    """Append the manifest to the system's ledger: the entry, or why it is not there. The run is on disk either way."""
+    try:
+        return open_ledger(site, system).append(run.manifest.evidence()), ""
+    except GovsecError as error:
+        return None, str(error)
+
+
+def verify_run(run: StoredRun, stores: Sequence[ReadStore], trusted: TrustedKeys) -> RunCheck:
+    """Every file against the manifest, and the manifest against the signed ledger (no ``stores``: files alone).
+
+    Raises:
+        StoreUnavailableError: no center could be listed.
+    """
+    flaws = tuple(flaws_of(run))
+    report = LedgerReport()
+    entry: Entry | None = None
+    is_contradicted = False
+    for found in walk(stores, trusted, report) if stores else ():
+        facts = found.evidence.facts
+        if found.evidence.kind != EVIDENCE_KIND or facts.get("id") != run.manifest.id:
+            continue
+        if dict(facts) == run.manifest.canonical():
+            entry = entry or found
+        else:
+            is_contradicted = True
+    return RunCheck(flaws, entry, is_contradicted and entry is None, report.problems_count)
+
+
+def earlier_run(state_dir: Path, system: str, wanted: str) -> Assessment | None:
+    """The stored run to compare with: of that id, or the ``latest``; None for ``""`` and where there is none yet.
+
+    Raises:
+        UsageError: a run was named that is not there.
+        IntegrityError: it was altered after it ran.
+    """
+    base = runs_directory(state_dir)
+    if not wanted or (wanted == "latest" and not stored_runs(base, system)):
+        return None
+    return read_assessment(find_run(base, wanted, system))
+
+
+def earlier_facts(state_dir: Path, system: str) -> dict[str, Facts]:
+    """The facts of the latest run by host, so that slow walks need not be made again; none that was altered since."""
+    found: dict[str, Facts] = {}
+    runs = stored_runs(runs_directory(state_dir), system)
+    for row in runs[-1].manifest.files if runs else ():
+        if row.name.startswith(FACTS):
+            try:
+                facts = load_facts(read_file(runs[-1], row.name))
+            except IntegrityError as error:
+                log.warning(
+                    "facts of an earlier run are not used", extra={"run": runs[-1].manifest.id, "why": str(error)}
+                )
+                continue
+            found[facts.host] = facts
+    return found
