@@ -35,7 +35,10 @@ FACT_SIZE_MAX = 2 << 20
 class Transport(Protocol):
     """How a script gets to a host and its output back."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What facts call the way."""
+        ...
 
     def run(self, script: Script) -> bytes:
         """Everything the script printed, at most ``script.output_size_max`` bytes, within ``script.timeout_s``.
