@@ -20,12 +20,13 @@ _DURATION_WORDS: Mapping[Lang, tuple[str, str, str, str]] = {
     "zh": (" 天", " 小时", " 分", " 秒"),
     "en": (" d", " h", " min", " s"),
 }
-#: C0 and C1 controls, bidirectional marks and overrides, line separators: what makes text look like another text.
+#: C0 and C1 controls, bidirectional marks and overrides, line separators: what makes text look like another text; and
+#: the two code points that XML forbids besides (XML 1.0, 2.2).
 _TRICKS = {
     code: f"\\u{code:04x}"
     for span in ((0x00, 0x09), (0x0B, 0x20), (0x7F, 0xA0), (0x200E, 0x2010), (0x2028, 0x202F), (0x2066, 0x206A))
     for code in range(*span)
-} | {0x061C: "\\u061c"}
+} | {code: f"\\u{code:04x}" for code in (0x061C, 0xFFFE, 0xFFFF)}
 
 
 class Catalogue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: A step of a few milliseconds must still be seen.
@@ -112,6 +112,36 @@ def share(measured: float, target: float, width: float) -> tuple[float, float]:
     """Length of a bar for ``measured`` and place of the mark for ``target`` on a gauge of ``width``."""
     full = max(measured, target, 1e-9)
     return round(max(2.0, width * measured / full), 2), round(width * target / full, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of a stacked bar; ``has_room`` says whether its number fits inside."""
+
+    name: str
+    count: int
+    x: float
+    width: float
+    has_room: bool
+
+
+def stack(counts: Mapping[str, int], *, width: float, full: int | None = None) -> tuple[Slice, ...]:
+    """A bar of parts side by side, in the order of ``counts``; ``full`` parts fill ``width``, all of them by default.
+
+    A part that is there is seen, however small: its share is taken from the largest.
+    """
+    total = max(full if full is not None else sum(counts.values()), 1)
+    widths = {name: max(_BAR_WIDTH_MIN, width * count / total) for name, count in counts.items() if count}
+    over = sum(widths.values()) - width * sum(counts.values()) / total
+    if over > 0:
+        largest = max(widths, key=lambda name: widths[name])
+        widths[largest] = max(_BAR_WIDTH_MIN, widths[largest] - over)
+    parts, x = [], 0.0
+    for name, part in widths.items():
+        has_room = part >= 9 + 8 * len(str(counts[name]))
+        parts.append(Slice(name, counts[name], round(x, 2), round(part, 2), has_room))
+        x += part
+    return tuple(parts)
 
 
 def _nice(step: float) -> float:

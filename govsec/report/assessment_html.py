@@ -1,0 +1,149 @@
+"""The assessment as one HTML file: for a leader on its first page, for an assessor from there on, and on paper.
+
+The order is that of the work: conclusion with coverage, high-risk cases, candidates for major hidden dangers, what to
+do first, differences, what expires; then category, control, item, object with command, output, decision and digest.
+The file is bounded whatever was collected: outputs are cut, and of many objects with the same fate only some are told;
+what was left out is counted in its place and lies in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from govsec import canonical
+from govsec.report import rectify
+from govsec.report.assessment import VERDICTS, Look, Output, Reading, Requirement
+from govsec.report.catalog import Lang
+from govsec.report.chart import Slice, stack
+from govsec.report.page import LedgerRef, render_page
+
+#: Results told under one item; the worst come first, so what is left out is never worse than what is shown.
+_LOOKS_PER_ITEM_MAX = 24
+_EXCERPT_CHARS_MAX = 1_200
+_EXCERPT_LINES_MAX = 16
+#: All outputs of the page together, in characters: 200 hosts with 250 checks stay a file that a browser opens.
+_EXCERPTS_CHARS_MAX = 4_000_000
+_FIRST_COUNT = 8
+_NAMES_MAX = 6
+_BAR_WIDTH = 340.0
+_OVERVIEW_WIDTH = 960.0
+
+
+def render_html(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | None = None) -> str:
+    """The page on a record (``govsec.assessment.v1``). Same record, same bytes."""
+    reading = Reading(record, lang)
+    return render_page(
+        "assessment",
+        r=record,
+        lang=lang,
+        t=reading.words.text,
+        lines=reading.words.lines,
+        say=reading.say,
+        reading=reading,
+        view=_View(reading),
+        verdicts=VERDICTS,
+        ledger=ledger,
+        record_digest=canonical.digest(record),
+    )
+
+
+class _View:
+    """What the template prints beyond the reading itself: bounds, charts and short lists."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._record = reading.record
+        self._excerpts_chars = 0
+        self.steps: list[dict[str, Any]] = rectify.plan(reading.record)["steps"]
+        self.first = self.steps[:_FIRST_COUNT]
+
+    def overview(self) -> tuple[Slice, ...]:
+        """All items in one bar."""
+        return stack(self._reading.counts, width=_OVERVIEW_WIDTH)
+
+    def bar(self, counts: Mapping[str, int]) -> tuple[Slice, ...]:
+        """One category; the widest category fills the bar, so that lengths compare."""
+        full = max(sum(part.counts.values()) for part in self._reading.categories)
+        return stack(counts, width=_BAR_WIDTH, full=full)
+
+    def main_rate(self) -> Mapping[str, Any] | None:
+        """The rate of the headline: the first, as the run orders them."""
+        rates = self._record["rates"]
+        return rates[0] if rates else None
+
+    def tone(self) -> str:
+        """Colour of the conclusion; a good word needs a conclusion that is good, and anything else is not green."""
+        rate = self.main_rate()
+        conclusion = rate["conclusion"] if rate else "none"
+        return {"conform": "pass", "not_conform": "fail", "poor": "fail"}.get(conclusion, "partial")
+
+    def warnings(self) -> list[str]:
+        """What limits the conclusion, beside it."""
+        text, coverage = self._reading.words.text, self._record["coverage"]
+        found = []
+        if coverage["undecided"]:
+            found.append(text("warn.coverage", {**coverage, "share": self._reading.share()}))
+        states = [thing["state"] for thing in self._record["objects"].values()]
+        for state, key in (("unreachable", "warn.unreachable"), ("partial", "warn.partial")):
+            if count := states.count(state):
+                found.append(text(key, {"count": count}))
+        if coverage["unconfirmed"]:
+            found.append(text("warn.unconfirmed", {"count": coverage["unconfirmed"]}))
+        return found + [self._reading.say(note) for note in self._record["notes"]]
+
+    def looks(self, requirement: Requirement) -> tuple[tuple[Look, ...], int]:
+        """The results to tell under an item, and how many are left out."""
+        shown = requirement.looks[:_LOOKS_PER_ITEM_MAX]
+        return shown, len(requirement.looks) - len(shown)
+
+    def excerpt(self, output: Output) -> tuple[str, bool]:
+        """The beginning of an output, and whether anything of it is missing here."""
+        text = "\n".join(output.excerpt.splitlines()[:_EXCERPT_LINES_MAX])[:_EXCERPT_CHARS_MAX]
+        if self._excerpts_chars + len(text) > _EXCERPTS_CHARS_MAX:
+            return "", True
+        self._excerpts_chars += len(text)
+        return text, output.is_truncated or len(text) < len(output.excerpt.rstrip("\n"))
+
+    def names(self, names: list[str]) -> str:
+        """A few names, and how many more."""
+        comma = self._reading.words.text("list_comma")
+        more = f" +{len(names) - _NAMES_MAX}" if len(names) > _NAMES_MAX else ""
+        return comma.join(names[:_NAMES_MAX]) + more
+
+    def changes(self, direction: str) -> list[Mapping[str, Any]]:
+        return [row for row in self._record["difference"]["items"] if row["direction"] == direction]
+
+    def platform(self, thing: Mapping[str, Any]) -> str:
+        """The platform in a few words."""
+        platform = thing["platform"]
+        parts = [str(platform[key]) for key in ("os_id", "version", "kernel", "arch") if platform.get(key)]
+        return " ".join(parts) or "–"
+
+    def verdict_of(self, verdict: str | None) -> str:
+        return "–" if verdict is None else self._reading.words.text(f"verdict.{verdict}")
+
+    def attested(self, row: Mapping[str, Any]) -> str:
+        """Who stands for an item, and until when."""
+        key = "label.attested_expired" if row["is_expired"] else "label.attested"
+        facts = {"by": row["by"], "made": self._reading.day(row["made"]), "until": self._reading.day(row["until"])}
+        return self._reading.words.text(key, facts)
+
+    def waived(self, row: Mapping[str, Any]) -> str:
+        facts = {"approver": row["approver"], "until": self._reading.day(row["until"])}
+        return self._reading.words.text("label.waived", facts)
+
+    def left(self, row: Mapping[str, Any]) -> str:
+        """How long something still holds."""
+        days = self._reading.days_left(row["until"])
+        if row["is_expired"] or days < 0:
+            return self._reading.words.text("label.expired_days", {"days": max(0, -days)})
+        return self._reading.words.text("label.days_left", {"days": days})
+
+    def subject(self, row: Mapping[str, Any]) -> str:
+        """An item with its summary, or the system by its title."""
+        requirement = self._reading.by_id.get(row["subject"])
+        if requirement is not None:
+            return f"{requirement.id} {requirement.summary}"
+        is_this = row["subject"] == self._record["system"]["name"]
+        return self._reading.system() if is_this else str(row["subject"])
