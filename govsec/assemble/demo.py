@@ -32,6 +32,7 @@ _JOB = "files"
 _NOT_ISOLATED = "unisolated"
 #: The three centers of the demo and their roles.
 CENTERS = {"main": "production", "near": "same_city", "far": "remote"}
+_SITES = {"main": "主机房", "near": "同城机房", "far": "异地机房"}
 T = TypeVar("T")
 
 
@@ -102,6 +103,15 @@ def write_site(directory: Path, centers: Mapping[str, object], source: Path) -> 
                 "password_file": "keys/password",
                 "mode": "maximum-protection",
                 "objectives": {"rpo_s": 3600, "rto_s": 600},
+                "retention": {"keep_within": "30d"},
+                "register": {
+                    "kind": "service_hall",
+                    "owner": "示例市大数据局",
+                    "level": 3,
+                    "s": 3,
+                    "a": 3,
+                    "data": [{"name": "许可档案", "level": "general", "jobs": [_JOB]}],
+                },
                 "backups": [{"name": _JOB, "source": {"kind": "files", "paths": [str(source)]}}],
                 "plans": ["plan.yaml"],
             }
@@ -119,7 +129,12 @@ def local_centers(directory: Path) -> dict[str, object]:
     for name in CENTERS:
         (directory / name).mkdir(mode=0o700, exist_ok=True)
     return {
-        name: {"role": role, "store": {"kind": "local", "path": str(directory / name)}}
+        name: {
+            "role": role,
+            "store": {"kind": "local", "path": str(directory / name)},
+            "site": _SITES[name],
+            "region": "CN",
+        }
         for name, role in CENTERS.items()
     }
 

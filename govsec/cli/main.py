@@ -25,6 +25,8 @@ TOPICS = {
     "backup": "back up, list, restore, forget and prune",
     "center": "set up, watch, ship to, verify and heal the three centers",
     "drill": "lose a center on purpose and prove that its data comes back",
+    "assess": "look at hosts as an assessor of graded protection would, store, compare and report",
+    "system": "the register of systems: levels, what is due, and the gate before launch",
     "ledger": "verify, show and export the signed chain of evidence",
 }
 _EXIT_TERMINATED = 143
@@ -37,6 +39,7 @@ examples:
   govsec backup run --system hr       # back up one system to production and same-city
   govsec center status --json         # the state of every center
   govsec drill run --plan lose-city   # prove that the data comes back
+  govsec assess run                   # what an assessor of level 3 would find on this machine
 
 exit codes:
   0 done   1 findings or a failed drill   2 usage   3 configuration   4 unreachable   5 refused
@@ -68,7 +71,7 @@ def build_parser() -> frame.Parser:
     """The parser of the whole program; topics fill themselves in when they are asked for."""
     parser = frame.Parser(
         prog="govsec",
-        description="Encrypted backup over two sites and three centers, and drills that prove it.",
+        description="Encrypted backup over two sites and three centers, drills that prove it, and graded protection.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")

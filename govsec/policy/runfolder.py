@@ -24,7 +24,7 @@ from pydantic import Field, JsonValue, ValidationError
 from govsec import canonical
 from govsec.config import Model, explain
 from govsec.errors import ConfigurationError, FormatError, IntegrityError, LimitError, UsageError
-from govsec.policy.results import Verdict
+from govsec.policy.results import CaseState, Verdict
 from govsec.policy.run import (
     EVIDENCE_KIND,
     RUN_ID,
@@ -91,7 +91,8 @@ class Manifest(Model):
     verdicts: Mapping[str, Verdict]
     coverage: CoverageRow
     rates: tuple[RateRef, ...]
-    cases: tuple[str, ...]
+    #: High-risk cases that are open.
+    open_cases: tuple[str, ...]
     files: tuple[FileRow, ...]
 
     def canonical(self) -> dict[str, JsonValue]:
@@ -265,7 +266,7 @@ def _manifest(assessment: Assessment, files: tuple[FileRow, ...]) -> Manifest:
             RateRef(strategy=rate.strategy, value=rate.value, is_confirmed=rate.is_confirmed)
             for rate in assessment.rates
         ),
-        cases=tuple(row.case for row in assessment.cases),
+        open_cases=tuple(row.case for row in assessment.cases if row.state is CaseState.OPEN),
         files=files,
     )
 

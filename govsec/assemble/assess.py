@@ -1,0 +1,156 @@
+"""Assessments from the configuration: who is asked what, what came back, what follows, put on disk and on record.
+
+Three steps with values between them: :func:`prepare` chooses items, packs and hosts; :mod:`govsec.assemble.hosts`
+collects facts; :func:`evaluate` makes one :class:`Assessment` of them, together with govsec's own record and people's
+words. The last step touches no host, so it can be done again on stored facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from govsec.assemble.assessscope import Request, scope_of
+from govsec.assemble.assesswrite import Parts, write_assessment
+from govsec.assemble.attestations import Records, read_records
+from govsec.assemble.hosts import Collected, collect_all
+from govsec.assemble.packs import load_packs
+from govsec.assemble.registry import continuity_facts, nothing_known
+from govsec.assemble.runs import earlier_facts, earlier_run, record_run, runs_directory
+from govsec.assemble.systems import Site
+from govsec.ledger.entry import Entry
+from govsec.policy.continuity import judge_continuity
+from govsec.policy.continuityfacts import ContinuityFacts
+from govsec.policy.expressions import Expressions
+from govsec.policy.judge import Judge, levels_of
+from govsec.policy.pack import Pack
+from govsec.policy.probes import AnyProbe
+from govsec.policy.results import CheckResult
+from govsec.policy.run import Assessment
+from govsec.policy.runfolder import StoredRun, write_run
+from govsec.progress import Progress, ProgressSink, silent
+
+
+@dataclass(frozen=True, slots=True)
+class AssessRun:
+    """An assessment with its place on disk and in the ledger."""
+
+    assessment: Assessment
+    stored: StoredRun
+    entry: Entry | None = None
+    #: Why it is not in the ledger.
+    ledger_error: str = ""
+    #: Records of people that were not believed, and why.
+    refused_records: tuple[str, ...] = ()
+
+
+class Assessor:
+    """A run, step by step. A context manager: leaving ends the child that evaluates the packs' expressions."""
+
+    def __init__(self, site: Site, request: Request) -> None:
+        """Choose items, packs and hosts.
+
+        Raises:
+            UsageError, ConfigurationError, IntegrityError: no such system, host or pack; a pack that is damaged or
+                not signed by a pinned key.
+        """
+        self.site = site
+        self.request = request
+        self.scope = scope_of(site, request)
+        self._expressions = Expressions(site.clock)
+        try:
+            self.packs = load_packs(site, self._expressions, request.packs)
+            checks = [check for pack in self.packs for check in pack.checks]
+            item_levels = {item.key: item.level for item in self.scope.items}
+            self._judge = Judge(
+                self.packs,
+                self._expressions,
+                levels=levels_of(checks, item_levels, self.scope.levels.system),
+                parameters=site.config.assessment.parameters,
+            )
+            self.probes = _probes_of(self.packs)
+        except BaseException:
+            self._expressions.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._expressions.close()
+
+    def collect(self, progress: ProgressSink = silent) -> tuple[Collected, ...]:
+        """The facts of every host, or why there are none. Never raises for a host that does not answer."""
+        previous = earlier_facts(self.site.config.state_dir, self.scope.row.name)
+        return collect_all(self.site, self.scope.targets, self.probes, previous=previous, progress=progress)
+
+    def evaluate(self, collected: Sequence[Collected]) -> tuple[Assessment, Records]:
+        """One assessment of what was collected; no host is touched. With it the records of people that were read."""
+        started = min((one.began for one in collected), default=self.site.clock.now())
+        results: list[CheckResult] = []
+        for one in collected:
+            name = one.target.name
+            found = self._judge.judge(one.facts) if one.facts else self._judge.unreachable(name, one.error)
+            results += found
+        record = self._record()
+        judged = judge_continuity(record, is_cloud="cloud" in self.scope.scopes)
+        results += [one.result for one in judged]
+        people = read_records(self.site, self.scope.row.name)
+        parts = Parts(
+            scope=self.scope,
+            packs=self.packs,
+            collected=tuple(collected),
+            results=tuple(results),
+            record=record,
+            judged=judged,
+            people=people,
+            earlier=earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare),
+        )
+        return write_assessment(self.site, parts, operator=self.request.operator, started=started), people
+
+    def _record(self) -> ContinuityFacts:
+        """What govsec itself knows of the system, and what its register says."""
+        scope, now = self.scope, self.site.clock.now()
+        if scope.system is None:
+            why = "there is no configuration, and so no record of jobs, drills and centers"
+            return nothing_known(scope.row.name, scope.levels.a, now, why)
+        return continuity_facts(self.site, scope.system, scope.levels.a)
+
+
+def run_assessment(
+    site: Site,
+    request: Request,
+    *,
+    collected: Callable[[Assessor], Sequence[Collected]] | None = None,
+    progress: ProgressSink = silent,
+) -> AssessRun:
+    """Collect (or take what ``collected`` gives), evaluate, store, and put on record.
+
+    The run is on disk when this returns, also when the ledger could not be appended to; ``ledger_error`` says why.
+
+    Raises:
+        UsageError, ConfigurationError, IntegrityError: nothing was run, or it cannot be stored.
+    """
+    with Assessor(site, request) as assessor:
+        found = collected(assessor) if collected else assessor.collect(progress)
+        progress(Progress("evaluate", done_items=0, total_items=len(found)))
+        assessment, people = assessor.evaluate(found)
+        progress(Progress("evaluate", done_items=len(found), total_items=len(found)))
+    facts = {one.target.name: one.data for one in found if one.facts is not None}
+    stored = write_run(runs_directory(site.config.state_dir), assessment, facts)
+    run = AssessRun(assessment, stored, refused_records=people.refused)
+    if not request.is_recorded or assessor.scope.system is None:
+        return run
+    entry, why = record_run(site, assessor.scope.system, stored)
+    return replace(run, entry=entry, ledger_error=why)
+
+
+def _probes_of(packs: Sequence[Pack]) -> tuple[AnyProbe, ...]:
+    """Every probe of the packs once, in the order they are first asked for."""
+    found: dict[str, AnyProbe] = {}
+    for pack in packs:
+        for check in pack.checks:
+            for probe in check.probes.values():
+                found.setdefault(probe.identity, probe)
+    return tuple(found.values())

@@ -1,0 +1,190 @@
+"""One assessment out of its parts: results become verdicts, verdicts rows, rows figures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+from govsec.assemble.assessscope import Scope
+from govsec.assemble.attestations import Records, attestation_row, expiring_rows, waiver_row
+from govsec.assemble.hosts import Collected
+from govsec.assemble.systems import Site
+from govsec.policy.cases import case_findings, danger_candidates
+from govsec.policy.catalogfile import FOLDER
+from govsec.policy.continuity import ContinuityResult, continuity_checks, continuity_evidence, continuity_pack
+from govsec.policy.continuityfacts import ContinuityFacts
+from govsec.policy.difference import dangers_rectified, difference
+from govsec.policy.pack import Pack
+from govsec.policy.rate import coverage, rates
+from govsec.policy.results import CaseState, CheckResult, ItemVerdict, Words
+from govsec.policy.rows import (
+    case_row,
+    check_row,
+    danger_row,
+    evidence_by_key,
+    item_row,
+    object_row,
+    pack_row,
+    probe_rows,
+    result_row,
+    unreachable_row,
+)
+from govsec.policy.run import Assessment, CatalogRow, CheckRow, ItemRow, ObjectRow
+from govsec.policy.shipped import shipped
+from govsec.policy.verdicts import verdicts
+
+#: Beyond this the clock of a host makes the times in its logs doubtful as evidence.
+_CLOCK_OFFSET_S_MAX = 60.0
+_EXPIRING = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that an assessment is made of."""
+
+    scope: Scope
+    packs: tuple[Pack, ...]
+    collected: tuple[Collected, ...]
+    #: Of the hosts first, then of govsec's own record.
+    results: tuple[CheckResult, ...]
+    record: ContinuityFacts
+    judged: tuple[ContinuityResult, ...]
+    people: Records
+    earlier: Assessment | None
+
+
+def write_assessment(site: Site, parts: Parts, *, operator: str, started: datetime) -> Assessment:
+    """The assessment, with its difference to the earlier run where there is one."""
+    scope, now = parts.scope, site.clock.now()
+    checks = {check.id: check_row(pack, check) for pack in parts.packs for check in pack.checks} | continuity_checks()
+    found = _verdicts(parts, checks, now)
+    items = _items(parts, checks, found, now)
+    levels = scope.levels
+    findings = case_findings(
+        parts.results,
+        scope.items,
+        level=levels.system,
+        high_availability=scope.row.is_high_availability,
+        key_industry=scope.row.is_key_industry,
+        scopes=scope.scopes,
+        verdicts=found,
+    )
+    dangers = danger_candidates(findings)
+    results = tuple(result_row(result, None) for result in parts.results)
+    made = Assessment(
+        id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        organization=site.config.organization,
+        operator=operator or pwd.getpwuid(os.getuid()).pw_name,
+        controller=socket.gethostname(),
+        version=version("govsec"),
+        system=scope.row,
+        level=levels.system,
+        s=levels.s,
+        a=levels.a,
+        scopes=scope.scopes,
+        started=started,
+        ended=now,
+        catalog=_catalog(),
+        packs=(*(pack_row(pack) for pack in parts.packs), continuity_pack()),
+        parameters=site.config.assessment.parameters,
+        objects=_objects(parts),
+        checks={result.check: checks[result.check] for result in parts.results},
+        probes=probe_rows([one.facts for one in parts.collected if one.facts is not None]),
+        results=results,
+        items=items,
+        coverage=coverage(items, results),
+        rates=rates(
+            items, dangers=len(dangers), high_risks=sum(finding.state is CaseState.OPEN for finding in findings)
+        ),
+        evidence=continuity_evidence(parts.record),
+        cases=tuple(case_row(finding) for finding in findings),
+        dangers=tuple(danger_row(danger) for danger in dangers),
+        expiring=expiring_rows(parts.people, now, _EXPIRING),
+        notes=_notes(parts),
+    )
+    if parts.earlier is None:
+        return made
+    change = {
+        "difference": difference(parts.earlier, made),
+        "dangers_rectified": dangers_rectified(parts.earlier, made),
+    }
+    return made.model_copy(update=change)
+
+
+def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tuple[ItemVerdict, ...]:
+    return verdicts(
+        parts.scope.items,
+        parts.results,
+        {check: row.maps for check, row in checks.items()},
+        hosts=[one.target.name for one in parts.collected],
+        host_checks=[check.id for pack in parts.packs for check in pack.checks],
+        attestations=parts.people.attestations,
+        waivers=parts.people.waivers,
+        evidence_checks=frozenset(continuity_checks()),
+        now=now,
+    )
+
+
+def _items(
+    parts: Parts, checks: Mapping[str, CheckRow], found: tuple[ItemVerdict, ...], now: datetime
+) -> tuple[ItemRow, ...]:
+    by_key = evidence_by_key(
+        {check: tuple(row.maps) for check, row in checks.items()},
+        {one.result.check: one.evidence for one in parts.judged},
+    )
+    attested = {record.id: attestation_row(record, now) for record in parts.people.attestations}
+    waived = {record.id: waiver_row(record) for record in parts.people.waivers}
+    return tuple(
+        item_row(
+            item,
+            verdict,
+            evidence=tuple(by_key.get(item.key, ())),
+            waiver=waived[verdict.waiver] if verdict.waiver else None,
+            attestation=attested[verdict.attestation] if verdict.attestation else None,
+        )
+        for item, verdict in zip(parts.scope.items, found, strict=True)
+    )
+
+
+def _objects(parts: Parts) -> dict[str, ObjectRow]:
+    rows: dict[str, ObjectRow] = {}
+    for one in parts.collected:
+        target = one.target
+        if one.facts is None:
+            row = unreachable_row(target.name, kind=target.kind, address=target.address, reason=one.error)
+        else:
+            row = object_row(one.facts, kind=target.kind, address=target.address, data=one.data)
+        rows[target.name] = row
+    system = parts.record.system
+    if system not in rows:
+        rows[system] = ObjectRow(name=system, kind="system", state="partial" if parts.record.missing else "collected")
+    return rows
+
+
+def _notes(parts: Parts) -> tuple[Words, ...]:
+    notes = [Words(zh="自查结果，不代替等级测评", en="A self-check that takes the place of no assessment")]
+    for one in parts.collected:
+        offset = one.facts.clock_offset_s if one.facts is not None else None
+        if offset is not None and abs(offset) > _CLOCK_OFFSET_S_MAX:
+            name = one.target.name
+            notes.append(
+                Words(zh=f"{name} 的时钟偏差 {offset:.0f} 秒", en=f"The clock of {name} is off by {offset:.0f} s")
+            )
+    for refused in parts.people.refused:
+        notes.append(Words(zh=f"未采信的证明：{refused}", en=f"A record that was not believed: {refused}"))
+    return tuple(notes)
+
+
+def _catalog() -> CatalogRow:
+    """The catalog with the digest over its files, so that a run says by which summaries it was made."""
+    whole = hashlib.sha256()
+    for file in sorted(shipped(FOLDER).iterdir(), key=lambda file: file.name):
+        whole.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return CatalogRow(id=FOLDER, edition="2019", sha256=whole.hexdigest())

@@ -1,0 +1,261 @@
+"""Hosts of an assessment: how each is reached, all asked at once, and facts that come from files instead."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from govsec.assemble.systems import Site
+from govsec.clock import Clock
+from govsec.config import Config, HostConfig
+from govsec.errors import ConfigurationError, GovsecError, IntegrityError, UsageError
+from govsec.policy.collect import Transport, collect, import_output
+from govsec.policy.facts import FACTS_SIZE_MAX, Facts, load_facts
+from govsec.policy.probes import AnyProbe
+from govsec.policy.script import Script, compile_script
+from govsec.privatefile import make_private_directory, write_private
+from govsec.progress import Progress, ProgressSink, silent
+from govsec.runtime.lanes import for_each
+
+if TYPE_CHECKING:  # asyncssh takes its time, and is an extra
+    from govsec.policy.transport_ssh import SshAccount
+
+#: This machine, whatever the configuration calls it.
+LOCAL = "local"
+#: One session each; more would make the controller the slow one.
+_PARALLEL_MAX = 20
+_OUTPUT_SIZE_MAX = 256 << 20
+_TOKEN = re.compile(r"^T=([0-9a-f]{32});", re.MULTILINE)
+_SCRIPT_HOST = re.compile(r"^# For (.{1,255}): [0-9]+ questions", re.MULTILINE)
+_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A host by the name it has here."""
+
+    name: str
+    config: HostConfig
+
+    @property
+    def kind(self) -> str:
+        """What reports call it."""
+        return "container" if self.config.kind == "container" else "host"
+
+    @property
+    def address(self) -> str:
+        """Where it is reached; empty for this machine."""
+        if self.config.kind == "container":
+            return f"{self.config.runtime}:{self.config.container}"
+        return "" if self.config.kind == "local" else self.config.address or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What came of asking one host: facts, or why there are none."""
+
+    target: Target
+    began: datetime
+    facts: Facts | None = None
+    error: str = ""
+    #: The host is not the one it should be, or what it sent was forged: no mere failure to answer.
+    is_broken: bool = False
+    #: The bytes that the facts are stored as.
+    data: bytes = b""
+
+
+def targets_of(config: Config, names: Sequence[str]) -> tuple[Target, ...]:
+    """The hosts of those names; without any, this machine.
+
+    Raises:
+        UsageError: the configuration has no such host.
+    """
+    found = []
+    for name in dict.fromkeys(names or (LOCAL,)):
+        if name == LOCAL and name not in config.hosts:
+            found.append(Target(socket.gethostname()[:255] or LOCAL, HostConfig(kind="local")))
+        elif name in config.hosts:
+            found.append(Target(name, config.hosts[name]))
+        else:
+            raise UsageError(f"there is no host {name!r}; the configuration has: {', '.join(config.hosts) or 'none'}")
+    return tuple(found)
+
+
+def collect_all(
+    site: Site,
+    targets: Sequence[Target],
+    probes: Sequence[AnyProbe],
+    *,
+    previous: Mapping[str, Facts],
+    progress: ProgressSink = silent,
+) -> tuple[Collected, ...]:
+    """Every target asked, at most twenty at once, in the order of ``targets``. One that fails harms no other."""
+
+    def ask(target: Target) -> Collected:
+        began = site.clock.now()
+        try:
+            transport = transport_of(target, site.config, site.clock)
+            facts = collect(target.name, probes, transport, site.clock, previous=previous.get(target.name))
+            return Collected(target, began, facts, data=facts.dump())
+        except GovsecError as error:
+            return Collected(target, began, error=str(error), is_broken=isinstance(error, IntegrityError))
+
+    threads = 0 if len(targets) == 1 else min(len(targets), _PARALLEL_MAX)
+    by_name: dict[str, Collected] = {}
+    progress(Progress("collect", done_items=0, total_items=len(targets)))
+    for one in for_each(targets, lambda: ask, threads=threads):
+        by_name[one.target.name] = one
+        progress(Progress("collect", done_items=len(by_name), total_items=len(targets), current=one.target.name))
+    return tuple(by_name[target.name] for target in targets)
+
+
+def transport_of(target: Target, config: Config, clock: Clock) -> Transport:
+    """The way to a host.
+
+    Raises:
+        ConfigurationError: what the way needs is not installed.
+    """
+    host = target.config
+    if host.kind == "local":
+        from govsec.policy.transport import LocalTransport
+
+        return LocalTransport(clock, sudo=host.sudo)
+    if host.kind == "container":
+        from govsec.policy.transport import ContainerTransport
+
+        return ContainerTransport(host.container, clock, runtime=host.runtime)
+    from govsec.policy.transport_ssh import SshTransport
+
+    return SshTransport(_account(target.name, host), _jumps(host, config), sudo=host.sudo)
+
+
+def _jumps(host: HostConfig, config: Config) -> tuple[SshAccount, ...]:
+    """The hosts that the way leads through, the nearest first.
+
+    Raises:
+        ConfigurationError: it leads in a circle, or through something that is reached in another way.
+    """
+    way: list[SshAccount] = []
+    seen: list[str] = []
+    name = host.jump
+    while name is not None:
+        jump = config.hosts[name]
+        if name in seen or jump.kind != "ssh":
+            raise ConfigurationError(f"host {name}: the way there leads in a circle, or not over SSH")
+        seen.append(name)
+        way.insert(0, _account(name, jump))
+        name = jump.jump
+    return tuple(way)
+
+
+def _account(name: str, host: HostConfig) -> SshAccount:
+    from govsec.policy.transport_ssh import SshAccount
+
+    agent = os.environ.get("SSH_AUTH_SOCK")
+    return SshAccount(
+        address=host.address or name,
+        user=host.user or pwd.getpwuid(os.getuid()).pw_name,
+        known_hosts=host.known_hosts_file or Path.home() / ".ssh" / "known_hosts",
+        port=host.port,
+        key_file=host.key_file,
+        agent_path=Path(agent) if agent and host.key_file is None else None,
+        connect_timeout_s=host.connect_timeout_s,
+    )
+
+
+def script_for(target: Target, probes: Sequence[AnyProbe], *, token: str | None = None) -> Script:
+    """The script that this host would run."""
+    return compile_script(probes, host=target.name, token=token)
+
+
+def write_scripts(directory: Path, targets: Sequence[Target], probes: Sequence[AnyProbe]) -> list[Path]:
+    """A script for each host, as ``<name>.sh``, for hosts that cannot be reached.
+
+    Raises:
+        ConfigurationError: one cannot be written.
+    """
+    return _write(directory, {f"{_safe(one.name)}.sh": script_for(one, probes).text.encode() for one in targets})
+
+
+def write_facts(directory: Path, collected: Sequence[Collected]) -> list[Path]:
+    """The facts of each host that answered, as ``<name>.json``.
+
+    Raises:
+        ConfigurationError: one cannot be written.
+    """
+    return _write(directory, {f"{_safe(one.target.name)}.json": one.data for one in collected if one.facts is not None})
+
+
+def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
+    """Facts from files of :func:`write_facts`.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or two are of the same host.
+        FormatError: a file holds none.
+    """
+    found: dict[str, Collected] = {}
+    for path in paths:
+        facts = load_facts(_read(path, FACTS_SIZE_MAX))
+        if facts.host in found:
+            raise ConfigurationError(f"{path}: these are facts of {facts.host} too")
+        found[facts.host] = _from_file(facts)
+    return tuple(found.values())
+
+
+def import_script_output(script: Path, output: Path, probes: Sequence[AnyProbe], clock: Clock) -> tuple[Collected, ...]:
+    """The facts in what an exported script printed.
+
+    The script is compiled again from the packs that are in use and must be the very same: what a changed pack would
+    have asked was not asked.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or the packs have changed since the script was written.
+        HostUnreachableError, IntegrityError: the output ends early, or is not this script's.
+    """
+    text = _read(script, _OUTPUT_SIZE_MAX).decode("utf-8", "replace")
+    token, host = _TOKEN.search(text), _SCRIPT_HOST.search(text)
+    if token is None or host is None:
+        raise ConfigurationError(f"{script}: no script of `govsec assess collect --script`")
+    made = compile_script(probes, host=host[1], token=token[1])
+    if made.text != text:
+        raise ConfigurationError(f"{script}: was altered, or written by another version or with other packs")
+    return (_from_file(import_output(made, _read(output, made.output_size_max), clock)),)
+
+
+def _from_file(facts: Facts) -> Collected:
+    target = Target(facts.host, HostConfig(kind="ssh"))
+    return Collected(target, facts.collected, facts, data=facts.dump())
+
+
+def _safe(name: str) -> str:
+    return _FILE_NAME.sub("_", name)
+
+
+def _write(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
+    paths = []
+    try:
+        make_private_directory(directory)
+        for name, data in files.items():
+            write_private(directory / name, data)
+            paths.append(directory / name)
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename or directory}: {error.strerror}") from error
+    return paths
+
+
+def _read(path: Path, size_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(size_max + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    if len(data) > size_max:
+        raise ConfigurationError(f"{path}: larger than {size_max} bytes")
+    return data

@@ -1,0 +1,141 @@
+"""The register at a site: files and spreadsheets of it, what is due, and the gate before launch."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from govsec.assemble.ledger import ledger_stores
+from govsec.assemble.registry import continuity_facts
+from govsec.assemble.runs import runs_directory, verify_run
+from govsec.assemble.systems import Site
+from govsec.config import SystemConfig
+from govsec.errors import ConfigurationError, GovsecError
+from govsec.policy.duedates import findings
+from govsec.policy.launch import LaunchAssessment, LaunchDecision, LaunchDrill, LaunchRequest, decide
+from govsec.policy.register import Register, register_of
+from govsec.policy.registerfile import to_yaml
+from govsec.policy.runfolder import stored_runs
+from govsec.privatefile import write_private
+from govsec.records import Finding
+
+log = logging.getLogger(__name__)
+_SPREADSHEET_SIZE_MAX = 64 << 20
+
+
+def read_spreadsheet(path: Path) -> Register:
+    """The register in a spreadsheet.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a cell is wrong; with sheet and cell.
+    """
+    from govsec.policy.registerxlsx import import_xlsx
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SPREADSHEET_SIZE_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    if len(data) > _SPREADSHEET_SIZE_MAX:
+        raise ConfigurationError(f"{path}: larger than {_SPREADSHEET_SIZE_MAX} bytes")
+    return import_xlsx(data, str(path))
+
+
+def write_spreadsheet(register: Register, path: Path) -> None:
+    """The register as a spreadsheet.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    from govsec.policy.registerxlsx import export_xlsx
+
+    _write(path, export_xlsx(register))
+
+
+def write_register(register: Register, path: Path) -> None:
+    """The register as a file of its own (YAML), as :func:`govsec.policy.register.load_register` reads it.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    _write(path, to_yaml(register))
+
+
+def register_findings(
+    register: Register, now: datetime, system: str | None = None, *, site: Site | None = None
+) -> tuple[Finding, ...]:
+    """What is due or does not fit. With a ``site`` also which systems were not seen for long, by its stored runs."""
+    seen = None if site is None else _seen(site)
+    found = findings(register, now, seen=seen)
+    return tuple(finding for finding in found if system in (None, finding.subject))
+
+
+def launch_decision(site: Site, system: SystemConfig) -> LaunchDecision:
+    """Whether a system may go into service, by its newest stored assessment, its drills and its register.
+
+    What cannot be asked or verified is missing, and opens no gate.
+    """
+    register = register_of(site.config)
+    request = LaunchRequest(
+        system=register.system(system.name),
+        register=register,
+        now=site.clock.now(),
+        assessment=_newest_assessment(site, system),
+        drills=_drills(site, system),
+    )
+    return decide(request)
+
+
+def _seen(site: Site) -> dict[str, datetime]:
+    """When each system last answered an assessment."""
+    found: dict[str, datetime] = {}
+    for run in stored_runs(runs_directory(site.config.state_dir)):
+        if any(row.state != "unreachable" for row in run.manifest.objects.values()):
+            found[run.manifest.system] = run.manifest.ended
+    return found
+
+
+def _newest_assessment(site: Site, system: SystemConfig) -> LaunchAssessment | None:
+    runs = stored_runs(runs_directory(site.config.state_dir), system.name)
+    if not runs:
+        return None
+    manifest = runs[-1].manifest
+    try:
+        is_verified = verify_run(runs[-1], ledger_stores(site, system), site.trusted()).is_on_record
+    except GovsecError as error:
+        log.warning("an assessment cannot be verified", extra={"run": manifest.id, "why": str(error)})
+        is_verified = False
+    return LaunchAssessment(
+        id=manifest.id,
+        time=manifest.ended,
+        s=manifest.s,
+        a=manifest.a,
+        level=manifest.level,
+        scopes=manifest.scopes,
+        rate_percent=manifest.rates[0].value,
+        coverage_percent=100 * (manifest.coverage.share or 0.0),
+        high_risk=manifest.open_cases,
+        is_verified=is_verified,
+    )
+
+
+def _drills(site: Site, system: SystemConfig) -> tuple[LaunchDrill, ...]:
+    facts = continuity_facts(site, system, system.register_.system_level or 1)
+    return tuple(
+        LaunchDrill(
+            plan=drill.plan,
+            time=drill.started,
+            verdict=drill.verdict,
+            is_content_verified=drill.is_content_verified,
+            is_plan_current=drill.is_plan_current,
+        )
+        for drill in facts.drills or ()
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_private(path, data)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error

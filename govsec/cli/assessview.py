@@ -1,0 +1,340 @@
+"""``govsec assess list``, ``show``, ``report``, ``diff``, ``verify``, ``fix`` and ``catalog``: no host is touched."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from govsec.cli import frame, texts
+from govsec.cli.assessrun import site_of
+from govsec.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:  # see govsec.cli.assessrun
+    from govsec.assemble.runs import RunCheck
+    from govsec.assemble.systems import Site
+    from govsec.policy.catalog import Item
+    from govsec.policy.run import Assessment, DifferenceRow, ItemRow
+    from govsec.policy.runfolder import StoredRun
+
+_RUN_HELP = "the run's id or its first characters, its folder, or latest"
+_FORMATS = ("text", "json", "html", "xlsx", "docx", "oscal")
+
+
+def register(verbs: frame.Verbs[frame.Parser]) -> None:
+    """Add the verbs."""
+    runs = frame.add_verb(verbs, "list", run_list, "the stored runs", examples=["govsec assess list --json"])
+    show = frame.add_verb(
+        verbs,
+        "show",
+        run_show,
+        "one run on a screen; with --item one requirement with what was asked and what came",
+        examples=["govsec assess show", "govsec assess show latest --item 8.1.4.1.a --lang en"],
+    )
+    show.add_argument("--item", metavar="ID", help="one requirement, such as 8.1.4.9.a")
+    report = frame.add_verb(
+        verbs,
+        "report",
+        run_report,
+        "write a run as a file: " + ", ".join(_FORMATS),
+        examples=[
+            "govsec assess report --output report.html",
+            "govsec assess report latest --format docx --template ours.docx --output report.docx",
+        ],
+    )
+    report.add_argument("--format", choices=_FORMATS, help="default: by the file's ending, else html")
+    report.add_argument("--output", type=Path, required=True, metavar="FILE", help="where to write it")
+    report.add_argument("--template", type=Path, metavar="FILE", help="a Word file of your own, for docx")
+    diff = frame.add_verb(
+        verbs,
+        "diff",
+        run_diff,
+        "what changed between two runs of a system; 1 when something got worse",
+        examples=["govsec assess diff 20261101 latest"],
+    )
+    diff.add_argument("earlier", help=_RUN_HELP)
+    diff.add_argument("later", nargs="?", default="latest", help=_RUN_HELP)
+    verify = frame.add_verb(
+        verbs,
+        "verify",
+        run_verify,
+        "find out whether a stored run was changed since; 6 when it was, 1 when no signed ledger vouches for it",
+        examples=[
+            "govsec assess verify",
+            "govsec assess verify ./20261122T080000Z-0a1b2c3d --ledger ledger.jsonl --roots roots.yaml   # offline",
+        ],
+    )
+    verify.add_argument("--ledger", type=Path, metavar="FILE", help="an exported ledger, instead of the centers")
+    verify.add_argument("--roots", type=Path, metavar="FILE", help="pinned public keys (default: the configuration's)")
+    fix = frame.add_verb(
+        verbs,
+        "fix",
+        run_fix,
+        "the plan of what to repair, as text with commands, risk and rollback; nothing is ever changed on a host",
+        examples=["govsec assess fix --dry-run", "govsec assess fix --dry-run --output plan.md"],
+    )
+    fix.add_argument("--dry-run", action="store_true", help="needed: govsec prints a plan and carries out none")
+    fix.add_argument("--output", type=Path, metavar="FILE", help="write the plan to this file")
+    for verb in (show, report, verify, fix):
+        verb.add_argument("run_id", nargs="?", default="latest", metavar="RUN", help=_RUN_HELP)
+    for verb in (runs, show, report, diff, verify, fix):
+        verb.add_argument("--system", help="only runs of this system")
+    catalog = frame.add_verb(
+        verbs,
+        "catalog",
+        run_catalog,
+        "the requirements that a system is held to, by S, A and G",
+        examples=["govsec assess catalog --level 3", "govsec assess catalog --s 2 --a 3 --scope general --scope cloud"],
+    )
+    catalog.add_argument("--level", type=int, choices=(1, 2, 3, 4), default=3, help="default: 3")
+    catalog.add_argument("--s", type=int, choices=(1, 2, 3, 4), help="default: --level")
+    catalog.add_argument("--a", type=int, choices=(1, 2, 3, 4), help="default: --level")
+    catalog.add_argument("--scope", action="append", default=[], choices=("general", "cloud", "mobile", "iot", "ics"))
+    catalog.add_argument("--item", metavar="TEXT", help="only items whose id, key or words contain this")
+
+
+def _find(args: argparse.Namespace, io: frame.IO, wanted: str) -> tuple[Site, StoredRun]:
+    from govsec.assemble.runs import runs_directory
+    from govsec.policy.runfolder import find_run
+
+    site = site_of(io)
+    return site, find_run(runs_directory(site.config.state_dir), wanted, args.system)
+
+
+def _load(args: argparse.Namespace, io: frame.IO, wanted: str) -> Assessment:
+    from govsec.policy.runfolder import read_assessment
+
+    return read_assessment(_find(args, io, wanted)[1])
+
+
+def run_list(args: argparse.Namespace, io: frame.IO) -> int:
+    """List the runs."""
+    from govsec.assemble.runs import runs_directory
+    from govsec.policy.runfolder import stored_runs
+
+    runs = stored_runs(runs_directory(site_of(io).config.state_dir), args.system)
+    values = [
+        {
+            "run": run.manifest.id,
+            "system": run.manifest.system,
+            "level": f"S{run.manifest.s}A{run.manifest.a}G{run.manifest.level}",
+            "started": run.manifest.started,
+            "coverage": run.manifest.coverage.share,
+            "rates": [rate.model_dump(mode="json") for rate in run.manifest.rates],
+            "open_cases": list(run.manifest.open_cases),
+            "directory": str(run.directory),
+        }
+        for run in runs
+    ]
+    rows = [
+        [
+            run.manifest.id,
+            run.manifest.system,
+            f"S{run.manifest.s}A{run.manifest.a}G{run.manifest.level}",
+            _percent(run.manifest.coverage.share),
+            *(_value(rate.value, rate.is_confirmed) for rate in run.manifest.rates[:1]),
+            len(run.manifest.open_cases),
+        ]
+        for run in runs
+    ]
+    header = ["run", "system", "level", "coverage", "rate", "high-risk cases"]
+    io.result({"runs": values}, lambda: texts.table(header, rows) if rows else "no assessment is stored")
+    return 0
+
+
+def run_show(args: argparse.Namespace, io: frame.IO) -> int:
+    """Show one run, or one item of it."""
+    made = _load(args, io, args.run_id)
+    if args.item is None:
+        from govsec.report.assessment_text import render_text
+
+        io.result(made.canonical(), lambda: render_text(made.canonical(), "en" if io.lang == "en" else "zh"))
+        return 0
+    item = next((item for item in made.items if args.item in (item.id, item.key)), None)
+    if item is None:
+        raise UsageError(f"run {made.id} has no requirement {args.item!r}; see: govsec assess catalog")
+    results = [made.results[position].model_dump(mode="json") for position in item.results]
+    io.result({"item": item, "results": results}, lambda: _item_words(made, item, io.lang))
+    return 0
+
+
+def run_report(args: argparse.Namespace, io: frame.IO) -> int:
+    """Write a report."""
+    from govsec.assemble.assessreport import write_report
+
+    ending = args.output.suffix.removeprefix(".").lower()
+    format = args.format or (ending if ending in _FORMATS else "html")
+    if args.template is not None and format != "docx":
+        raise UsageError("--template goes with --format docx")
+    made = _load(args, io, args.run_id)
+    lang = "en" if io.lang == "en" else "zh"
+    write_report(made, format, lang, args.output, template=args.template)  # type: ignore[arg-type]  # zh or en
+    io.result({"run": made.id, "format": format, "file": str(args.output)}, str(args.output))
+    return 0
+
+
+def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
+    """Compare two runs."""
+    from govsec.policy.difference import difference
+
+    earlier, later = _load(args, io, args.earlier), _load(args, io, args.later)
+    if earlier.system.name != later.system.name:
+        raise UsageError(f"{earlier.id} is of {earlier.system.name}, {later.id} of {later.system.name}")
+    found = difference(earlier, later)
+    io.result({"later": later.id, **found.model_dump(mode="json")}, lambda: _diff_words(later, found, io.lang))
+    return 1 if found.cases_new or any(change.direction == "worse" for change in found.items) else 0
+
+
+def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
+    """Verify a stored run."""
+    from govsec.assemble.ledger import ledger_stores
+    from govsec.assemble.runs import verify_run
+    from govsec.crypto.signing import TrustedKeys
+    from govsec.ledger.export import ExportFile
+    from govsec.store.api import ReadStore
+
+    site, run = _find(args, io, args.run_id)
+    stores: list[ReadStore] = []
+    trusted = TrustedKeys() if args.roots is None else TrustedKeys.load(args.roots)
+    if args.ledger is not None:
+        stores = [ExportFile(args.ledger)]
+        trusted = trusted if args.roots is not None else site.trusted()
+    elif run.manifest.system in {system.name for system in site.config.systems}:
+        stores = ledger_stores(site, site.system(run.manifest.system))
+        trusted = trusted if args.roots is not None else site.trusted()
+    check = verify_run(run, stores, trusted)
+    facts = {
+        "run": run.manifest.id,
+        "is_intact": check.is_intact,
+        "is_on_record": check.is_on_record,
+        "flaws": list(check.flaws),
+        "is_contradicted": check.is_contradicted,
+        "ledger_problems_count": check.ledger_problems_count,
+        "entry": None if check.entry is None else {"number": check.entry.number, "digest": check.entry.digest},
+        "manifest": run.manifest.digest,
+        "files": len(run.manifest.files),
+    }
+    io.result(facts, lambda: _verify_words(run, check))
+    if not check.is_intact:
+        return IntegrityError.exit_code
+    return 0 if check.is_on_record else 1
+
+
+def run_fix(args: argparse.Namespace, io: frame.IO) -> int:
+    """Print what to repair."""
+    from govsec.errors import ConfigurationError
+    from govsec.privatefile import write_private
+    from govsec.report.rectify import plan, plan_markdown
+
+    if not args.dry_run:
+        raise UsageError("govsec changes nothing on a host; print the plan with --dry-run")
+    made = _load(args, io, args.run_id)
+    steps = plan(made.canonical())
+    words = plan_markdown(steps, "en" if io.lang == "en" else "zh")
+    if args.output is not None:
+        try:
+            write_private(args.output, words.encode())
+        except OSError as error:
+            raise ConfigurationError(f"{args.output}: {error.strerror}") from error
+    io.result(steps, str(args.output) if args.output is not None else words)
+    return 0
+
+
+def run_catalog(args: argparse.Namespace, io: frame.IO) -> int:
+    """List requirements."""
+    from govsec.policy.catalog import Catalog
+
+    s, a = args.s or args.level, args.a or args.level
+    items = Catalog.load().select(s, a, max(s, a), args.scope or ["general"])
+    if args.item:
+        items = tuple(item for item in items if _mentions(item, args.item))
+    values = [
+        {
+            "id": item.id,
+            "key": item.key,
+            "attribute": item.attribute.value,
+            "level": item.level,
+            "scope": item.scope.value,
+            "control": {"zh": item.control_zh, "en": item.control_en},
+            "summary": {"zh": item.summary_zh, "en": item.summary_en},
+            "automatable": item.automatable.value,
+            "is_confirmed": item.confirmed,
+            "is_optional": item.optional,
+        }
+        for item in items
+    ]
+    rows = [
+        [
+            item.id,
+            item.key,
+            item.attribute.value,
+            item.automatable.value,
+            (item.summary_en if io.lang == "en" else item.summary_zh) + ("" if item.confirmed else " (?)"),
+        ]
+        for item in items
+    ]
+    io.result({"items": values}, lambda: texts.table(["id", "key", "", "program decides", "summary"], rows))
+    return 0
+
+
+def _mentions(item: Item, text: str) -> bool:
+    words = (item.id, item.key, item.summary_zh, item.summary_en, item.control_zh, item.control_en)
+    return any(text.casefold() in word.casefold() for word in words)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _value(value: float | None, is_confirmed: bool) -> str:
+    return "-" if value is None else f"{value:.2f}{'' if is_confirmed else ' (unconfirmed)'}"
+
+
+def _item_words(made: Assessment, item: ItemRow, lang: str) -> str:
+    lines = [f"{item.id}  {getattr(item.summary, lang)}", f"{item.verdict.value} ({item.basis.value})"]
+    lines += [f"  {getattr(reason, lang)}" for reason in item.reasons]
+    for position in item.results:
+        result = made.results[position]
+        check = made.checks[result.check]
+        lines += ["", f"{result.object}: {result.check} {result.status.value}  {getattr(check.title, lang)}"]
+        if result.reason is not None:
+            lines.append(f"  {getattr(result.reason, lang)}")
+        lines += [f"  - {getattr(one.message, lang)}" for one in result.expectations if one.message is not None]
+        for name, identity in result.probes.items():
+            outcome = made.objects[result.object].outcomes.get(identity)
+            if outcome is not None:
+                lines.append(f"  {name}: {outcome.status} {outcome.reason}  $ {made.probes[identity].command}".rstrip())
+                lines += [f"    | {line}" for line in outcome.excerpt.splitlines()[:20]]
+    if item.evidence_hint is not None:
+        lines += ["", getattr(item.evidence_hint, lang)]
+    return "\n".join(lines)
+
+
+def _diff_words(later: Assessment, found: DifferenceRow, lang: str) -> str:
+    lines = [f"{found.earlier} -> {later.id}", *(getattr(note, lang) for note in found.notes)]
+    order = ("worse", "better", "other")
+    rows = [
+        [change.direction, change.item, change.before or "-", change.after or "-"]
+        for change in sorted(found.items, key=lambda change: order.index(change.direction))
+    ]
+    if rows:
+        lines.append(texts.table(["", "item", "before", "after"], rows))
+    lines += [f"new high-risk case: {case}" for case in found.cases_new]
+    lines += [f"high-risk case gone: {case}" for case in found.cases_gone]
+    lines.append(f"{len(found.results)} single results differ")
+    return "\n".join(lines)
+
+
+def _verify_words(run: StoredRun, check: RunCheck) -> str:
+    lines = [f"{flaw.what}: {flaw.name}" for flaw in check.flaws]
+    if check.is_contradicted:
+        lines.append("the signed ledger has this run with another manifest: this folder is not what was put on record")
+    if check.ledger_problems_count:
+        lines.append(f"the ledger has {check.ledger_problems_count} problems; run: govsec ledger verify")
+    if check.is_intact:
+        lines.append(f"{len(run.manifest.files)} files are what the manifest says")
+        if check.entry is None:
+            lines.append("NOT on record: no signed ledger vouches for the manifest")
+        else:
+            lines.append(f"on record: entry {check.entry.number} of {check.entry.chain}, {check.entry.digest}")
+    return "\n".join(lines)
