@@ -1,9 +1,13 @@
-"""Worker processes by ``fork``: a fixed list of tasks, done by as many workers as asked for, results as they come.
+"""Worker processes by ``fork``: a list of tasks, done by as many workers as asked for, results as they come.
 
 One idea: everything that the tasks need is in memory before the fork, so only positions go to the workers and only
 small results come back; a worker makes its own store connections and cipher contexts when it starts. The parent hands
 out one position at a time, so it knows what each worker has in hand, and the largest tasks come first when the caller
 sorts them so.
+
+Where nobody knows beforehand how large a task is, the list may grow: a worker sees that others have nothing to do
+(``is_anyone_idle``) and posts a part of what it has before it, which the parent adds to the list
+(:meth:`Pool.add`). Such tasks travel through the pipe.
 
 With ``workers=0`` the same work runs in the calling process, in order: no fork, nothing random, for stores in memory
 and for tests that count calls.
@@ -47,7 +51,11 @@ TaskIn = TypeVar("TaskIn", contravariant=True)
 #: glibc's mallopt parameters (malloc.h): a worker's many buffers of one size would otherwise stay in its arenas.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEEP_FREE_BYTES_MAX = 1 << 20
+#: The most that glibc takes (half of HEAP_MAX_SIZE).
+_MMAP_THRESHOLD_MAX = 32 << 20
 _IDLE_AFTER_S = 0.5
+#: Places of the shared flags.
+_STOP, _IDLE = 0, 1
 #: A worker makes many objects and hardly any cycles; looking for those less often saves a tenth of its time.
 _GC_THRESHOLDS = (50_000, 20, 50)
 
@@ -99,25 +107,44 @@ class Work(Protocol[TaskIn]):
 class Desk:
     """A worker's side of the pool."""
 
-    def __init__(self, post: Callable[[object], None], is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        post: Callable[[object], None],
+        is_stopped: Callable[[], bool],
+        is_anyone_idle: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.post = post
         #: True when the parent asked to stop or is no longer there; long tasks look now and then.
         self.is_stopped = is_stopped
+        #: True while a worker of a growing pool waits for a task that somebody could share out.
+        self.is_anyone_idle = is_anyone_idle
 
 
 class Pool(Generic[TaskT]):
     """Workers at a list of tasks. A context manager: leaving it ends every worker that still runs.
 
-    ``make`` runs in the worker, once. ``workers`` is how many processes; 0 is the calling process.
+    ``make`` runs in the worker, once. ``workers`` is how many processes; 0 is the calling process. When the pool
+    ``is_growing``, there are as many even for a single task, and each of them stays until nobody has anything to do.
     """
 
-    def __init__(self, tasks: Sequence[TaskT], make: Callable[[Desk], Work[TaskT]], workers: int) -> None:
-        self._tasks = tasks
+    def __init__(
+        self,
+        tasks: Sequence[TaskT],
+        make: Callable[[Desk], Work[TaskT]],
+        workers: int,
+        *,
+        is_growing: bool = False,
+    ) -> None:
+        self._tasks = list(tasks)
+        #: Tasks that the workers know from the fork on; those behind are sent to them.
+        self._inherited = len(self._tasks)
         self._make = make
-        self._count = min(workers, max(1, len(tasks))) if workers else 0
-        # One shared byte, written by the parent alone: no lock that a killed process could leave behind.
-        self._stop = mmap.mmap(-1, 1)
+        self._is_growing = is_growing
+        self._count = min(workers, workers if is_growing else max(1, len(tasks)))
+        # Shared bytes, written by the parent alone: no lock that a killed process could leave behind.
+        self._flags = mmap.mmap(-1, 2)
         self._next = 0
+        self._idle: list[_Child] = []
         self._children: dict[Connection, _Child] = {}
 
     def __enter__(self) -> Self:
@@ -133,12 +160,20 @@ class Pool(Generic[TaskT]):
                 os.kill(child.pid, signal.SIGKILL)
         for child in list(self._children.values()):
             self._reap(child)
-        self._stop.close()
+        self._flags.close()
 
     def stop(self) -> None:
         """Hand out no more tasks; workers finish what they have in hand as soon as they look."""
-        self._stop[0] = 1
+        self._flags[_STOP] = 1
         self._next = len(self._tasks)
+
+    def add(self, task: TaskT) -> None:
+        """One task more, for a pool that ``is_growing``; called while its events are read, and in vain after a stop."""
+        if not self._is_growing:
+            raise ValueError("only a growing pool takes more tasks")
+        self._tasks.append(task)
+        if self._flags[_STOP]:
+            self._next = len(self._tasks)
 
     def events(self) -> Iterator[Event]:
         """Everything that the workers report, until each of them has finished.
@@ -151,6 +186,7 @@ class Pool(Generic[TaskT]):
             yield from self._inline()
             return
         while self._children:
+            self._serve_idle()
             all_ready = wait(list(self._children), _IDLE_AFTER_S)
             if not all_ready:
                 yield Idle()
@@ -177,7 +213,7 @@ class Pool(Generic[TaskT]):
 
     def _inline(self) -> Iterator[Event]:
         posted: list[object] = []
-        work = self._make(Desk(posted.append, lambda: bool(self._stop[0])))
+        work = self._make(Desk(posted.append, lambda: bool(self._flags[_STOP])))
         while self._next < len(self._tasks):
             position = self._next
             self._next += 1
@@ -215,9 +251,11 @@ class Pool(Generic[TaskT]):
         try:
             tune_malloc()
             gc.set_threshold(*_GC_THRESHOLDS)
-            stop = self._stop
+            flags = self._flags
             desk = Desk(
-                lambda body: connection.send(("message", body)), lambda: bool(stop[0]) or os.getppid() != parent
+                lambda body: connection.send(("message", body)),
+                lambda: bool(flags[_STOP]) or os.getppid() != parent,
+                lambda: bool(flags[_IDLE]),
             )
             self._work(connection, desk)
             code = 0
@@ -234,10 +272,11 @@ class Pool(Generic[TaskT]):
         work = self._make(desk)
         connection.send(("ready", None))
         while True:
-            position = connection.recv()
-            if position is None:
+            order = connection.recv()
+            if order is None:
                 break
-            connection.send(("done", (position, work.do(self._tasks[position]))))
+            position, task = order if isinstance(order, tuple) else (order, self._tasks[order])
+            connection.send(("done", (position, work.do(task))))
         connection.send(("finished", work.finish()))
 
     def _hand_out(self, child: _Child) -> None:
@@ -246,8 +285,27 @@ class Pool(Generic[TaskT]):
             position = self._next
             self._next += 1
         child.position = position
+        if position is None and self._is_growing:
+            self._idle.append(child)
+            self._flags[_IDLE] = 1
+        else:
+            self._send(child, position)
+
+    def _send(self, child: _Child, position: int | None) -> None:
+        is_new = position is not None and position >= self._inherited
         with contextlib.suppress(BrokenPipeError):  # it died; reading from it tells how
-            child.connection.send(position)
+            child.connection.send((position, self._tasks[position]) if is_new and position is not None else position)
+
+    def _serve_idle(self) -> None:
+        """What was added goes to those who wait; when nobody is left who could add more, they are let go."""
+        idle, self._idle = self._idle, []
+        is_over = self._next >= len(self._tasks) and (len(idle) == len(self._children) or bool(self._flags[_STOP]))
+        for child in idle:
+            if is_over:
+                self._send(child, None)
+            else:
+                self._hand_out(child)
+        self._flags[_IDLE] = bool(self._idle)
 
     def _reap(self, child: _Child) -> int:
         self._children.pop(child.connection, None)
@@ -275,15 +333,19 @@ def workers_default() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def tune_malloc() -> None:
-    """Make this process give freed memory back at once; where the C library has no such setting, nothing happens."""
+def tune_malloc(keep_free_bytes: int = _KEEP_FREE_BYTES_MAX) -> None:
+    """Make this process give freed memory back at once, beyond what it may keep.
+
+    Keeping what the next task takes again saves the page faults of getting it anew: on a virtual machine those cost
+    more than a blob's decryption. Where the C library has no such setting, nothing happens.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
     mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_TRIM_THRESHOLD, _KEEP_FREE_BYTES_MAX)
-    mallopt(_M_MMAP_THRESHOLD, _KEEP_FREE_BYTES_MAX)
+    mallopt(_M_TRIM_THRESHOLD, keep_free_bytes)
+    mallopt(_M_MMAP_THRESHOLD, min(keep_free_bytes, _MMAP_THRESHOLD_MAX))
 
 
 def _pickled(error: BaseException) -> bytes | str:

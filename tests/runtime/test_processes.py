@@ -117,3 +117,86 @@ def test_workers_end_when_the_parent_is_killed() -> None:
     # The workers hold the writing end; end of file comes only when the last of them has gone.
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+class Halves:
+    """Counts a number down, and gives away half of it as long as another worker has nothing to do."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.count = 0
+
+    def do(self, task: int) -> int:
+        own = task
+        while own > 1 and self.desk.is_anyone_idle():
+            self.desk.post(own // 2)
+            own -= own // 2
+        self.count += own
+        return own
+
+    def finish(self) -> int:
+        return self.count
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_growing_pool_does_what_its_workers_give_away(workers: int) -> None:
+    done: list[int] = []
+    finished: list[object] = []
+    with Pool([1000], Halves, workers, is_growing=True) as pool:
+        for event in pool.events():
+            if isinstance(event, Message):
+                assert isinstance(event.body, int)
+                pool.add(event.body)
+            elif isinstance(event, Done):
+                assert isinstance(event.result, int)
+                done.append(event.result)
+            elif isinstance(event, Finished):
+                finished.append(event.result)
+    assert sum(done) == sum(finished) == 1000 and len(finished) == max(1, workers)
+    assert workers > 1 or done == [1000]  # nobody else to give anything to
+
+
+class OneFirst:
+    """Posts a task when it has the first, and says who did which."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def do(self, task: str) -> tuple[str, int]:
+        if task == "first":
+            while not self.desk.is_anyone_idle():
+                time.sleep(0.001)
+            self.desk.post("second")
+        return task, os.getpid()
+
+    def finish(self) -> None:
+        return None
+
+
+def test_a_task_that_was_added_goes_to_the_worker_that_waits() -> None:
+    done: dict[str, int] = {}
+    with Pool(["first"], OneFirst, 2, is_growing=True) as pool:
+        for event in pool.events():
+            if isinstance(event, Message):
+                pool.add(str(event.body))
+            elif isinstance(event, Done):
+                assert isinstance(event.result, tuple)
+                done[event.result[0]] = event.result[1]
+    assert sorted(done) == ["first", "second"] and len(set(done.values())) == 2
+
+
+def test_a_growing_pool_that_is_stopped_lets_waiting_workers_go_and_takes_no_more() -> None:
+    with Pool([0], UntilStopped, 3, is_growing=True) as pool:
+        events: list[Event] = []
+        for event in pool.events():
+            events.append(event)
+            if isinstance(event, Message):
+                pool.stop()
+                pool.add(1)
+    assert sum(isinstance(event, Done) for event in events) == 1
+    assert sum(isinstance(event, Finished) for event in events) == 3
+
+
+def test_a_pool_with_a_fixed_list_takes_no_more_tasks() -> None:
+    with Pool([1], Squares, 1) as pool, pytest.raises(ValueError, match="growing"):
+        pool.add(2)
