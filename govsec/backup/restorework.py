@@ -1,16 +1,18 @@
-"""One batch of a restore: which blob goes where, and the workers that fetch, open and write.
+"""One batch of files: which blob goes where, and how their content is fetched, opened and written.
 
 ::
 
     files ──ids──► rows of the index ──sorted by pack and offset──► units, one a pack
                                           each occurrence: file, offset in it
 
-A file of one blob is made, written, given its metadata and put in its place by the worker that has the blob. A file of
-several blobs was made by the parent; workers write their pieces into it, and the parent finishes it.
+A file of one blob is made, written, given its metadata and put in its place while the blob is at hand. A file of
+several blobs is made first (:meth:`BatchWriter.prepare`), gets its pieces as they come, and is finished last. So the
+units of one batch may be written by several processes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -20,24 +22,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from govsec.backup.restoretally import Tally
+from govsec.backup.sparse import has_holes, write_at, write_sparse
 from govsec.backup.target import Directory, Target
 from govsec.backup.walk import join_path
 from govsec.errors import IntegrityError, ObjectNotFoundError, StoreFullError, StoreUnavailableError
-from govsec.repo.index import Index, Location
+from govsec.repo.index import Index
 from govsec.repo.pack import ID_SIZE, BlobType
 from govsec.repo.repository import Repository
 from govsec.repo.tree import Node
-from govsec.runtime.processes import Desk
 
-#: Zeros that are at least this long and lie on a block's border become a hole.
-_HOLE_SIZE = 32 << 10
-_BLOCK_SIZE = 4096
-_HOLE = bytes(_HOLE_SIZE)
-_BLOCK = bytes(_BLOCK_SIZE)
-#: The longest chunk that the chunker makes of a hole.
-_ZEROS = bytes(8 << 20)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_VERIFY_FILES = 500
+Inode = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -62,11 +58,6 @@ class FileItem:
         """True when one blob is all of it."""
         return len(self.ids) == ID_SIZE
 
-    @property
-    def is_linked(self) -> bool:
-        """True when other names may follow that are the same file."""
-        return self.node.links > 1
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -74,7 +65,7 @@ class Batch:
 
     files: Sequence[FileItem]
     #: By file: bytes according to its blobs; -1 when the index does not know one of them.
-    sizes: NDArray[np.int64]
+    sizes: Sequence[int]
     #: By occurrence in order of pack and offset: row of the index, number of the file, offset in the file.
     rows: NDArray[np.int64]
     owners: NDArray[np.int64]
@@ -83,25 +74,11 @@ class Batch:
     units: Sequence[tuple[int, int]]
 
 
-@dataclass(slots=True)
-class UnitResult:
-    """What a worker says of its unit."""
-
-    size_bytes: int = 0
-    #: Number of the file, and why it is not whole.
-    failures: list[tuple[int, str]] = field(default_factory=list)
-    notes: list[tuple[bytes, str]] = field(default_factory=list)
-    #: Device and inode of files that are to be linked to.
-    inodes: dict[int, tuple[int, int]] = field(default_factory=dict)
-    done: int = 0
-    fallbacks: int = 0
-
-
 def plan_batch(files: Sequence[FileItem], index: Index) -> Batch:
     """Find every blob of the files, and put the work in order."""
     counts = np.array([len(item.ids) // ID_SIZE for item in files], np.int64)
     owners = np.repeat(np.arange(len(files), dtype=np.int64), counts)
-    rows = index.find_many(BlobType.DATA, b"".join(item.ids for item in files))
+    rows = index.find_many(BlobType.DATA, b"".join([item.ids for item in files]))
     lengths = plain_lengths(index, rows)
     ends = np.cumsum(lengths)
     starts = np.concatenate((np.zeros(1, np.int64), ends))
@@ -117,7 +94,7 @@ def plan_batch(files: Sequence[FileItem], index: Index) -> Batch:
     borders = [0, *(np.nonzero(np.diff(packs))[0] + 1).tolist(), len(packs)]
     units = [(start, end) for start, end in pairwise(borders) if end > start]
     units.sort(key=lambda unit: unit[0] - unit[1])
-    return Batch(files, sizes, rows, owners, offsets, units)
+    return Batch(files, sizes.tolist(), rows, owners, offsets, units)
 
 
 def plain_lengths(index: Index, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,48 +106,114 @@ def plain_lengths(index: Index, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(rows >= 0, lengths, 0)
 
 
-class RestoreWork:
-    """A worker that writes. Implements :class:`govsec.runtime.processes.Work`."""
+@dataclass(slots=True)
+class UnitResult:
+    """What came of a unit in another process."""
 
-    def __init__(self, desk: Desk, repository: Repository, target: Target, batch: Batch) -> None:
-        self._desk = desk
+    tally: Tally
+    #: Number of the file, and why it is not whole.
+    failures: dict[int, str] = field(default_factory=dict)
+    #: Device and inode of the files that are done.
+    inodes: dict[int, Inode] = field(default_factory=dict)
+
+
+class BatchWriter:
+    """Writes the files of one batch. Counts what is done in ``tally``; failures become problems at the end."""
+
+    def __init__(self, repository: Repository, target: Target, batch: Batch, tally: Tally) -> None:
         self._repository = repository
+        self._target = target
         self._batch = batch
-        self._result = UnitResult()
-        self._target = target.fresh(lambda path, what: self._result.notes.append((path, what)))
-        self._failed: set[int] = set()
-        self._open_file = -1
-        self._open_descriptor = -1
+        self._tally = tally
+        #: Number of each file that cannot be restored, and why.
+        self.failures: dict[int, str] = {}
+        #: Device and inode of each finished file that has several names.
+        self.inodes: dict[int, Inode] = {}
+        #: Files of several pieces or none that were made here, so a failure takes them away again.
+        self._made: set[int] = set()
+        self._open_file = self._open_descriptor = -1
 
-    def do(self, task: tuple[int, int]) -> UnitResult:
-        self._result = UnitResult()
-        before = self._repository.fallback_count
-        start, end = task
+    def prepare(self) -> None:
+        """Make the files that are not written in one go."""
+        for number, (item, size) in enumerate(zip(self._batch.files, self._batch.sizes, strict=True)):
+            try:
+                if size < 0:
+                    self.failures[number] = "the repository's index does not know all of its content"
+                elif not item.is_single:
+                    descriptor = self._target.create(item.directory, item.work_name)
+                    self._made.add(number)
+                    try:
+                        os.ftruncate(descriptor, size)
+                    finally:
+                        os.close(descriptor)
+                if size >= 0 and size != item.node.size:
+                    self._tally.note(item.path, f"its content is {size} bytes, its entry says {item.node.size}")
+            except OSError as error:
+                self.failures[number] = f"cannot be made: {os.strerror(error.errno or 0)}"
+
+    def write(self, unit: tuple[int, int]) -> None:
+        """Fetch the blobs of one unit and write them where they belong."""
+        start, end = unit
         rows = self._batch.rows[start:end].tolist()
         owners = self._batch.owners[start:end].tolist()
         offsets = self._batch.offsets[start:end].tolist()
         # Occurrences of one blob are neighbours; the blob is fetched once.
         firsts = [position for position, row in enumerate(rows) if position == 0 or rows[position - 1] != row]
-        places = [self._repository.index.location(rows[first]) for first in firsts]
-        for (first, last), plain in zip(_spans(firsts, len(rows)), self._fetch(places), strict=True):
+        blobs = self._fetch([rows[first] for first in firsts])
+        for first, last, plain in zip(firsts, [*firsts[1:], len(rows)], blobs, strict=True):
             for position in range(first, last):
+                number = owners[position]
+                if number in self.failures:
+                    continue
                 if isinstance(plain, str):
-                    self._fail(owners[position], plain)
-                elif owners[position] not in self._failed:
-                    self._write(owners[position], offsets[position], plain)
+                    self.failures[number] = plain
+                else:
+                    self._write(number, offsets[position], plain)
         self._close()
-        self._result.fallbacks = self._repository.fallback_count - before
-        return self._result
 
     def finish(self) -> None:
-        self._target.close()
+        """Metadata and final names of files of several pieces or none; what failed is taken away and becomes a problem.
 
-    def _fetch(self, places: list[Location]) -> Iterator[bytes | str]:
-        """The content of each place in turn, or why no store gives it."""
-        position = 0
-        while position < len(places):
+        To be called once, when all units were written, wherever that was.
+        """
+        for number, item in enumerate(self._batch.files):
             try:
-                for _, plain in self._repository.load_pack_blobs(places[position:]):
+                if number in self.failures:
+                    if number in self._made:
+                        self._target.remove(item.directory, item.work_name)
+                elif not item.is_single:
+                    descriptor = self._target.open_for_writing(item.directory, item.work_name)
+                    try:
+                        self._target.set_file_metadata(descriptor, item.node, item.path)
+                        self._complete(number, item, descriptor)
+                    finally:
+                        os.close(descriptor)
+            except OSError as error:
+                self.failures.setdefault(number, f"cannot be finished: {os.strerror(error.errno or 0)}")
+        for number, why in self.failures.items():
+            self._tally.note(self._batch.files[number].path, why)
+
+    def verify(self, numbers: Sequence[int]) -> None:
+        """Read files again, unless they failed, and compare them with their digests. After :meth:`finish`."""
+        for number in numbers:
+            if number in self.failures:
+                continue
+            item = self._batch.files[number]
+            try:
+                why = self._compare(item)
+            except OSError as error:
+                why = f"cannot be read again: {os.strerror(error.errno or 0)}"
+            if why:
+                self._tally.note(item.path, why)
+            else:
+                self._tally.verified += 1
+
+    def _fetch(self, rows: list[int]) -> Iterator[bytes | str]:
+        """The content of each row in turn, or why no store gives it."""
+        position = 0
+        while position < len(rows):
+            try:
+                for plain in self._repository.load_rows(rows[position:]):
                     position += 1
                     yield plain
             except (IntegrityError, ObjectNotFoundError, StoreUnavailableError) as error:
@@ -180,33 +223,35 @@ class RestoreWork:
     def _write(self, number: int, offset: int, plain: bytes) -> None:
         item = self._batch.files[number]
         try:
-            if item.is_single:
+            if len(item.ids) == ID_SIZE:
                 self._write_whole(number, item, plain)
             else:
                 self._write_piece(number, item, offset, plain)
-            self._result.size_bytes += len(plain)
+            self._tally.size_bytes += len(plain)
         except OSError as error:
             if error.errno in _FULL:
                 raise StoreFullError(f"target: {error.strerror}, at {os.fsdecode(item.path)!a}") from error
-            self._fail(number, f"cannot be written: {os.strerror(error.errno or 0)}")
+            self.failures[number] = f"cannot be written: {os.strerror(error.errno or 0)}"
 
     def _write_whole(self, number: int, item: FileItem, plain: bytes) -> None:
-        descriptor = self._target.create(item.directory, item.work_name)
+        descriptor, is_right = self._target.create_for(item.directory, item.work_name, item.node)
         try:
-            if len(plain) >= _HOLE_SIZE and plain.find(_HOLE) >= 0:
+            if has_holes(plain):
                 os.ftruncate(descriptor, len(plain))
                 write_sparse(descriptor, plain, 0)
             else:
                 write_at(descriptor, plain, 0)
-            self._target.set_file_metadata(descriptor, item.node, item.path)
-            if item.is_linked:
-                status = os.fstat(descriptor)
-                self._result.inodes[number] = (status.st_dev, status.st_ino)
+            if is_right:
+                self._target.set_times(descriptor, item.node, item.path)
+            else:
+                self._target.set_file_metadata(descriptor, item.node, item.path)
+            self._complete(number, item, descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._target.remove(item.directory, item.work_name)
+            raise
         finally:
             os.close(descriptor)
-        if item.work_name != item.name:
-            self._target.rename(item.directory, item.work_name, item.name)
-        self._result.done += 1
 
     def _write_piece(self, number: int, item: FileItem, offset: int, plain: bytes) -> None:
         if self._open_file != number:
@@ -215,41 +260,18 @@ class RestoreWork:
             self._open_file = number
         write_sparse(self._open_descriptor, plain, offset)
 
+    def _complete(self, number: int, item: FileItem, descriptor: int) -> None:
+        if item.node.links > 1:
+            status = os.fstat(descriptor)
+            self.inodes[number] = (status.st_dev, status.st_ino)
+        if item.work_name != item.name:
+            self._target.rename(item.directory, item.work_name, item.name)
+        self._tally.files += 1
+
     def _close(self) -> None:
         if self._open_file >= 0:
             os.close(self._open_descriptor)
             self._open_file = -1
-
-    def _fail(self, number: int, why: str) -> None:
-        if number not in self._failed:
-            self._failed.add(number)
-            self._result.failures.append((number, why))
-
-
-class VerifyWork:
-    """A worker that reads restored files again. A task is a range of the batch's files."""
-
-    def __init__(self, desk: Desk, repository: Repository, target: Target, batch: Batch) -> None:
-        self._repository = repository
-        self._batch = batch
-        self._target = target.fresh(lambda path, what: None)
-
-    def do(self, task: tuple[int, int]) -> UnitResult:
-        result = UnitResult()
-        for number in range(*task):
-            item = self._batch.files[number]
-            try:
-                why = self._compare(item)
-            except OSError as error:
-                why = f"cannot be read again: {os.strerror(error.errno or 0)}"
-            if why:
-                result.failures.append((number, why))
-            else:
-                result.done += 1
-        return result
-
-    def finish(self) -> None:
-        self._target.close()
 
     def _compare(self, item: FileItem) -> str:
         index = self._repository.index
@@ -267,46 +289,3 @@ class VerifyWork:
                 if self._repository.suite.digest(data) != item.ids[position * ID_SIZE : (position + 1) * ID_SIZE]:
                     return f"restored file differs in its piece {position + 1}"
             return "restored file is longer than the snapshot's" if file.read(1) else ""
-
-
-def verify_tasks(batch: Batch, failed: set[int]) -> list[tuple[int, int]]:
-    """Ranges of the batch's files, without those that are known not to be whole."""
-    tasks: list[tuple[int, int]] = []
-    for number in range(len(batch.files)):
-        if number in failed:
-            continue
-        if tasks and tasks[-1][1] == number and number - tasks[-1][0] < _VERIFY_FILES:
-            tasks[-1] = (tasks[-1][0], number + 1)
-        else:
-            tasks.append((number, number + 1))
-    return tasks
-
-
-def write_at(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of ``data``. Raises ``OSError``."""
-    view = memoryview(data)
-    while len(view):
-        count = os.pwrite(descriptor, view, offset)
-        view = view[count:]
-        offset += count
-
-
-def write_sparse(descriptor: int, data: bytes, offset: int) -> None:
-    """Write ``data`` into a file that is long enough already, leaving out long runs of zeros. Raises ``OSError``."""
-    if data.startswith(_BLOCK) and len(data) <= len(_ZEROS) and data == _ZEROS[: len(data)]:
-        return
-    start = 0
-    position = data.find(_HOLE)
-    while position >= 0:
-        hole = -(-(offset + position) // _BLOCK_SIZE) * _BLOCK_SIZE - offset
-        end = hole
-        while end + _BLOCK_SIZE <= len(data) and data[end : end + _BLOCK_SIZE] == _BLOCK:
-            end += _BLOCK_SIZE
-        write_at(descriptor, data[start:hole], offset + start)
-        start = end
-        position = data.find(_HOLE, start)
-    write_at(descriptor, data[start:], offset + start)
-
-
-def _spans(firsts: list[int], end: int) -> Iterator[tuple[int, int]]:
-    yield from zip(firsts, [*firsts[1:], end], strict=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from govsec.errors import IntegrityError, RefusedError
+from govsec.errors import FormatError, IntegrityError, RefusedError
 from govsec.repo.tree import ExtendedAttribute, Node, parse_ns, permissions
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,6 +46,10 @@ class Directory:
     is_made: bool | None = None
     #: It was there before, so entries may meet others of their name.
     was_there: bool = False
+    #: Something below it is not done by who walks it, so its metadata are set last of all.
+    is_late: bool = False
+    #: Permissions that a new file was seen to get here, with the right owner, when it was made with them.
+    inborn: set[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Target:
         #: Told of what could not be restored as it was.
         self._note = note
         self._open: OrderedDict[int, tuple[Directory, int]] = OrderedDict()
+        self._own = (os.geteuid(), os.getegid())
 
     def fresh(self, note: Callable[[bytes, str], None]) -> Target:
         """The same target for a forked child."""
@@ -111,6 +116,30 @@ class Target:
     def create(self, directory: Directory, name: bytes) -> int:
         """A new, empty file, open for writing; the name was free. Raises ``OSError``."""
         return os.open(_checked(name), _CREATE, _NEW_FILE_MODE, dir_fd=self.descriptor(directory))
+
+    def create_for(self, directory: Directory, name: bytes, node: Node) -> tuple[int, bool]:
+        """As :meth:`create`, and whether the file has the owner and the mode of ``node`` already. Raises ``OSError``.
+
+        Two system calls a file less, where the owner is this process's. What a file gets that is made here is looked
+        at, once for each directory and mode, and not taken for granted: umask, set-group-id directories and default
+        ACLs all have a say in it.
+        """
+        mode = node.mode
+        if mode > 0o777 or node.extended_attributes or (self.powers.owners and (node.uid, node.gid) != self._own):
+            # Not with the final mode: until the owner is right, it would give access to others than the snapshot's.
+            return self.create(directory, name), False
+        descriptor = os.open(_checked(name), _CREATE, mode, dir_fd=self.descriptor(directory))
+        inborn = directory.inborn
+        if inborn is None:
+            inborn = directory.inborn = set()
+        if mode in inborn:
+            return descriptor, True
+        status = os.fstat(descriptor)
+        is_own = not self.powers.owners or (status.st_uid, status.st_gid) == self._own
+        if not is_own or stat.S_IMODE(status.st_mode) != mode:
+            return descriptor, False
+        inborn.add(mode)
+        return descriptor, True
 
     def open_for_writing(self, directory: Directory, name: bytes) -> int:
         """A file that this restore made. Raises ``OSError``."""
@@ -194,11 +223,11 @@ class Target:
             if node.type != "symlink":
                 os.chmod(handle, wanted)  # noqa: PTH101 - bytes
             os.utime(handle, ns=(parse_ns(node.atime), parse_ns(node.mtime)))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, FormatError) as error:
             self._note(path, f"metadata: {error}")
 
     def set_file_metadata(self, descriptor: int, node: Node, path: bytes) -> None:
-        """As :meth:`set_metadata`, for a regular file that is open for writing: the fast way."""
+        """As :meth:`set_metadata`, for what is open otherwise than with ``O_PATH``: the fast way."""
         if node.extended_attributes or permissions(node.mode) & _SET_ID:
             self.set_metadata(descriptor, node, path)
             return
@@ -206,10 +235,18 @@ class Target:
             if self.powers.owners:
                 os.fchown(descriptor, node.uid, node.gid)
             os.fchmod(descriptor, permissions(node.mode))
+        except (OSError, OverflowError) as error:
+            self._note(path, f"metadata: {error}")
+        else:
+            self.set_times(descriptor, node, path)
+
+    def set_times(self, descriptor: int, node: Node, path: bytes) -> None:
+        """The times of what is open; it is noted when they cannot be set."""
+        try:
             modified = parse_ns(node.mtime)
             accessed = modified if node.atime == node.mtime else parse_ns(node.atime)
             os.utime(descriptor, ns=(accessed, modified))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, FormatError) as error:
             self._note(path, f"metadata: {error}")
 
     def _set_attribute(self, handle: bytes, attribute: ExtendedAttribute, path: bytes) -> None:

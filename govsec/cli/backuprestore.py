@@ -16,7 +16,8 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
     if args.delete and args.target == Path("/") and not args.include:
         raise UsageError("--delete into / needs --include: it would remove what the snapshot never saw")
     opened = begin_reading(args, io)
-    from govsec.backup.restore import Overwrite, restore
+    from govsec.backup.restore import restore
+    from govsec.backup.restorechoices import Overwrite
 
     repository = opened()
     snapshot = choose(args, io, repository, args.snapshot)

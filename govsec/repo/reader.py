@@ -50,7 +50,17 @@ from govsec.repo.layout import (
     object_name,
     pack_name,
 )
-from govsec.repo.pack import LENGTH, PACK_SIZE_MIN, BlobType, Rows, check_extent, header_size, open_blob, parse_header
+from govsec.repo.pack import (
+    ID_SIZE,
+    LENGTH,
+    PACK_SIZE_MIN,
+    BlobType,
+    Rows,
+    check_extent,
+    header_size,
+    open_blob,
+    parse_header,
+)
 from govsec.repo.settings import RepositoryConfig, decode_config
 from govsec.repo.snapshot import Snapshot, decode_snapshot, select
 from govsec.repo.sources import Sources
@@ -73,6 +83,11 @@ _SNAPSHOTS_SIZE_MAX = 256 << 20
 _TAIL_SIZE = 64 << 10
 #: Neighbouring blobs are read in one request while it stays below this.
 _RANGE_MAX = 16 << 20
+#: Blobs no further apart than this are neighbours; reading the gap costs less than asking again.
+_GAP_MAX = 128 << 10
+_PLAIN_MAX = tuple(blob_type.size_max for blob_type in BlobType)
+#: A blob in its pack: offset, length, raw length, type and id.
+_Entry = tuple[int, int, int, BlobType, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,23 +300,39 @@ class Repository:
         ``places`` ascend by offset. A range that cannot be had or a blob that does not open is read again on its own,
         from wherever it can be. Raises as :meth:`load_blob` when that fails too.
         """
-        for group in _ranges(places):
-            start, end = group[0].offset, group[-1].offset + group[-1].length
+        entries = [(place.offset, place.length, place.raw, place.blob_type, place.blob_id) for place in places]
+        pack = places[0].pack if places else b""
+        yield from zip(places, self._load_entries(pack, entries), strict=True)
+
+    def load_rows(self, rows: Sequence[int]) -> Iterator[bytes]:
+        """As :meth:`load_pack_blobs`, by the rows of the index: nothing is made of a blob but its plaintext."""
+        index = self.index
+        places, ids = index.places[rows].tolist(), index.ids[rows].tobytes()
+        entries = [
+            (offset, length, raw, BlobType.TREE if pack & 1 else BlobType.DATA, ids[at * ID_SIZE : (at + 1) * ID_SIZE])
+            for at, (pack, offset, length, raw) in enumerate(places)
+        ]
+        return self._load_entries(index.packs[places[0][0] >> 1] if places else b"", entries)
+
+    def _load_entries(self, pack: bytes, entries: Sequence[_Entry]) -> Iterator[bytes]:
+        suite, codec, name = self._suite, self._codec, pack_name(pack)
+        for first, last in _ranges(entries):
+            start = entries[first][0]
+            length = entries[last - 1][0] + entries[last - 1][1] - start
             sealed: memoryview | None = None
             try:
-                sealed = memoryview(self._sources.get_range(pack_name(group[0].pack), start, end - start))
+                sealed = memoryview(self._sources.get_range(name, start, length))
             except (IntegrityError, StoreError) as error:
-                log.info("range not read", extra={"pack": group[0].pack.hex(), "reason": str(error)})
-            for place in group:
+                log.info("range not read", extra={"pack": pack.hex(), "reason": str(error)})
+            for offset, length, raw, blob_type, blob_id in entries[first:last]:
                 plain = None
                 if sealed is not None:
+                    part = sealed[offset - start : offset - start + length]
                     try:
-                        plain = self._open(place, sealed[place.offset - start : place.offset - start + place.length])
+                        plain = open_blob(suite, codec, part, blob_id=blob_id, raw=raw, size_max=_PLAIN_MAX[blob_type])
                     except IntegrityError as error:
-                        log.warning("blob is damaged", extra={"blob": place.blob_id.hex(), "reason": str(error)})
-                if plain is None:
-                    plain = self.load_blob(place.blob_type, place.blob_id)
-                yield place, plain
+                        log.warning("blob is damaged", extra={"blob": blob_id.hex(), "reason": str(error)})
+                yield self.load_blob(blob_type, blob_id) if plain is None else plain
 
     def load_unpacked(self, kind: Kind, object_id: str) -> bytes:
         """The JSON of an index, a snapshot or a lock, digest and seal checked."""
@@ -402,16 +433,17 @@ def _matching(data: bytes, object_id: str) -> bytes:
     return data
 
 
-def _ranges(places: Sequence[Location]) -> Iterator[list[Location]]:
-    """Runs of neighbouring blobs of one pack that are worth one request."""
-    group: list[Location] = []
-    for place in places:
-        if group:
-            last = group[-1]
-            is_next = place.pack == last.pack and place.offset == last.offset + last.length
-            if not is_next or place.offset + place.length - group[0].offset > _RANGE_MAX:
-                yield group
-                group = []
-        group.append(place)
-    if group:
-        yield group
+def _ranges(entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
+    """Runs of blobs of one pack, ascending by offset, that are worth one request."""
+    first = start = end = 0
+    for position, (offset, length, *_) in enumerate(entries):
+        # Blobs that lie over each other are no honest index; they get requests of their own.
+        is_near = end <= offset <= end + _GAP_MAX
+        if position > first and not (is_near and offset + length - start <= _RANGE_MAX):
+            yield first, position
+            first = position
+        if position == first:
+            start = offset
+        end = offset + length
+    if entries:
+        yield first, len(entries)

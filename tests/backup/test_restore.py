@@ -5,20 +5,28 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from govsec.backup.restore import Overwrite, restore
-from govsec.backup.target import Directory, Powers, Target
+from govsec.backup.patterns import Patterns
+from govsec.backup.restore import restore
+from govsec.backup.restorechoices import Choices, Overwrite
+from govsec.backup.restorelate import LateWork
+from govsec.backup.restoretally import Tally
+from govsec.backup.restorewalk import Deferred, Late, Part, RestoreWork
+from govsec.backup.target import Directory, Powers, Target, open_target
 from govsec.errors import IntegrityError, RefusedError, StoreFullError
 from govsec.repo.layout import Kind
 from govsec.repo.pack import BlobType
 from govsec.repo.packer import Packer
-from govsec.repo.repository import WritableRepository
+from govsec.repo.repository import Repository, WritableRepository
 from govsec.repo.snapshot import Snapshot
 from govsec.repo.tree import Node, encode_tree, go_mode, quote
+from govsec.runtime.processes import Desk as PoolDesk
+from govsec.store.api import ObjectInfo
 from govsec.store.local import LocalStore
 from govsec.store.memory import MemoryStore
 from govsec.testing.clock import FakeClock
@@ -183,13 +191,15 @@ def test_verifying_finds_what_was_changed_behind_the_restores_back(desk: Desk, s
     repository = desk.readable()
     victim = below(target, source) / "one.txt"
 
-    def meddle(_: object) -> None:
-        if victim.exists():
-            victim.write_bytes(b"0ne")
+    class Meddler(FakeClock):
+        """The clock is looked at between writing and verifying: a moment when somebody else can be quicker."""
 
-    report = restore(
-        repository, repository.resolve(), target, is_verifying=True, workers=0, clock=desk.clock, progress=meddle
-    )
+        def monotonic(self) -> float:
+            if victim.exists():
+                victim.write_bytes(b"0ne")
+            return super().monotonic()
+
+    report = restore(repository, repository.resolve(), target, is_verifying=True, workers=0, clock=Meddler())
     assert any("differs" in problem.what for problem in report.problems)
 
 
@@ -287,6 +297,18 @@ def test_holes_come_back_as_holes(desk: Desk, tmp_path: Path, target: Path) -> N
     restored = below(target, root) / "disk"
     assert restored.read_bytes() == (root / "disk").read_bytes()
     assert restored.stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("before", [0, 5000, 65_536])
+def test_a_hole_within_a_small_file_comes_back(desk: Desk, tmp_path: Path, target: Path, before: int) -> None:
+    root = tmp_path / "sparse"
+    root.mkdir()
+    (root / "small").write_bytes(b"x" * before + bytes(100_000) + b"y" * 5000)
+    desk.back_up(root)
+    desk.restore(target)
+    restored = below(target, root) / "small"
+    assert restored.read_bytes() == (root / "small").read_bytes()
+    assert restored.stat().st_blocks * 512 < before + 5000 + 40_000
 
 
 class Forge:
@@ -417,12 +439,146 @@ def test_many_batches_give_the_same_as_one(
     desk: Desk, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The limit of a batch is far above what a test can write; links and directories must survive its border.
-    monkeypatch.setattr("govsec.backup.restore._BATCH_BLOBS", 1)
+    monkeypatch.setattr("govsec.backup.restorewalk._BATCH_BLOBS", 1)
     os.link(source / "one.txt", source / "a" / "b" / "zz-linked")
     desk.back_up(source)
     report = desk.restore(target)
     assert report.is_complete, report.problems
     assert describe(below(target, source)) == describe(source)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_large_files_are_written_by_all_workers_and_links_cross_their_parts(
+    tmp_path: Path, source: Path, target: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    # A file that is large by the real limit would take a test too long to write.
+    monkeypatch.setattr("govsec.backup.restorewalk._LARGE_BYTES", 1 << 20)
+    desk = Desk(LocalStore(tmp_path / "repo", create=True), clock)
+    for number in range(60):
+        directory = source / f"dir-{number % 7}" / f"sub-{number}"
+        directory.mkdir(parents=True)
+        (directory / "own").write_bytes(b"%d" % number)
+        os.link(source / "one.txt", directory / "linked")
+        os.utime(directory, ns=(10**9, number * 10**9 + 5))
+    (source / "dir-3" / "large").write_bytes(os.urandom(3 << 20))
+    (source / "dir-3").chmod(0o500)
+    os.utime(source / "dir-3", ns=(1, 2))
+    desk.back_up(source)
+    report = desk.restore(target, workers=workers, is_verifying=True)
+    assert report.is_complete, report.problems
+    assert describe(below(target, source)) == describe(source)
+    assert report.files == 3 + 60 + 60 + 1 and report.verified == report.files - 60
+    assert report.directories == desk.restore(target, is_dry_run=True).directories
+
+
+def test_parts_that_are_given_away_at_every_occasion_make_the_same_tree(desk: Desk, source: Path, target: Path) -> None:
+    for number in range(120):
+        directory = source / f"a-{number % 3}" / f"b-{number % 10}" / f"c-{number}"
+        directory.mkdir(parents=True)
+        (directory / "own").write_bytes(b"%d" % number)
+        os.link(source / "one.txt", directory / "linked")
+    desk.back_up(source)
+    repository, tally = desk.readable(), Tally()
+    snapshot = repository.resolve()
+    choices = Choices(Patterns(()), Patterns(()), Overwrite.ALWAYS, False, False, False, ())
+    descriptor = open_target(target)
+    opened = Target(descriptor, Powers(owners=os.geteuid() == 0, devices=False, set_id=False), tally.note)
+    late = LateWork(repository, opened, choices, 0, desk.clock, tally, lambda: None)
+    posted: list[object] = []
+    # Here somebody is idle always; among real workers that is a matter of time.
+    idle = PoolDesk(posted.append, lambda: False, lambda: True)
+    workers = [RestoreWork(idle, repository, opened, choices, desk.clock) for _ in range(3)]
+    posted.append(Part(b"/", True, True, repository.load_tree(bytes.fromhex(snapshot.tree)).nodes, is_whole=True))
+    parts_count = 0
+    while posted:
+        match posted.pop():
+            case Part() as part:
+                parts_count += 1
+                workers[parts_count % 3].do(part)
+            case Deferred() as deferred:
+                late.defer(deferred)
+            case Late() as directory:
+                late.directories.append(directory)
+            case Tally() as done:
+                tally.add(done)
+    late.finish()
+    for worker in workers:
+        worker.finish()
+    opened.close()
+    os.close(descriptor)
+    assert parts_count > 5 and tally.problems == []
+    assert describe(below(target, source)) == describe(source)
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_modes_are_right_whatever_the_umask_is(desk: Desk, source: Path, target: Path, umask: int) -> None:
+    for number, mode in enumerate((0o600, 0o644, 0o664, 0o755, 0o400, 0o777, 0)):
+        for again in range(2):
+            path = source / f"file-{number}-{again}"
+            path.write_bytes(b"%d %d" % (number, again))
+            path.chmod(mode)
+    desk.back_up(source)
+    before = os.umask(umask)
+    try:
+        report = desk.restore(target)
+    finally:
+        os.umask(before)
+    assert report.is_complete, report.problems
+    assert describe(below(target, source)) == describe(source)
+
+
+def test_what_a_directory_hands_down_to_new_files_does_not_stay(desk: Desk, source: Path, target: Path) -> None:
+    """A set-group-id directory and one with a default ACL both change what a new file gets."""
+    require_root()
+    desk.back_up(source)
+    there = below(target, source)
+    there.mkdir(parents=True)
+    os.chown(there, 0, 4321)
+    there.chmod(0o2777)
+    (there / "a").mkdir()
+    subprocess.run(["setfacl", "-d", "-m", "g::---,o::---", str(there / "a")], check=True)
+    assert desk.restore(target).is_complete
+    found, expected = describe(below(target, source)), describe(source)
+    for path in (b"one.txt", b"a/two.txt", b"a/b/three.txt"):
+        assert {**found[path], "attributes": {}} == expected[path]
+
+
+def test_a_time_that_is_none_is_a_problem_of_its_file_alone(desk: Desk, target: Path) -> None:
+    forge = Forge(desk)
+    content = forge.blob(BlobType.DATA, b"fine")
+    odd = msgspec.structs.replace(node(b"odd", "file", size=4, content=[content]), mtime="yesterday", atime="yesterday")
+    snapshot = forge.snapshot(encode_tree([odd, node(b"ok", "file", size=4, content=[content])]))
+    report = restore(desk.readable(), snapshot, target, workers=0, clock=desk.clock)
+    assert [(problem.path, "RFC 3339" in problem.what) for problem in report.problems] == [("/odd", True)]
+    assert (target / "ok").read_bytes() == (target / "odd").read_bytes() == b"fine"
+
+
+def test_what_took_a_files_name_meanwhile_is_neither_written_over_nor_removed(
+    desk: Desk, source: Path, target: Path
+) -> None:
+    desk.back_up(source)
+    there = below(target, source)
+
+    class Squatter(MemoryStore):
+        """Somebody takes a name at the moment when the content of the file is fetched."""
+
+        def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
+            if there.is_dir() and not (there / "one.txt").exists():
+                (there / "one.txt").write_bytes(b"somebody's")
+            return desk.store.get(name, offset=offset, length=length, size_max=size_max)
+
+        def list(self, prefix: str) -> Iterator[ObjectInfo]:
+            return desk.store.list(prefix)
+
+        def head(self, name: str) -> ObjectInfo:
+            return desk.store.head(name)
+
+    first = desk.readable()
+    snapshot = first.resolve()
+    repository = Repository(Squatter(), first.suite.clone(), first.config)
+    report = restore(repository, snapshot, target, workers=0, clock=desk.clock)
+    assert [Path(problem.path).name for problem in report.problems] == ["one.txt"]
+    assert (there / "one.txt").read_bytes() == b"somebody's"
 
 
 def test_a_full_target_ends_the_restore_with_one_clear_error(tmp_path: Path, source: Path, clock: FakeClock) -> None:
