@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from govsec.assemble.centers import centers_to_ship, ship_to
+from govsec.assemble.access import centers_to_ship
+from govsec.assemble.centers import ship_to
 from govsec.assemble.systems import Site
 from govsec.errors import ConfigurationError, GovsecError, StoreError
 from govsec.progress import Progress

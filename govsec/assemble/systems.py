@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
+
+from pydantic import ValidationError
 
 from govsec.clock import Clock
 from govsec.config import CenterConfig, Config, LocalStoreConfig, Role, S3StoreConfig, SystemConfig, read_secret
@@ -16,6 +18,7 @@ from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, UsageError
 from govsec.repo.keys import KeySearch
 from govsec.store.api import ObjectStore, ReadStore, VersionedStore
+from govsec.store.capabilities import StoreCapabilities
 from govsec.store.credentials import Credentials, read_credentials
 from govsec.store.limit import ByteRate, LimitStore
 from govsec.store.local import LocalStore
@@ -24,6 +27,11 @@ from govsec.store.retry import RetryStore, RetryVersionedStore
 
 if TYPE_CHECKING:
     from govsec.repo.repository import Repository
+
+
+class _Known(TypedDict, total=False):
+    has_conditional_put: bool
+    checks_content_md5: bool
 
 
 class Site:
@@ -153,8 +161,20 @@ class Site:
             return None
         where, credentials = self._s3(system, name, found, found.store, ("owner_credentials_file",))
         mode = found.object_lock.mode if found.object_lock else "compliance"
-        store = OwnedS3Store(where, credentials, name=name, clock=self.clock, lock_mode=mode)
+        known = self._known_of(system, name)
+        store = OwnedS3Store(where, credentials, name=name, clock=self.clock, lock_mode=mode, **known)
         return RetryVersionedStore(store, self.clock, attempts_max=where.attempts_max)
+
+    def probe_path(self, system: SystemConfig, center: str) -> Path:
+        """Where this site keeps what a probe of a center found (``govsec center probe``)."""
+        return self.config.state_dir / system.name / f"probe-{center}.json"
+
+    def probed(self, system: SystemConfig, center: str) -> StoreCapabilities | None:
+        """What the last probe of a center from this site found; None where there was none, or its record is damaged."""
+        try:
+            return StoreCapabilities.model_validate_json(self.probe_path(system, center).read_bytes())
+        except (OSError, ValidationError):
+            return None  # `center status` tells a damaged record from one that was never made
 
     def _open(self, system: SystemConfig, center: str, fields: Sequence[str], *, create: bool = False) -> ObjectStore:
         name, found = self.center(center)
@@ -166,7 +186,7 @@ class Site:
             from govsec.store.s3 import S3Store  # boto3 takes a third of a second to import; directories do without it
 
             where, credentials = self._s3(system, name, found, found.store, fields)
-            inner = S3Store(where, credentials, name=name, clock=self.clock)
+            inner = S3Store(where, credentials, name=name, clock=self.clock, **self._known_of(system, name))
             store = RetryStore[ObjectStore](inner, self.clock, attempts_max=where.attempts_max)
         if found.rate_bytes_per_s is not None:
             store = LimitStore[ObjectStore](store, self._rate(name, found.rate_bytes_per_s))
@@ -181,6 +201,16 @@ class Site:
             raise ConfigurationError(f"center {name}: {fields[0]} is not set; this site has no such access there")
         prefix = f"{where.prefix.strip('/')}/{system.name}".lstrip("/")
         return where.model_copy(update={"prefix": prefix}), read_credentials(path)
+
+    def _known_of(self, system: SystemConfig, center: str) -> _Known:
+        """What a probe saw of the server: what it only pretends is then done without, or refused by name."""
+        record = self.probed(system, center)
+        if record is None:
+            return {}
+        return {
+            "has_conditional_put": record.has_conditional_put,
+            "checks_content_md5": record.checks_content_md5 is not False,
+        }
 
     def _rate(self, name: str, bytes_per_s: int) -> ByteRate:
         # One bucket for all stores of a center: the line is shared, whatever is opened over it.

@@ -9,7 +9,8 @@ from govsec.cli import frame, texts
 from govsec.errors import UsageError
 
 if TYPE_CHECKING:
-    from govsec.assemble.centers import Healed, Shipped
+    from govsec.assemble.care import Healed
+    from govsec.assemble.centers import Shipped
     from govsec.assemble.systems import Site
     from govsec.centers.ship import ShipReport
     from govsec.centers.verify import VerifyReport
@@ -119,7 +120,7 @@ def run_status(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_probe(args: argparse.Namespace, io: frame.IO) -> int:
     """Probe a center with the credential that this site writes with; 1 when that could erase something."""
-    from govsec.assemble.centers import probe_center
+    from govsec.assemble.probes import probe_center
 
     site, system = _site(args, io)
     record = probe_center(site, system, args.center)
@@ -132,7 +133,8 @@ def run_probe(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_ship(args: argparse.Namespace, io: frame.IO) -> int:
     """One round to one center, or to each that this site fills; with ``--loop`` rounds until stopped."""
-    from govsec.assemble.centers import centers_to_ship, ship_to
+    from govsec.assemble.access import centers_to_ship
+    from govsec.assemble.centers import ship_to
     from govsec.assemble.shipping import ShipTask, run_loop
 
     site, system = _site(args, io)
@@ -155,7 +157,8 @@ def run_ship(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
     """Verify one center, or each that can be read; 6 when something is damaged, 1 for other findings."""
-    from govsec.assemble.centers import readable_centers, verify_center
+    from govsec.assemble.access import readable_centers
+    from govsec.assemble.care import verify_center
 
     site, system = _site(args, io)
     chosen = [args.center] if args.center else readable_centers(site)
@@ -170,7 +173,8 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_heal(args: argparse.Namespace, io: frame.IO) -> int:
     """Heal one center, or each that this site may write to; 6 when something stays damaged."""
-    from govsec.assemble.centers import heal_center, writable_centers
+    from govsec.assemble.access import writable_centers
+    from govsec.assemble.care import heal_center
 
     site, system = _site(args, io)
     chosen = [args.center] if args.center else writable_centers(site)
@@ -198,7 +202,8 @@ def run_heal(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_quarantine(args: argparse.Namespace, io: frame.IO) -> int:
     """Move junk aside, or back."""
-    from govsec.assemble.centers import junk_at, owning_store
+    from govsec.assemble.access import owning_store
+    from govsec.assemble.care import junk_at
     from govsec.centers.quarantine import put_back, quarantine
 
     site, system = _site(args, io)
@@ -229,7 +234,7 @@ def run_quarantine(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_pause(args: argparse.Namespace, io: frame.IO) -> int:
     """Pause a center."""
-    from govsec.assemble.centers import owning_store
+    from govsec.assemble.access import owning_store
     from govsec.centers.pause import pause
 
     site, system = _site(args, io)
@@ -241,7 +246,7 @@ def run_pause(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_resume(args: argparse.Namespace, io: frame.IO) -> int:
     """End a pause."""
-    from govsec.assemble.centers import owning_store
+    from govsec.assemble.access import owning_store
     from govsec.centers.pause import resume
 
     site, system = _site(args, io)
@@ -253,7 +258,7 @@ def run_resume(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_release(args: argparse.Namespace, io: frame.IO) -> int:
     """Mark and remove."""
-    from govsec.assemble.centers import release_at
+    from govsec.assemble.care import release_at
 
     site, system = _site(args, io)
     report = release_at(site, system, args.center, is_dry_run=args.dry_run)
@@ -277,7 +282,7 @@ def run_release(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_lock(args: argparse.Namespace, io: frame.IO) -> int:
     """Extend locks."""
-    from govsec.assemble.centers import lock_at
+    from govsec.assemble.care import lock_at
 
     site, system = _site(args, io)
     report = lock_at(site, system, args.center, is_clock_trusted=args.trust_clock, progress=io.progress)
@@ -299,7 +304,7 @@ def run_lock(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_hold(args: argparse.Namespace, io: frame.IO) -> int:
     """Set or lift legal holds."""
-    from govsec.assemble.centers import hold_at
+    from govsec.assemble.care import hold_at
 
     site, system = _site(args, io)
     changed_count, failed = hold_at(site, system, args.center, is_held=not args.lift)
@@ -313,7 +318,7 @@ def run_hold(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_union(args: argparse.Namespace, io: frame.IO) -> int:
     """Unite what went apart."""
-    from govsec.assemble.centers import unite_centers
+    from govsec.assemble.care import unite_centers
 
     site, system = _site(args, io)
     report = unite_centers(site, system, progress=io.progress)

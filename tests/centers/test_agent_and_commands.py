@@ -21,14 +21,23 @@ import govsec_agents
 import pytest
 import yaml
 
-from govsec.assemble.centers import kept_ids, probe_center, protection_of, ship_to, site_name
+from govsec.assemble.care import kept_ids
+from govsec.assemble.centers import ship_to, site_name
 from govsec.assemble.demo import local_centers, write_site
+from govsec.assemble.probes import probe_center, protection_of
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
 from govsec.centers.commits import SnapshotRef
 from govsec.cli.main import build_parser, main
 from govsec.config import SystemConfig, load_config
-from govsec.errors import ConfigurationError, StoreDeniedError, StoreError, StoreUnavailableError, UsageError
+from govsec.errors import (
+    ConfigurationError,
+    RefusedError,
+    StoreDeniedError,
+    StoreError,
+    StoreUnavailableError,
+    UsageError,
+)
 from govsec.runtime.ticks import Stop, run_ticks
 from govsec.store.api import VersionedStore
 from govsec.store.local import LocalStore
@@ -334,6 +343,24 @@ def test_status_blames_only_production_s_own_credential_on_production(tmp_path: 
     main = {"role": "production", "store": {"kind": "local", "path": "main"}}
     production = far_site(tmp_path, owner="owner", main=main)
     assert protection_of(production, production.system(), "far").words.startswith("not protected from production: ")
+
+
+def test_what_a_probe_saw_of_a_server_is_what_its_stores_go_by(tmp_path: Path) -> None:
+    site = far_site(tmp_path, owner="owner")
+    with pytest.raises(StoreUnavailableError):  # asked, and nobody listens there
+        site.store(site.system(), "far").put("config", b"1", if_absent=True)
+    record = probe(MemoryStore("far"), FakeClock()).model_copy(update={"has_conditional_put": False})
+    path = site.probe_path(site.system(), "far")
+    path.parent.mkdir(parents=True)
+    path.write_text(record.model_dump_json(), encoding="utf-8")
+    owned = site.owner_store(site.system(), "far")
+    assert owned is not None
+    for store in (site.store(site.system(), "far"), owned):
+        with pytest.raises(RefusedError, match="ignores If-None-Match"):
+            store.put("config", b"1", if_absent=True)
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreUnavailableError):
+        site.store(site.system(), "far").put("config", b"1", if_absent=True)
 
 
 @pytest.mark.parametrize("first", ["near", "far"])

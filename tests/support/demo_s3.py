@@ -20,7 +20,8 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from govsec.assemble import demo
-from govsec.assemble.centers import heal_center, lock_at, probe_center
+from govsec.assemble.care import heal_center, lock_at
+from govsec.assemble.probes import probe_center
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
 from govsec.config import load_config
