@@ -206,6 +206,7 @@ class Near(Quorum):
 
         Raises:
             StoreUnavailableError: the mode's demand was not met; the next run completes or repeats what there is.
+            IntegrityError: nor can it be before somebody heals: what a center should hold is missing or damaged.
             TryAgainError: other writers took every number that was tried.
         """
         self.states.refresh()
@@ -431,7 +432,10 @@ class Near(Quorum):
         if not is_enough:
             out = ", ".join(store.name for store in wanted if store not in holders)
             reason = f": {errors[0]}" if errors else ""
-            raise StoreUnavailableError(f"mode {self.mode.value}: not held by {out}{reason}; nothing was committed")
+            words = f"mode {self.mode.value}: not held by {out}{reason}; nothing was committed"
+            if errors and all(isinstance(error, (IntegrityError, ObjectNotFoundError)) for error in errors):
+                raise IntegrityError(words)  # what is missing or damaged does not come back by waiting
+            raise StoreUnavailableError(words)
         return holders
 
     def _complete(self, store: ObjectStore, change: Change) -> None:

@@ -75,7 +75,7 @@ def adopt(
 
 def _notes(repository: Repository, hosts: Sequence[str]) -> list[str]:
     notes = [
-        "Nothing was changed; stock restic goes on working with this repository.",
+        "No pack, index or snapshot was changed; stock restic goes on working with this repository.",
         "govsec cuts files in other places than restic: a file that changed since then is stored anew, whole, once.",
     ]
     if len(hosts) > 1:

@@ -11,7 +11,7 @@ from govsec.centers.near import Change
 from govsec.centers.records import VerificationRecord, damage_of, write_record
 from govsec.centers.ship import ship
 from govsec.config import Mode
-from govsec.errors import GovsecError, StoreUnavailableError
+from govsec.errors import GovsecError, IntegrityError
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Moment
 from tests.centers.world import World, index, pack
 
@@ -143,8 +143,9 @@ def test_released_damage_no_longer_keeps_production_from_counting() -> None:
     world.backup()
     gone, _ = _stock_prune(world)
     write_record(world.production, VerificationRecord(time=world.clock.now(), damaged=(gone,), damaged_count=1))
-    with pytest.raises(StoreUnavailableError, match="repo adopt --released"):
+    with pytest.raises(IntegrityError, match="repo adopt --released") as refused:
         world.backup()
+    assert refused.value.exit_code == 6, "waiting brings nothing back"
     world.near().release_absent()
     world.live_packs = []
     assert world.backup().held_by == ("production", "same_city")
