@@ -208,7 +208,7 @@ def _rsyslog(files: dict[str, list[str]], names: frozenset[str] | None) -> dict[
     for line in lines:
         if match := re.match(r"\$FileCreateMode\s+([0-7]{3,4})", line):
             mode = match.group(1)
-        elif match := re.match(r"([a-z0-9*,;.!=]+)\s+(@@?|:omrelp:)\(?[^)]*\)?\s*(\S+)", line, re.I):
+        elif match := re.match(r"([a-z0-9*,;.!=]+)\s+(@@?|:omrelp:)(?:\([^)]*\))?\s*(\S+)", line, re.I):
             protocol = {"@": "udp", "@@": "tcp"}.get(match.group(2), "relp")
             remote.append({"target": match.group(3), "protocol": protocol, "tls": tls, "selector": match.group(1)})
         elif match := re.match(r"([a-z0-9*,;.!=]+)\s+-?(/\S+)", line, re.I):
