@@ -43,6 +43,8 @@ class AssessRun:
     ledger_error: str = ""
     #: Records of people that were not believed, and why.
     refused_records: tuple[str, ...] = ()
+    #: Hosts that are not the ones they should be, or whose answer was forged.
+    broken_hosts: tuple[str, ...] = ()
 
 
 class Assessor:
@@ -100,6 +102,7 @@ class Assessor:
         parts = Parts(
             scope=self.scope,
             packs=self.packs,
+            probes=self.probes,
             collected=tuple(collected),
             results=tuple(results),
             record=record,
@@ -139,7 +142,8 @@ def run_assessment(
         progress(Progress("evaluate", done_items=len(found), total_items=len(found)))
     facts = {one.target.name: one.data for one in found if one.facts is not None}
     stored = write_run(runs_directory(site.config.state_dir), assessment, facts)
-    run = AssessRun(assessment, stored, refused_records=people.refused)
+    broken = tuple(one.target.name for one in found if one.is_broken)
+    run = AssessRun(assessment, stored, refused_records=people.refused, broken_hosts=broken)
     if not request.is_recorded or assessor.scope.system is None:
         return run
     entry, why = record_run(site, assessor.scope.system, stored)

@@ -7,7 +7,7 @@ import os
 import pwd
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from govsec.policy.continuity import ContinuityResult, continuity_checks, contin
 from govsec.policy.continuityfacts import ContinuityFacts
 from govsec.policy.difference import dangers_rectified, difference
 from govsec.policy.pack import Pack
+from govsec.policy.probes import AnyProbe
 from govsec.policy.rate import coverage, rates
 from govsec.policy.results import CaseState, CheckResult, ItemVerdict, Words
 from govsec.policy.rows import (
@@ -51,6 +52,7 @@ class Parts:
 
     scope: Scope
     packs: tuple[Pack, ...]
+    probes: tuple[AnyProbe, ...]
     collected: tuple[Collected, ...]
     #: Of the hosts first, then of govsec's own record.
     results: tuple[CheckResult, ...]
@@ -65,7 +67,6 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
     scope, now = parts.scope, site.clock.now()
     checks = {check.id: check_row(pack, check) for pack in parts.packs for check in pack.checks} | continuity_checks()
     found = _verdicts(parts, checks, now)
-    items = _items(parts, checks, found, now)
     levels = scope.levels
     findings = case_findings(
         parts.results,
@@ -76,10 +77,11 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         scopes=scope.scopes,
         verdicts=found,
     )
+    items = _items(parts, checks, found, now, [finding.case for finding in findings])
     dangers = danger_candidates(findings)
     results = tuple(result_row(result, None) for result in parts.results)
     made = Assessment(
-        id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         organization=site.config.organization,
         operator=operator or pwd.getpwuid(os.getuid()).pw_name,
         controller=socket.gethostname(),
@@ -96,7 +98,7 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         parameters=site.config.assessment.parameters,
         objects=_objects(parts),
         checks={result.check: checks[result.check] for result in parts.results},
-        probes=probe_rows([one.facts for one in parts.collected if one.facts is not None]),
+        probes=probe_rows([one.facts for one in parts.collected if one.facts is not None], parts.probes),
         results=results,
         items=items,
         coverage=coverage(items, results),
@@ -133,7 +135,11 @@ def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tu
 
 
 def _items(
-    parts: Parts, checks: Mapping[str, CheckRow], found: tuple[ItemVerdict, ...], now: datetime
+    parts: Parts,
+    checks: Mapping[str, CheckRow],
+    found: tuple[ItemVerdict, ...],
+    now: datetime,
+    cases: Sequence[str],
 ) -> tuple[ItemRow, ...]:
     by_key = evidence_by_key(
         {check: tuple(row.maps) for check, row in checks.items()},
@@ -148,6 +154,7 @@ def _items(
             evidence=tuple(by_key.get(item.key, ())),
             waiver=waived[verdict.waiver] if verdict.waiver else None,
             attestation=attested[verdict.attestation] if verdict.attestation else None,
+            cases=cases,
         )
         for item, verdict in zip(parts.scope.items, found, strict=True)
     )

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
-from govsec.errors import CoverageError, UsageError
+from govsec.errors import CoverageError, IntegrityError, UsageError
 
 if TYPE_CHECKING:  # pydantic and the catalog take their time; `govsec assess --help` does without them
     from govsec.assemble.assess import Assessor, AssessRun
     from govsec.assemble.assessscope import Request
     from govsec.assemble.hosts import Collected
     from govsec.assemble.systems import Site
-    from govsec.policy.run import Assessment
 
 _EXIT_FINDINGS = 1
 _EXIT_UNREACHABLE = 4
-_EXIT_COVERAGE = 7
-_WORST_SHOWN = 10
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -222,17 +219,21 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
     if run.ledger_error:
         io.warn(f"not on record: {run.ledger_error}")
     least = site.config.assessment.coverage_min if args.coverage_min is None else args.coverage_min
-    return exit_code(made, least, is_recorded=not run.ledger_error)
+    return exit_code(run, least)
 
 
-def exit_code(made: Assessment, coverage_min: float, *, is_recorded: bool = True) -> int:
-    """What a run ends with: 4 before 7 before 1, since what was not looked at weighs more than what was found."""
+def exit_code(run: AssessRun, coverage_min: float) -> int:
+    """What a run ends with: 6, 4, 7, 1 in this order, since what was not looked at weighs more than what was found."""
+    made = run.assessment
+    if run.broken_hosts:
+        return IntegrityError.exit_code
     if any(row.state == "unreachable" for row in made.objects.values()):
         return _EXIT_UNREACHABLE
     if (made.coverage.share or 0.0) < coverage_min or not made.coverage.decided:
         return CoverageError.exit_code
     is_clean = not {"not_conform", "partial"} & made.counts().keys() and not made.cases
-    return 0 if is_clean and is_recorded else _EXIT_FINDINGS
+    # A run that should be on record and is not is no evidence, and must not look like success to a timer.
+    return 0 if is_clean and not run.ledger_error else _EXIT_FINDINGS
 
 
 def _run_words(run: AssessRun, lang: str) -> str:

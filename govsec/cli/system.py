@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
-from govsec.errors import UsageError
+from govsec.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec system --help` does without it
     from govsec.policy.grading import Harms
@@ -56,7 +56,7 @@ def register(parser: frame.Parser) -> None:
         verbs,
         "launch",
         run_launch,
-        "may this system go into service? 1 and what is missing when it may not",
+        "may this system go into service? 5 and what is missing when it may not",
         examples=["govsec system launch permits"],
     )
     launch.add_argument("system", nargs="?", help="its name (default: the only one)")
@@ -222,7 +222,7 @@ def run_launch(args: argparse.Namespace, io: frame.IO) -> int:
         },
         lambda: "\n".join([first, *words, *advice]),
     )
-    return 0 if decision.is_allowed else _EXIT_FINDINGS
+    return 0 if decision.is_allowed else RefusedError.exit_code
 
 
 def run_import(args: argparse.Namespace, io: frame.IO) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from govsec.policy.catalog import Item
 from govsec.policy.facts import Facts, ProbeOutcome
+from govsec.policy.kinds import sources_of
 from govsec.policy.pack import Check, Pack
+from govsec.policy.probes import AnyProbe
 from govsec.policy.results import CaseFinding, CheckResult, DangerCandidate, ItemVerdict, Words
 from govsec.policy.run import (
     AttestationRow,
@@ -25,6 +27,7 @@ from govsec.policy.run import (
 )
 
 _EXCERPT_MAX = 2000
+_COMMAND_MAX = 500
 
 
 def pack_row(pack: Pack) -> PackRow:
@@ -76,14 +79,21 @@ def unreachable_row(name: str, *, kind: str, address: str, reason: str) -> Objec
     return ObjectRow(name=name, kind=kind, address=address, state="unreachable", reason=reason)  # type: ignore[arg-type]
 
 
-def probe_rows(facts: Sequence[Facts]) -> dict[str, ProbeRow]:
-    """Every probe that any host was asked, by id."""
+def probe_rows(facts: Sequence[Facts], probes: Sequence[AnyProbe]) -> dict[str, ProbeRow]:
+    """Every probe that any host was asked, by id, with its command or else the beginning of its part of the script."""
+    texts = {probe.identity: probe for probe in probes}
     rows: dict[str, ProbeRow] = {}
     for one in facts:
         for identity, outcome in one.outcomes.items():
-            if identity not in rows or not rows[identity].command:
-                rows[identity] = ProbeRow(id=identity, kind=outcome.kind, command=outcome.command)
+            if identity not in rows:
+                probe = texts.get(identity)
+                command = outcome.command or ("" if probe is None else _asked(probe))
+                rows[identity] = ProbeRow(id=identity, kind=outcome.kind, command=command)
     return rows
+
+
+def _asked(probe: AnyProbe) -> str:
+    return "; ".join(source.shell for source in sources_of(probe))[:_COMMAND_MAX]
 
 
 def result_row(result: CheckResult, waiver: WaiverRow | None) -> ResultRow:
@@ -109,8 +119,9 @@ def item_row(
     evidence: tuple[str, ...],
     waiver: WaiverRow | None,
     attestation: AttestationRow | None,
+    cases: Collection[str],
 ) -> ItemRow:
-    """A requirement with its verdict."""
+    """A requirement with its verdict; ``cases`` are the high-risk cases that such a system can have."""
     hint = None
     if item.evidence_hint_zh and item.evidence_hint_en:
         hint = Words(zh=item.evidence_hint_zh, en=item.evidence_hint_en)
@@ -134,7 +145,7 @@ def item_row(
         reasons=verdict.reasons,
         results=verdict.results,
         evidence=evidence,
-        high_risk=verdict.high_risk,
+        high_risk=tuple(case for case in verdict.high_risk if case in cases),
         original=verdict.original,
         waiver=waiver,
         attestation=attestation,

@@ -163,7 +163,8 @@ def stored_runs(base: Path, system: str | None = None) -> list[StoredRun]:
     except OSError as error:
         raise ConfigurationError(f"{base}: {error.strerror}") from error
     runs = [open_run(base / name) for name in names if (base / name / _MANIFEST).is_file()]
-    return [run for run in runs if system in (None, run.manifest.system)]
+    mine = [run for run in runs if system in (None, run.manifest.system)]
+    return sorted(mine, key=lambda run: (run.manifest.ended, run.manifest.id))
 
 
 def find_run(base: Path, wanted: str, system: str | None = None) -> StoredRun:
