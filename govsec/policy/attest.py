@@ -1,4 +1,4 @@
-"""What people vouch for: attestations of what no program can see, and waivers of what is known and not yet mended.
+"""What people vouch for: attestations of what no program can see, waivers of what is not yet mended, accepted risks.
 
 One idea: two persons. The author signs a statement with a key of the purpose ``attestation``; another person, with a
 key of their own of the purpose ``approval``, signs its digest. Both keys are pinned, and the names that count are those
@@ -12,8 +12,8 @@ What is not approved, has ended, or has lost its evidence counts for nothing: it
 
     {"approval": document | null, "schema": "govsec.attestation.v1", "statement": document}      canonical JSON
 
-Statement: purpose ``attestation``, body :class:`Attestation` or :class:`Waiver`. Approval: purpose ``approval``, body
-``{"approves": SHA-256 of the statement's bytes, "by", "schema": "govsec.approval.v1", "time"}``.
+Statement: purpose ``attestation``, body :class:`Attestation`, :class:`Waiver` or :class:`Acceptance`. Approval: purpose
+``approval``, body ``{"approves": SHA-256 of the statement's bytes, "by", "schema": "govsec.approval.v1", "time"}``.
 """
 
 from __future__ import annotations
@@ -105,7 +105,17 @@ class Waiver(_Statement):
     ticket: Short = ""
 
 
-Statement: TypeAlias = Attestation | Waiver
+class Acceptance(_Statement):
+    """A risk that somebody answers for, up to a level (:mod:`govsec.policy.risk`)."""
+
+    kind: Literal["acceptance"] = "acceptance"
+    #: The threat, as the method calls it.
+    risk: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
+    level_max: Annotated[int, Field(ge=1, le=5)]
+    reason: Words
+
+
+Statement: TypeAlias = Attestation | Waiver | Acceptance
 _STATEMENT: TypeAdapter[Statement] = TypeAdapter(Annotated[Statement, Field(discriminator="kind")])
 
 

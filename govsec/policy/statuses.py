@@ -21,7 +21,7 @@ from govsec.policy.shipped import shipped
 from govsec.policy.yamllines import read_document
 
 #: Folders below ``policies/`` that hold tables of norms.
-TABLES = ("gbt20988", "gbt22240-2020", "gbt39786-2021", "high-risk-2025")
+TABLES = ("gbt20988", "gbt22240-2020", "gbt39786-2021", "high-risk-2025", "risk-20984")
 
 
 @dataclass(frozen=True, slots=True)

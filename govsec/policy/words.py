@@ -19,7 +19,11 @@ _TABLE = TypeAdapter(Mapping[str, Text])
 
 def say(name: str, facts: Mapping[str, JsonValue]) -> Text:
     """The sentence of that name with the facts put in; a fact that is not there stays visible as ``{name}``."""
-    sentence = words()[name]
+    return fill(words()[name], facts)
+
+
+def fill(sentence: Text, facts: Mapping[str, JsonValue]) -> Text:
+    """A sentence with the facts put in."""
     return Text(zh=_fill(sentence.zh, facts), en=_fill(sentence.en, facts))
 
 
