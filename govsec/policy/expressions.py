@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -71,6 +71,8 @@ class Job:
 
     params: str
     programs: Sequence[int]
+    #: Those of the group's variables that they may read.
+    reads: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,12 @@ class Group:
 
 
 class Expressions:
-    """A child that holds compiled expressions. A context manager; the child starts when it is first needed."""
+    """Children that hold compiled expressions. A context manager; the children start when they are first needed."""
 
-    def __init__(self, clock: Clock, *, answer_wall_s: float = ANSWER_WALL_S) -> None:
+    def __init__(self, clock: Clock, *, children_count: int = 1, answer_wall_s: float = ANSWER_WALL_S) -> None:
         self._clock = clock
         self._answer_wall_s = answer_wall_s
-        self._child: _Child | None = None
+        self._children: list[_Child | None] = [None] * children_count
         self._texts: list[str] = []
         #: How often something was cut, in this object's life.
         self.cuts_count = 0
@@ -99,23 +101,26 @@ class Expressions:
         self.close()
 
     def close(self) -> None:
-        """End the child. The object can be used again."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        """End the children. The object can be used again."""
+        for number in range(len(self._children)):
+            self._end(number)
 
     def load(self, texts: Sequence[str]) -> list[Names]:
         """Compile ``texts``; their positions are the numbers that jobs name from now on. Wrong ones carry ``error``.
 
         Raises:
+            ConfigurationError: too many of them had to be cut.
             WorkerError: no child can be started.
         """
         found = [Names(error=_shape_error(text)) for text in texts]
         self._texts = [_NOTHING if names.error else text for text, names in zip(texts, found, strict=True)]
+        for number in range(1, len(self._children)):
+            self._end(number)  # it is started again, with these texts, when there is something to evaluate
         for _ in range(_RESTARTS_MAX):
-            child = self._child = self._child or _Child(self._clock, self._answer_wall_s)
+            child = self._children[0] = self._children[0] or _Child(self._clock, self._answer_wall_s)
             try:
-                for position, answer in enumerate(child.ask(_load_request(self._texts), len(texts))):
+                child.send(_load_request(self._texts))
+                for position, answer in enumerate(child.receive(len(texts))):
                     if not found[position].error:
                         found[position] = _names(texts[position], answer)
                 return found
@@ -124,8 +129,8 @@ class Expressions:
                 position = child.answered_count
                 found[position] = Names(error=f"cut while it was compiled: {cut}")
                 self._texts[position] = _NOTHING
+                self._end(0)
                 self.cuts_count += 1
-                self.close()
         raise ConfigurationError(f"more than {_RESTARTS_MAX} expressions had to be cut while they were compiled")
 
     def evaluate(self, groups: Sequence[Group], now: str) -> list[list[Answer]]:
@@ -135,34 +140,75 @@ class Expressions:
             WorkerError: no child can be started.
         """
         jobs = [(group, job) for group in groups for job in group.jobs]
+        count = len(self._children)
         found: list[list[Answer]] = []
-        restarts_count = 0
-        while len(found) < len(jobs):
-            try:
-                for answer in self._ready().ask(_evaluate_request(jobs[len(found) :], now), len(jobs) - len(found)):
-                    found.append(_answers(answer, jobs[len(found)][1]))
-            except _CutError as cut:
-                self.close()
-                self.cuts_count += 1
-                restarts_count += 1
-                found.append([f"cut: {cut}"] * len(jobs[len(found)][1].programs))
-                if restarts_count > _RESTARTS_MAX:
-                    left = jobs[len(found) :]
-                    found += [
-                        ["not evaluated: too many expressions were cut before"] * len(job.programs) for _, job in left
-                    ]
+        # Neighbours read the same facts, so each child takes a stretch: facts are converted where they are read. All
+        # have their work before the first answer is waited for.
+        cuts = [len(jobs) * number // count for number in range(count + 1)]
+        shares = [jobs[start:end] for start, end in pairwise(cuts)]
+        is_sent = [bool(share) and self._send(number, share, now) for number, share in enumerate(shares)]
+        for number, share in enumerate(shares):
+            answers = self._receive(number, share) if is_sent[number] else None
+            if answers is None:
+                answers = self._evaluate_carefully(number, share, now)
+            found += answers
         return found
 
-    def _ready(self) -> _Child:
-        if self._child is None:
-            self._child = _Child(self._clock, self._answer_wall_s)
+    def _send(self, number: int, jobs: Sequence[tuple[Group, Job]], now: str) -> bool:
+        try:
+            self._ready(number).send(_evaluate_request(jobs, now, is_careful=False))
+        except _CutError:
+            self._end(number)
+            return False
+        return True
+
+    def _receive(self, number: int, jobs: Sequence[tuple[Group, Job]]) -> list[list[Answer]] | None:
+        """The answers to what was sent; None when the child had to be cut somewhere."""
+        try:
+            lines = self._ready(number).receive(len(jobs))
+            return [_answers(line, job) for line, (_, job) in zip(lines, jobs, strict=True)]
+        except _CutError:
+            self._end(number)
+            return None
+
+    def _evaluate_carefully(self, number: int, jobs: Sequence[tuple[Group, Job]], now: str) -> list[list[Answer]]:
+        """Once more, and slower, so that what has to be cut is known by its place."""
+        found: list[list[Answer]] = []
+        cuts_count = 0
+        while len(found) < len(jobs):
+            left = jobs[len(found) :]
             try:
-                for _ in self._child.ask(_load_request(self._texts), len(self._texts)):
+                child = self._ready(number)
+                child.send(_evaluate_request(left, now, is_careful=True))
+                for line in child.receive(len(left)):
+                    found.append(_answers(line, jobs[len(found)][1]))
+            except _CutError as cut:
+                self._end(number)
+                self.cuts_count += 1
+                cuts_count += 1
+                found.append([f"cut: {cut}"] * len(jobs[len(found)][1].programs))
+                if cuts_count > _RESTARTS_MAX:
+                    found += [[_GIVEN_UP] * len(job.programs) for _, job in jobs[len(found) :]]
+        return found
+
+    def _ready(self, number: int) -> _Child:
+        child = self._children[number]
+        if child is None:
+            child = self._children[number] = _Child(self._clock, self._answer_wall_s)
+            try:
+                child.send(_load_request(self._texts))
+                for _ in child.receive(len(self._texts)):
                     pass
             except _CutError as cut:  # they were all compiled before, one by one
-                self.close()
+                self._end(number)
                 raise WorkerError(f"expressions that compiled before cannot be compiled again: {cut}") from cut
-        return self._child
+        return child
+
+    def _end(self, number: int) -> None:
+        child = self._children[number]
+        if child is not None:
+            child.kill()
+            self._children[number] = None
 
 
 class _CutError(Exception):
@@ -192,10 +238,9 @@ class _Child:
         self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._stdin, False)
 
-    def ask(self, request: bytes, answers_count: int) -> Iterator[JsonValue]:
-        """The answers to ``request``, as they come. Raises ``_CutError`` in place of the first that does not."""
+    def receive(self, answers_count: int) -> Iterator[JsonValue]:
+        """The answers, as they come. Raises ``_CutError`` in place of the first that does not."""
         self.answered_count = 0
-        self._send(request + b"\n")
         while self.answered_count < answers_count:
             line = self._line()
             self.answered_count += 1
@@ -210,9 +255,10 @@ class _Child:
                     pipe.close()
         self._process.wait()
 
-    def _send(self, data: bytes) -> None:
+    def send(self, request: bytes) -> None:
+        """Hand over one request. Raises ``_CutError`` when the child does not take it."""
         deadline = self._clock.monotonic() + self._answer_wall_s
-        view = memoryview(data)
+        view = memoryview(request + b"\n")
         while view:
             if not select.select([], [self._stdin], [], max(0.0, deadline - self._clock.monotonic()))[1]:
                 raise self._cut()
@@ -256,14 +302,18 @@ def _load_request(texts: Sequence[str]) -> bytes:
     return json.dumps({"load": list(texts)}).encode("ascii")
 
 
-def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str) -> bytes:
+def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str, *, is_careful: bool) -> bytes:
     """The facts are JSON already, so that each is written once for a host however many checks look at it."""
     parts: list[str] = []
-    for group, listed in groupby(jobs, key=lambda pair: pair[0]):
-        variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in group.variables.items())
+    for _, pairs in groupby(jobs, key=lambda pair: id(pair[0])):
+        listed = list(pairs)
+        read = frozenset().union(*(job.reads for _, job in listed))
+        values = listed[0][0].variables.items()
+        variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in values if name in read)
         texts = ",".join(f'{{"params":{job.params},"programs":{list(job.programs)}}}' for _, job in listed)
         parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
-    return f'{{"now":{json.dumps(now)},"groups":[{",".join(parts)}]}}'.encode("ascii")
+    head = f'"now":{json.dumps(now)},"is_careful":{json.dumps(is_careful)}'
+    return f'{{{head},"groups":[{",".join(parts)}]}}'.encode("ascii")
 
 
 def _answers(line: JsonValue, job: Job) -> list[Answer]:

@@ -56,6 +56,8 @@ class _Plan:
     conclusive: tuple[_Text, ...]
     risks: tuple[_Text | None, ...]
     identities: Mapping[str, str]
+    #: Names of variables that its expressions may read.
+    reads: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -94,15 +96,17 @@ class Judge:
         self._levels: list[int] = []
         self._plans: list[_Plan] = []
         self._cuts: dict[str, int] = {}
-        names = expressions.load([text for _, check in checks for _, text in texts_of(check)])
-        position = 0
+        # The same text in many checks is one program, and is answered once a host where it reads no parameter.
+        numbers = {text: 0 for _, check in checks for _, text in texts_of(check)}
+        numbers = {text: number for number, text in enumerate(numbers)}
+        names = expressions.load(list(numbers))
         for pack_id, check in checks:
             texts: dict[tuple[str | int, ...], _Text] = {}
-            for path, _ in texts_of(check):
-                if names[position].error:
-                    raise ConfigurationError(f"{check.id}: {'.'.join(map(str, path))}: {names[position].error}")
-                texts[path] = _Text(position, tuple(sorted(names[position].variables & set(check.probes))))
-                position += 1
+            for path, text in texts_of(check):
+                number = numbers[text]
+                if names[number].error:
+                    raise ConfigurationError(f"{check.id}: {'.'.join(map(str, path))}: {names[number].error}")
+                texts[path] = _Text(number, tuple(sorted(names[number].variables & set(check.probes))))
             self._plans.append(self._plan(pack_id, check, texts, levels[check.id], overrides.get(check.id, {})))
 
     def probes(self) -> dict[str, tuple[str, str]]:
@@ -124,10 +128,9 @@ class Judge:
             members = [one for one in asked if one.plan.group == number and one.programs]
             if not members:
                 continue
-            needed = {name for one in members for name in one.plan.check.probes}
-            variables = {name: values.get(names[name]) or "null" for name in sorted(needed)}
+            variables = {name: values.get(identity) or "null" for name, identity in names.items()}
             variables |= {"platform": platform, "level": str(self._levels[number])}
-            groups.append(Group(variables, [Job(one.plan.params, one.programs) for one in members]))
+            groups.append(Group(variables, [Job(one.plan.params, one.programs, one.plan.reads) for one in members]))
             order += members
         answers = self._expressions.evaluate(groups, format_time(facts.collected))
         for one, answer in zip(order, answers, strict=True):
@@ -169,6 +172,7 @@ class Judge:
             conclusive=tuple(texts["conclusive", position, "cel"] for position in range(len(check.conclusive))),
             risks=tuple(texts.get(("high_risk", position, "when")) for position in range(len(check.high_risk))),
             identities=identities,
+            reads=frozenset({*identities, "platform", "level"}),
         )
 
     def _group(self, identities: Mapping[str, str], level: int) -> int:
