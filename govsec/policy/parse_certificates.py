@@ -118,8 +118,8 @@ def _tls_shell(endpoint: TlsEndpoint) -> str:
         options += ["-starttls", endpoint.starttls]
     words = " ".join(map(quote, options))
     return f"""have openssl || exit 90
-mark "client $(openssl version)"
-h=$(openssl s_client -help 2>&1)
+mark "client $(lim openssl version)"
+h=$(lim openssl s_client -help 2>&1)
 one() {{ m=$1; shift; x=$(lim openssl s_client {words} "$@" </dev/null 2>&1); r=$?; mark "$m $r"
   printf '%s\\n' "$x" | awk '/-----BEGIN CERTIFICATE-----/ && !d {{ k = 1 }} k {{ print }}
     /-----END CERTIFICATE-----/ {{ k = 0; d = 1 }}
@@ -129,9 +129,9 @@ for v in tls1_3 tls1_2 tls1_1 tls1; do
   case $h in *"-$v"[!_]*) ;; *) continue;; esac
   case $v in tls1_[01]|tls1) one $v -$v -cipher ALL:@SECLEVEL=0;; *) one $v -$v;; esac
 done
-[ -n "$(openssl ciphers {_WEAK})" ] && one weak -tls1_2 -cipher {_WEAK}
+[ -n "$(lim openssl ciphers {_WEAK})" ] && one weak -tls1_2 -cipher {_WEAK}
 for c in {" ".join(_SM_SUITES)}; do
-  case $(openssl ciphers -s -tls1_3 -ciphersuites $c) in *$c*) one sm:$c -tls1_3 -ciphersuites $c;; esac
+  case $(lim openssl ciphers -s -tls1_3 -ciphersuites $c) in *$c*) one sm:$c -tls1_3 -ciphersuites $c;; esac
 done
 case $h in *-enable_ntls*) for c in {" ".join(_NTLS_SUITES)}; do one sm:$c -enable_ntls -ntls -cipher $c; done;; esac
 :"""

@@ -42,7 +42,7 @@ def docker_sources(probe: DockerProbe) -> tuple[Source, ...]:
     """daemon.json, the socket's state, and the running containers as the socket tells them."""
     shell = f"""have docker || [ -e /etc/docker ] || exit 90
 have docker || exit 0
-mark "version $(docker -v | head -n 1)"
+mark "version $(lim docker -v | head -n 1)"
 [ -S /var/run/docker.sock ] || exit 0
 ids=$(lim docker -H unix:///var/run/docker.sock ps -q --no-trunc | head -n {CONTAINERS_MAX}) || exit 0
 lim docker -H unix:///var/run/docker.sock version --format '{{{{.Server.Version}}}}' >/dev/null || exit 0

@@ -34,28 +34,27 @@ def file_sources(probe: FileProbe) -> tuple[Source, ...]:
         '[ -e "$f" ] || { [ -x "${f%/*}/" ] || [ ! -e "${f%/*}/" ] && exit 90; exit 91; }',
         'stats "$f"',
         '[ -h "$f" ] && mark "link $(readlink -f "$f")"',
-        '[ -n "$GNU" ] && { x=$(ls -Ld "$f"); mark "mode ${x%% *}"; }',
+        '[ -n "$GNU" ] && { x=$(ls -lLd "$f"); mark "mode ${x%% *}"; }',
     ]
     if probe.fields:
-        lines += ['[ -f "$f" ] || exit 0', '[ -r "$f" ] || exit 91', 'secret "$f" && exit 91']
+        lines += [
+            '[ -f "$f" ] || exit 0',
+            '[ -r "$f" ] || exit 91',
+            'secret "$f" && exit 91',
+            "grep -q -e 'PRIVATE KEY-----' \"$f\" && exit 91",
+        ]
     for name, expression in sorted(probe.fields.items()):
-        command = quote(_substitution(expression))
-        # Caught first and printed after, so that sed's failure is not lost behind a pipe.
-        lines += [f'mark "field {name}"', f'x=$(lim sed -n -E {command} "$f") || exit 94', 'printf "%s\\n" "$x"']
+        match, group = quote(expression), quote(f"s{_SOH}^({expression})${_SOH}\\2{_SOH}p")
+        # Caught first and printed after, so that a failure is not lost behind a pipe; 1 is grep's "no match".
+        lines += [
+            f'mark "field {name}"',
+            f'x=$(lim grep -o -E -e {match} "$f"); [ $? -gt 1 ] && exit 94',
+            f'[ -z "$x" ] || printf "%s\\n" "$x" | lim sed -n -E {group} || exit 94',
+        ]
     source = Source(
         "file", "\n".join([*lines, ":"]), sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s, size_max=1 << 20
     )
     return (source,)
-
-
-def _substitution(expression: str) -> str:
-    """A sed command that prints the first group of lines that match, and nothing else of them."""
-    head, tail = "^.*(", ").*$"
-    if expression.startswith("^"):
-        head, expression = "^(", expression[1:]
-    if expression.endswith("$") and not expression.endswith("\\$"):
-        tail, expression = ")$", expression[:-1]
-    return f"s{_SOH}{head}{expression}{tail}{_SOH}\\2{_SOH}p"
 
 
 def parse_file(probe: FileProbe, reading: Reading) -> JsonValue:

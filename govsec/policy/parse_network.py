@@ -21,7 +21,7 @@ for t in iptables ip6tables; do
   have $t || continue
   case $t in iptables) p=/proc/net/ip_tables_names;; *) p=/proc/net/ip6_tables_names;; esac
   mark $t
-  case $($t -V) in
+  case $(lim $t -V) in
   *nf_tables*) have nft || { lim $t -S; echo "rc=$?"; };;
   *) if grep -q filter $p; then lim $t -S; echo "rc=$?"; elif [ -d /proc/net ]; then echo rc=0; fi;;
   esac

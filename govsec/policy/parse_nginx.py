@@ -67,7 +67,7 @@ def nginx_sources(probe: NginxProbe) -> tuple[Source, ...]:
         )
     )
     shell = f"""f={path}; [ -e "$f" ] || {{ have nginx && exit 92; exit 90; }}
-have nginx && mark "version $(nginx -v 2>&1 | head -n 1)"
+have nginx && mark "version $(lim nginx -v 2>&1 | head -n 1)"
 FILTER=$CUT{quote(chr(10) + _FILTER)}
 show "$f" {places}"""
     return (

@@ -22,8 +22,8 @@ _ALWAYS = ("acceptenv", "allowgroups", "allowusers", "denygroups", "denyusers")
 
 # A Match line names people and places by patterns; sshd is asked for one that each pattern means. What cannot be made
 # concrete (exec, canonical, an empty group) is counted as unresolved, never as harmless.
-_SHELL = """need sshd; d=/etc/ssh
-x=$(sshd -V 2>&1); case $x in *OpenSSH_*) ;; *) x=$(sshd -? 2>&1);; esac
+_SHELL = """have sshd || exit 90; d=/etc/ssh
+x=$(lim sshd -V 2>&1); case $x in *OpenSSH_*) ;; *) x=$(lim sshd -? 2>&1);; esac
 mark "version $(printf '%s\\n' "$x" | grep -o -E 'OpenSSH_[^ ,]+' | head -n 1)"
 x=$(lim sshd -T) || x=$(lim sshd -T -C user=root,host=localhost,addr=127.0.0.1) || exit 1
 mark settings; printf '%s\\n' "$x"

@@ -35,12 +35,12 @@ class FileProbe(ProbeModel):
          uid: int, gid: int, size_bytes: int, modified: time, modified_days: int,
          setuid, setgid, sticky, group_read, group_write, group_execute, other_read, other_write, other_execute: bool,
          acl: bool|null  (extended access list; null where ls does not show it),
-         fields: {<name>: [str, ...]}}   # first group of every matching line, in order; [] where none matches
+         fields: {<name>: [str, ...]}}   # first group of every match, in order; [] where nothing matches
 
     A link is followed (``link`` says so, ``target`` where it ends). ``fields`` of a file on the list of secret paths
     are refused when the pack is read; on the host the list is applied again to where links end: status ``denied``.
-    Lines over 4096 bytes and more than 200 matches a field are cut. A field is matched by ``sed -E``, line by line.
-    The expression must match from its own ``^`` or anywhere; text around the match is not part of the field.
+    Values over 4096 bytes and more than 200 of a field are cut. Matches are those of ``grep -o -E``, line by line:
+    leftmost and longest. A file that holds a private key gives no fields: ``denied``.
     """
 
     kind: Literal["file"] = "file"

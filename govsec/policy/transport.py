@@ -42,11 +42,13 @@ class LocalTransport:
     clock: Clock
     sudo: bool = False
     interpreter: Sequence[str] = ("/bin/sh",)
+    timeout_s: float | None = None
     name: str = "local"
 
     def run(self, script: Script) -> bytes:
         command = RUN_SUDO if self.sudo else RUN_PLAIN
-        return run_bounded([*self.interpreter, "-c", command], script, self.clock, place=f"{script.host} (local)")
+        argv = [*self.interpreter, "-c", command]
+        return run_bounded(argv, script, self.clock, place=f"{script.host} (local)", timeout_s=self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class ContainerTransport:
     clock: Clock
     runtime: Literal["docker", "podman"] = "docker"
     user: str = "0"
+    timeout_s: float | None = None
     name: str = "container"
 
     def run(self, script: Script) -> bytes:
@@ -66,7 +69,8 @@ class ContainerTransport:
         ):
             raise ConfigurationError(f"not the name of a container: {self.container!r}")
         argv = [self.runtime, "exec", "-i", "-u", self.user, self.container, "sh", "-c", RUN_PLAIN]
-        return run_bounded(argv, script, self.clock, place=f"{script.host} (container {self.container})")
+        place = f"{script.host} (container {self.container})"
+        return run_bounded(argv, script, self.clock, place=place, timeout_s=self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +91,18 @@ class FileTransport:
         return data
 
 
-def run_bounded(argv: Sequence[str], script: Script, clock: Clock, *, place: str) -> bytes:
+def run_bounded(
+    argv: Sequence[str], script: Script, clock: Clock, *, place: str, timeout_s: float | None = None
+) -> bytes:
     """Run ``argv`` with the script on its standard input; its output, or an error when it is too long or too late.
+
+    The script's own limit of time holds, or ``timeout_s`` when that is less.
 
     Raises:
         HostUnreachableError: it cannot be started, took too long, or ended with nothing said.
         LimitError: it printed more than the script's sources can.
     """
-    deadline = clock.monotonic() + script.timeout_s
+    deadline = clock.monotonic() + min(script.timeout_s, timeout_s or script.timeout_s)
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -117,7 +125,7 @@ def _exchange(process: subprocess.Popen[bytes], script: Script, clock: Clock, de
         while True:
             left_s = deadline - clock.monotonic()
             if left_s <= 0:
-                raise HostUnreachableError(f"{place}: not done after {script.timeout_s} s")
+                raise HostUnreachableError(f"{place}: not done in time")
             for key, _ in selector.select(min(_POLL_S, left_s)):
                 if key.fileobj is inlet:
                     with suppress(BrokenPipeError):

@@ -43,6 +43,8 @@ class SshTransport:
     account: SshAccount
     jumps: tuple[SshAccount, ...] = ()
     sudo: bool = False
+    #: For the whole run; None, or less than it, the script's own limit holds.
+    timeout_s: float | None = None
     name: str = "ssh"
 
     def run(self, script: Script) -> bytes:
@@ -58,7 +60,8 @@ class SshTransport:
         account = self.account
         place = f"{script.host} ({account.user}@{account.address}:{account.port})"
         try:
-            async with asyncio.timeout(script.timeout_s + account.connect_timeout_s * (1 + len(self.jumps))):
+            longest_s = script.timeout_s + account.connect_timeout_s * (1 + len(self.jumps))
+            async with asyncio.timeout(min(longest_s, self.timeout_s or longest_s)):
                 return await self._exchange(script, place)
         except TimeoutError as error:
             raise HostUnreachableError(f"{place}: not done in time") from error

@@ -1,4 +1,4 @@
-"""Raw answers of hosts, kept as text: a file per distribution, sections ``=== source``, the run's token written ``T``."""
+"""Raw answers of hosts, as text: one file a distribution, sections ``=== source``, the run's token written ``T``."""
 
 from __future__ import annotations
 

@@ -23,6 +23,10 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "setfacl": ("setfacl", "getfacl"),
     "sqlite3": ("sqlite3",),
     "chromium": ("chromium",),
+    "dash": ("dash",),
+    "bash": ("bash",),
+    "busybox": ("busybox",),
+    "sshd": ("/usr/sbin/sshd", "ssh-keygen"),
 }
 
 
