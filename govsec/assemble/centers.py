@@ -160,16 +160,16 @@ def init_centers(site: Site, system: SystemConfig) -> tuple[InitReport, list[Pub
         site.check_place(name)
     source: ReadStore | None = None
     if production not in writable:
-        source = holder(_begun(site, system))
+        source = holder(begun(site, system))
         if source is None:
             raise ConfigurationError(
                 "no center that this site can read was initialised; run center init at the production site first"
             )
-    elif holder(_begun(site, system, production)) is None:
+    elif holder(begun(site, system, production)) is None:
         site.password(system)
-        for store in _begun(site, system):
+        for store in begun(site, system):
             refuse_orphan(store)
-    keys = _prepare_keys(site)
+    keys = prepare_keys(site)
 
     def create(store: ObjectStore) -> None:
         WritableRepository.initialize(store, site.password(system), site.clock)
@@ -181,7 +181,7 @@ def init_centers(site: Site, system: SystemConfig) -> tuple[InitReport, list[Pub
     return initialise(site.store(system, production, create=True), others, create), keys
 
 
-def _begun(site: Site, system: SystemConfig, only: str | None = None) -> list[ReadStore]:
+def begun(site: Site, system: SystemConfig, only: str | None = None) -> list[ReadStore]:
     """The centers that can be read, in the order of their roles, but directories where the system has no folder yet."""
     order = list(Role)
     found: list[ReadStore] = []
@@ -193,7 +193,7 @@ def _begun(site: Site, system: SystemConfig, only: str | None = None) -> list[Re
     return found
 
 
-def _prepare_keys(site: Site) -> list[PublicKey]:
+def prepare_keys(site: Site) -> list[PublicKey]:
     """Make the signing keys that the configuration names and this site lacks, and pin their public halves."""
     signing = site.config.signing
     if signing.roots_file is None:

@@ -129,7 +129,8 @@ def refuse_orphan(store: ReadStore) -> None:
         return  # not reachable now: it is looked at again before anything is written to it
     if has_config:
         raise RefusedError(
-            f"{store.name} holds a repository and production does not: bring production back by shipping, not by init"
+            f"{store.name} holds a repository and production does not: it is lost, or its disk is not mounted; "
+            "what is left fills it with: govsec center rebuild production"
         )
 
 

@@ -142,7 +142,10 @@ def repository_of(store: ReadStore) -> str:
     try:
         return hashlib.sha256(store.get(names.CONFIG, size_max=_CONFIG_SIZE_MAX)).hexdigest()
     except ObjectNotFoundError as error:
-        raise RefusedError(f"{store.name}: holds no repository yet; run: govsec center init") from error
+        raise RefusedError(
+            f"{store.name}: holds no repository; a new center begins with govsec center init, one that was lost comes "
+            "back with govsec center rebuild"
+        ) from error
 
 
 def system_of(source: ReadStore, target: ReadStore) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from govsec.cli import frame, texts
+from govsec.cli import centerbegin, frame, texts
 from govsec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ _SHOWN_MAX = 20
 def register(parser: frame.Parser) -> None:
     """Add the verbs of the topic."""
     verbs = frame.verbs_of(parser)
-    _add(verbs, "init", run_init, "make the repository, the signing keys and the roots file", None)
+    _add(verbs, "init", centerbegin.run_init, "make the repository, the signing keys and the roots file", None)
+    rebuild = _add(verbs, "rebuild", centerbegin.run_rebuild, "fill a lost center from what is left", "production")
+    rebuild.add_argument("--from", dest="source", metavar="CENTER", help="from this one only (default: from all)")
+    rebuild.add_argument("--dry-run", action="store_true", help="only say what is left")
+    _add_roots(verbs)
     status = _add(verbs, "status", run_status, "newest snapshot, its age, backlog, protection and state", None)
     status.add_argument("--prometheus", action="store_true", help="print the Prometheus text format")
     _add(verbs, "probe", run_probe, "try with this site's credential what would erase data at a center", None)
@@ -71,34 +76,24 @@ def _add(verbs: frame.Verbs[frame.Parser], name: str, run: frame.Run, summary: s
     return parser
 
 
+def _add_roots(verbs: frame.Verbs[frame.Parser]) -> None:
+    parser = verbs.add_parser("roots", help="the keys that are pinned at this site")
+    merge = frame.add_verb(
+        frame.verbs_of(parser, dest="roots_verb"),
+        "merge",
+        centerbegin.run_roots_merge,
+        "add the keys of another site's roots file to those pinned here",
+        examples=[
+            "govsec center roots merge remote-roots.yaml",
+            "govsec center roots merge remote-roots.yaml --compared",
+        ],
+    )
+    merge.add_argument("file", metavar="FILE", type=Path, help="the other site's roots file")
+    merge.add_argument("--compared", action="store_true", help="two people compared the new ids: pin them")
+
+
 def _system(parser: frame.Parser) -> None:
     parser.add_argument("--system", metavar="NAME", help="the system (default: the only one)")
-
-
-def run_init(args: argparse.Namespace, io: frame.IO) -> int:
-    """Make what is not there yet; everything that is there is left alone."""
-    from govsec.assemble.centers import init_centers
-
-    site, system = _site(args, io)
-    report, pinned = init_centers(site, system)
-    facts = {
-        "system": system.name,
-        "repository": report.repository,
-        "is_new": report.is_new,
-        "reached": report.reached,
-        "not_reached": dict(report.not_reached),
-        "pinned": [{"purpose": key.purpose.value, "key": key.key_id, "name": key.name} for key in pinned],
-    }
-    lines = [f"{system.name}: repository {report.repository[:16]} " + ("made" if report.is_new else "found")]
-    lines += [f"  {name}: config and keys copied" for name in report.reached]
-    lines += [f"  {name}: NOT reached: {reason}" for name, reason in report.not_reached]
-    lines += [f"  key {key.key_id} for {key.purpose.value} ({key.name})" for key in pinned]
-    lines += [
-        "Compare these key ids by telephone, then copy the roots file to the other sites.",
-        "Next: govsec backup run, govsec center ship, govsec center status",
-    ]
-    io.result(facts, "\n".join(lines))
-    return EXIT_FINDINGS if report.not_reached else 0
 
 
 def run_status(args: argparse.Namespace, io: frame.IO) -> int:

@@ -23,12 +23,11 @@ import yaml
 
 from govsec.assemble.care import kept_ids
 from govsec.assemble.centers import ship_to, site_name
-from govsec.assemble.demo import local_centers, write_site
 from govsec.assemble.probes import probe_center, protection_of
 from govsec.assemble.shipping import all_tasks, run_loop, ship_round
 from govsec.assemble.systems import Site
 from govsec.centers.commits import SnapshotRef
-from govsec.cli.main import build_parser, main
+from govsec.cli.main import build_parser
 from govsec.config import SystemConfig, load_config
 from govsec.errors import (
     ConfigurationError,
@@ -44,44 +43,9 @@ from govsec.store.local import LocalStore
 from govsec.store.memory import MemoryStore
 from govsec.store.probe import probe
 from govsec.testing.clock import FakeClock
+from tests.centers.commands import answer, run, some_pack
 
 UNIT = Path(govsec_agents.__file__).parent / "units" / "govsec-ship.service"
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("prepared")
-    source = directory / "system"
-    source.mkdir()
-    for number in range(5):
-        (source / f"合同-{number}").write_text(f"contract {number}\n" * 999, encoding="utf-8")
-    write_site(directory, local_centers(directory), source)
-    assert run(directory, "center", "init") == 0
-    assert run(directory, "backup", "run") == 0
-    return directory
-
-
-@pytest.fixture
-def place(prepared: Path, tmp_path: Path) -> Path:
-    directory = tmp_path / "site"
-    shutil.copytree(prepared, directory, symlinks=True)
-    path = directory / "govsec.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace(str(prepared), str(directory)), encoding="utf-8")
-    return directory
-
-
-def run(directory: Path, *argv: str) -> int:
-    return main([*argv, "--config", str(directory / "govsec.yaml")])
-
-
-def answer(directory: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict]:  # type: ignore[type-arg]
-    capsys.readouterr()
-    code = run(directory, *argv, "--json", "-q")
-    return code, json.loads(capsys.readouterr().out)
-
-
-def some_pack(directory: Path, center: str) -> Path:
-    return max((path for path in (directory / center).rglob("data/*/*")), key=lambda path: path.stat().st_size)
 
 
 def test_a_round_of_commands_from_shipping_to_status(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
