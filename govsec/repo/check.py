@@ -39,7 +39,7 @@ from govsec.repo.reach import Reached, Walker, used_table
 from govsec.repo.repository import Repository
 from govsec.repo.verified import choose, load_record, save_record
 from govsec.runtime.lanes import for_each
-from govsec.runtime.processes import Desk, Done, Message, Pool, workers_default
+from govsec.runtime.processes import Desk, Done, Message, Pool, tune_malloc, workers_default
 from govsec.store.api import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ T = TypeVar("T")
 _FORK_FROM_BYTES = 32 << 20
 #: Snapshots are many small objects: waiting for the store takes the time.
 _THREADS = 4
+#: What a worker may keep of freed memory: a pack, and the largest blob compressed and plain.
+_KEEP_FREE_BYTES = 40 << 20
 #: How often what was verified is written down during a long check.
 _SAVE_EVERY_S = 300.0
 
@@ -276,7 +278,10 @@ class _Check:
         repository = self._repository
 
         def make(desk: Desk) -> _Work:
-            own = repository.clone() if workers else repository
+            own = repository
+            if workers:
+                own = own.clone()
+                tune_malloc(_KEEP_FREE_BYTES)
             return _Work(own, inventory, roots, Reached(used), self._clock, desk, self._problems.kept_max)
 
         tasks: list[PackTask | None] = [None, *packs]

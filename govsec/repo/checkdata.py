@@ -37,6 +37,8 @@ _PIECE_SIZE = 24 * MIB
 _PROBLEMS_A_PACK = 50
 #: Enough for the header of a pack with 400 blobs.
 _TAIL_SIZE = 16 << 10
+#: Longest plaintext by the number of the blob's type.
+_PLAIN_SIZE_MAX = tuple(blob_type.size_max for blob_type in BlobType)
 #: Longest sealed tree and data blob: what is allowed plain, and what zstd adds at most to what it cannot compress.
 _SEALED_SIZE_MAX = tuple(blob_type.size_max + (64 << 10) for blob_type in (BlobType.TREE, BlobType.DATA))
 
@@ -146,10 +148,9 @@ class PackReader:
             problems.add(ProblemKind.BLOB_DAMAGED, name, f"blob of {row['length']} bytes at {row['offset']}: too long")
         for piece, start, group in source.pieces(rows[~is_long]):
             for blob_id, offset, length, raw, kind in group:
-                size_max = BlobType(kind).size_max
                 try:
                     sealed = piece[offset - start : offset - start + length]
-                    open_blob(suite, codec, sealed, blob_id=blob_id, raw=raw, size_max=size_max)
+                    open_blob(suite, codec, sealed, blob_id=blob_id, raw=raw, size_max=_PLAIN_SIZE_MAX[kind])
                     good_count += 1
                 except IntegrityError as error:
                     detail = f"{BlobType(kind).label} blob at {offset}: {error}"

@@ -1,7 +1,7 @@
 """What snapshots reach: every tree read once, every entry looked at, every blob that is used marked in the index.
 
 One idea: the walk goes level by level. All trees of a level are known at once, so they are read in order of their packs
-and offsets, neighbours in one request, and content ids are looked up in the index by the ten thousand. A tree that many
+and offsets, neighbours in one request, and ids are looked up in the index by the ten thousand. A tree that many
 directories share is read once, however many paths lead to it: a graph of trees that unfolds to 2^64 paths costs as
 many reads as it has trees. A tree cannot contain itself, because its id is the digest of what it lists; should a
 suite's digest be broken, the walk still ends, since no tree is read twice.
@@ -80,6 +80,7 @@ class Walker:
         self._report = report
         self._reached = Reached(used_table(index) if used is None else used)
         self._files = _Files()
+        self._subtrees = _Subtrees()
 
     def walk(self, roots: Iterable[tuple[str, str]]) -> Reached:
         """Everything below ``roots``: pairs of a snapshot's object name and its tree id in hex."""
@@ -117,27 +118,33 @@ class Walker:
             self._reached.entries_count += len(tree.nodes)
             if self._reached.trees_count % 1000 == 0:
                 self._report(self._reached.trees_count)
-            below.append(self._look_at(row, tree))
+            self._look_at(row, tree)
+            if self._files.ids_count >= _BATCH_IDS:
+                self._match_files()
+            if len(self._subtrees.ids) >= _BATCH_IDS:
+                below.append(self._match_subtrees())
         self._match_files()
-        return np.concatenate(below) if below else np.empty(0, np.int64)
+        below.append(self._match_subtrees())
+        # Two batches of one level cannot name the same row: the first has marked it.
+        return np.concatenate(below)
 
-    def _look_at(self, row: int, tree: Tree) -> RowNumbers:
-        """Take note of a tree's files; the rows of its subtrees that were not seen before."""
-        subtrees: list[str] = []
+    def _look_at(self, row: int, tree: Tree) -> None:
+        """Take note of a tree's files and subtrees."""
         for node in tree.nodes:
             if node.type == "dir":
                 assert node.subtree is not None  # decode_tree refused the tree otherwise
-                subtrees.append(node.subtree)
+                self._subtrees.ids.append(node.subtree)
+                self._subtrees.owners.append(row)
             elif node.type == "file":
                 assert node.content is not None  # the same
                 self._files.add(row, node.name, node.size, node.content)
-        if self._files.ids_count >= _BATCH_IDS:
-            self._match_files()
-        if not subtrees:
-            return np.empty(0, np.int64)
-        rows = self._index.find_many(BlobType.TREE, ids_from_hex(subtrees))
+
+    def _match_subtrees(self) -> RowNumbers:
+        """The rows of the subtrees that were noted, without those that were seen before."""
+        subtrees, self._subtrees = self._subtrees, _Subtrees()
+        rows = self._index.find_many(BlobType.TREE, ids_from_hex(subtrees.ids))
         for position in np.nonzero(rows < 0)[0].tolist():
-            self._missing_tree(subtrees[position], self._name(row))
+            self._missing_tree(subtrees.ids[position], self._name(subtrees.owners[position]))
         found: RowNumbers = np.unique(rows[rows >= 0])
         found = found[self._reached.used[found] == 0]
         self._reached.used[found] = 1
@@ -237,6 +244,14 @@ class Walker:
 
     def _name(self, row: int) -> str:
         return f"tree {self._index.ids[row].tobytes().hex()}"
+
+
+@dataclass(slots=True)
+class _Subtrees:
+    """Subtrees that are to be looked up together, and the rows of the trees that name them."""
+
+    ids: list[str] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
