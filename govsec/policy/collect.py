@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from govsec.canonical import dumps
 from govsec.clock import Clock
 from govsec.errors import HostUnreachableError, IntegrityError, LimitError
+from govsec.policy.byhand import line_of
 from govsec.policy.facts import EXCERPT_LENGTH_MAX, REASON_LENGTH_MAX, Facts, Platform, ProbeOutcome
 from govsec.policy.frames import Frames, read_frames
 from govsec.policy.kinds import parse
@@ -145,6 +146,7 @@ def _outcome(
     )
     common = {
         "kind": probe.kind,
+        "command": line_of(probe),
         "duration_ms": sum(answer.duration_ms for answer in answers.values()),
         **_evidence(answers, script.token),
     }

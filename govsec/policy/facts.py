@@ -52,7 +52,7 @@ class ProbeOutcome(_Frozen):
     raw_sha256: Digest | None = None
     #: The beginning of those bytes, for a person; secrets cut out once more.
     raw_excerpt: str = Field(default="", max_length=EXCERPT_LENGTH_MAX)
-    #: The command that was asked, for a person.
+    #: A line that a person can run to see the same (``byhand.py``).
     command: str = Field(default="", max_length=REASON_LENGTH_MAX)
     #: When it was found, where that is not ``Facts.collected`` (a walk of yesterday).
     found: Moment | None = None

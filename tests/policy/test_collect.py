@@ -21,6 +21,7 @@ import pytest
 from govsec.canonical import loads
 from govsec.clock import SystemClock
 from govsec.errors import ConfigurationError, GovsecError, HostUnreachableError, IntegrityError, LimitError
+from govsec.policy.byhand import line_of
 from govsec.policy.collect import collect, import_output
 from govsec.policy.facts import Facts, load_facts
 from govsec.policy.probes import (
@@ -135,6 +136,12 @@ def test_three_shells_find_the_same(name: str) -> None:
 def _without_acl(fact: Any) -> Any:
     """busybox' own ls does not show whether there is an extended list."""
     return {key: item for key, item in fact.items() if key != "acl"}
+
+
+def test_every_outcome_says_how_a_person_sees_the_same() -> None:
+    assert all(line_of(probe) for probe in every_probe())
+    probe = SysctlProbe(keys=("kernel.ostype",))
+    assert ask([probe]).outcomes[probe.identity].command == "sysctl kernel.ostype"
 
 
 def test_facts_have_one_canonical_form_and_are_read_back() -> None:
