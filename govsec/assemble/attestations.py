@@ -123,6 +123,14 @@ def approve_record(site: Site, system: str, record_id: str, key_file: Path, *, b
     return record
 
 
+def subject_of(record: Record) -> str:
+    """What a statement is about: a requirement, a check, or a risk."""
+    statement = record.statement
+    if isinstance(statement, Attestation):
+        return statement.item
+    return statement.check if isinstance(statement, Waiver) else statement.risk
+
+
 def attestation_row(record: Record, now: datetime) -> AttestationRow:
     """A person's word as an assessment shows it."""
     statement = record.statement
@@ -158,7 +166,7 @@ def expiring_rows(people: Records, now: datetime, within: timedelta) -> tuple[Ex
         ExpiringRow(
             kind=record.statement.kind,
             record=record.id,
-            subject=record.statement.item if isinstance(record.statement, Attestation) else record.statement.check,
+            subject=subject_of(record),
             until=record.statement.valid_until,
             is_expired=now >= record.statement.valid_until,
         )

@@ -50,9 +50,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     waive.add_argument("--compensation", required=True, help="what is done in its place")
     waive.add_argument("--ticket", default="", help="where it is followed up")
     for verb in (attest, waive):
-        verb.add_argument("--host", action="append", default=[], help="a host it is about (repeatable; default: all)")
-        verb.add_argument("--evidence", action="append", default=[], type=Path, metavar="FILE", help="what was shown")
-        verb.add_argument("--days", type=int, default=180, help=f"how long it holds, at most {_DAYS_MAX} (default 180)")
+        add_statement(verb)
     approve = frame.add_verb(
         verbs,
         "approve",
@@ -61,9 +59,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         examples=["govsec assess approve 0a1b2c3d --by 'Li Na' --key li.key"],
     )
     approve.add_argument("record", help="its id or the first characters")
-    for verb in (attest, waive, approve):
-        verb.add_argument("--by", required=True, metavar="NAME", help="the name that your key is pinned under")
-        verb.add_argument("--key", required=True, type=Path, metavar="FILE", help="your key of `govsec assess key`")
+    _add_signature(approve)
     ending = frame.add_verb(
         verbs,
         "expiring",
@@ -72,7 +68,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         examples=["govsec assess expiring --days 60"],
     )
     ending.add_argument("--days", type=int, default=30, help="how far ahead to look (default 30)")
-    for verb in (attest, waive, approve, ending):
+    for verb in (approve, ending):
         verb.add_argument("--system", help="the system (default: the only one)")
     key = frame.add_verb(
         verbs,
@@ -87,6 +83,20 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     key.add_argument("--pin", type=Path, metavar="FILE", help="add the public key to this roots file")
 
 
+def add_statement(verb: frame.Parser) -> None:
+    """Add what every statement has: what it is about, how long it holds, and who signs it."""
+    verb.add_argument("--host", action="append", default=[], help="a host it is about (repeatable; default: all)")
+    verb.add_argument("--evidence", action="append", default=[], type=Path, metavar="FILE", help="what was shown")
+    verb.add_argument("--days", type=int, default=180, help=f"how long it holds, at most {_DAYS_MAX} (default 180)")
+    verb.add_argument("--system", help="the system (default: the only one)")
+    _add_signature(verb)
+
+
+def _add_signature(verb: frame.Parser) -> None:
+    verb.add_argument("--by", required=True, metavar="NAME", help="the name that your key is pinned under")
+    verb.add_argument("--key", required=True, type=Path, metavar="FILE", help="your key of `govsec assess key`")
+
+
 def run_attest(args: argparse.Namespace, io: frame.IO) -> int:
     """Vouch for a requirement."""
     from govsec.policy.attest import Attestation
@@ -94,7 +104,7 @@ def run_attest(args: argparse.Namespace, io: frame.IO) -> int:
 
     Catalog.load().item(args.item)  # a slip of the pen is told before it is signed
     own = {"item": args.item, "verdict": args.verdict, "statement": args.statement}
-    return _keep(args, io, Attestation, own)
+    return keep(args, io, Attestation, own)
 
 
 def run_waive(args: argparse.Namespace, io: frame.IO) -> int:
@@ -102,10 +112,11 @@ def run_waive(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.policy.attest import Waiver
 
     own = {"check": args.check, "reason": args.reason, "compensation": args.compensation, "ticket": args.ticket}
-    return _keep(args, io, Waiver, own)
+    return keep(args, io, Waiver, own)
 
 
-def _keep(args: argparse.Namespace, io: frame.IO, model: Any, own: dict[str, object]) -> int:
+def keep(args: argparse.Namespace, io: frame.IO, model: Any, own: dict[str, object]) -> int:
+    """Sign a statement of ``model`` with the fields of its ``own``, and keep it."""
     from pydantic import ValidationError
 
     from govsec.assemble.attestations import keep_files, keep_statement
@@ -145,7 +156,7 @@ def run_approve(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_expiring(args: argparse.Namespace, io: frame.IO) -> int:
     """List what ends soon."""
-    from govsec.assemble.attestations import read_records
+    from govsec.assemble.attestations import read_records, subject_of
     from govsec.policy.attest import Standing, expiring
 
     site, system = _site_and_system(args, io)
@@ -155,7 +166,7 @@ def run_expiring(args: argparse.Namespace, io: frame.IO) -> int:
     found = [*expiring(people.records, now, args.days), *pending]
     rows = []
     for record in found:
-        subject = getattr(record.statement, "item", None) or getattr(record.statement, "check", "")
+        subject = subject_of(record)
         until = f"{record.statement.valid_until:%Y-%m-%d}"
         rows.append([record.id[:8], record.statement.kind, subject, until, record.standing(now).value])
     header = ["record", "kind", "subject", "until", "standing"]

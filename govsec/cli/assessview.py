@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.policy.run import Assessment, DifferenceRow, ItemRow
     from govsec.policy.runfolder import StoredRun
 
-_RUN_HELP = "the run's id or its first characters, its folder, or latest"
+_RUN_HELP = "the run's id or its first characters, its folder, latest, or previous"
 _FORMATS = ("text", "json", "html", "xlsx", "docx", "oscal")
 
 
@@ -50,9 +50,9 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         "diff",
         run_diff,
         "what changed between two runs of a system; 1 when something got worse",
-        examples=["govsec assess diff 20261101 latest"],
+        examples=["govsec assess diff", "govsec assess diff 20261101 latest"],
     )
-    diff.add_argument("earlier", help=_RUN_HELP)
+    diff.add_argument("earlier", nargs="?", default="previous", help=_RUN_HELP)
     diff.add_argument("later", nargs="?", default="latest", help=_RUN_HELP)
     verify = frame.add_verb(
         verbs,

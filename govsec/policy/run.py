@@ -309,7 +309,7 @@ class DifferenceRow(Model):
 class ExpiringRow(Model):
     """What ends soon, or has ended: a person's word, or a date of the register."""
 
-    kind: Literal["attestation", "waiver", "certificate", "assessment", "plan", "training"]
+    kind: Literal["attestation", "waiver", "acceptance", "certificate", "assessment", "plan", "training"]
     #: The item or check, or the system.
     subject: str
     #: Id of the record, for a person's word.

@@ -168,7 +168,7 @@ def stored_runs(base: Path, system: str | None = None) -> list[StoredRun]:
 
 
 def find_run(base: Path, wanted: str, system: str | None = None) -> StoredRun:
-    """The run of that id, of its first characters, in that folder, or the ``latest``.
+    """The run of that id, of its first characters, in that folder, the ``latest``, or the ``previous`` before it.
 
     Raises:
         UsageError: there is none, or several fit.
@@ -177,7 +177,8 @@ def find_run(base: Path, wanted: str, system: str | None = None) -> StoredRun:
     if folder.is_dir() and (folder / _MANIFEST).is_file():
         return open_run(folder)
     runs = stored_runs(base, system)
-    fitting = runs[-1:] if wanted == "latest" else [run for run in runs if run.manifest.id.startswith(wanted)]
+    last = {"latest": runs[-1:], "previous": runs[-2:-1]}
+    fitting = last[wanted] if wanted in last else [run for run in runs if run.manifest.id.startswith(wanted)]
     if len(fitting) != 1:
         raise UsageError(f"{len(fitting)} stored assessments fit {wanted!r}")
     return fitting[0]

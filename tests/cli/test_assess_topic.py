@@ -237,6 +237,21 @@ def test_two_people_vouch_for_an_item_and_one_alone_does_not_count(
     assert verdict() == ("undecided", "none")
 
 
+def test_risks_are_told_with_their_reasons_and_the_next_report_compares(
+    assessed: Assessed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert assessed.run("risk", "--json") == 1, "a risk is open"
+    first = output(capsys)
+    rows = first["report"]["rows"]
+    assert len(rows) > 3
+    assert all(row["reasons"] for row in rows)
+    assert first["ledger"] is not None
+    assert assessed.run("risk", "--why", rows[0]["threat"], "--no-ledger", "--lang", "en") == 1
+
+    assert "asset" in capsys.readouterr().out
+    assert assessed.run("risk", "--why", "nothing", "--no-ledger", "-q") == 2
+
+
 def test_the_plan_says_what_would_be_asked_and_the_script_only_reads(
     assessed: Assessed, capsys: pytest.CaptureFixture[str]
 ) -> None:

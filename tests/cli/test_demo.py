@@ -44,7 +44,12 @@ def test_the_command_ends_with_0_two_reports_and_a_clean_remote_center(
     assert "Verdict: pass" in shown.err
     for path in result["reports"]:
         assert Path(path).read_text(encoding="utf-8").lower().startswith("<!doctype html>")
-    assert not (directory / "main").exists()
+    assert (directory / "main").is_dir(), "what was lost is found again before this machine is looked at"
+    assessment = result["assessment"]
+    assert (assessment["drilled_verdict"], assessment["ledger_error"]) == ("conform", "")
+    assert assessment["coverage"]["by_evidence"] >= 5
+    for path in assessment["reports"]:
+        assert "8.1.4.9.a" in Path(path).read_text(encoding="utf-8")
     password = directory / "keys" / "password"
     local_restic(directory / "far" / "permits", password.read_text().strip(), tmp_path).assert_clean()
 
