@@ -30,7 +30,7 @@ def read_spreadsheet(path: Path) -> Register:
     Raises:
         ConfigurationError: it cannot be read, or a cell is wrong; with sheet and cell.
     """
-    from govsec.policy.registerxlsx import import_xlsx
+    from govsec.policy.registerimport import import_xlsx
 
     try:
         with path.open("rb") as file:

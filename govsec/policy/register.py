@@ -11,7 +11,8 @@ office that only keeps the register has a file of its own (YAML)::
         jobs: [files, database]
         register: {owner: …, level: 3, …}
 
-Both become the same :class:`Register`; spreadsheets are :mod:`govsec.policy.registerxlsx`.
+Both become the same :class:`Register`; spreadsheets are :mod:`govsec.policy.registerxlsx` and
+:mod:`govsec.policy.registerimport`.
 """
 
 from __future__ import annotations
