@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io as streams
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from govsec.cli import frame
+from govsec.runtime.signals import Interrupts
 
 TOPICS = {
     "demo": "back up, ship, lose two centers and restore, on sample data in a directory",
@@ -30,6 +32,7 @@ TOPICS = {
     "ledger": "verify, show and export the signed chain of evidence",
 }
 _EXIT_TERMINATED = 143
+_STANDARD_ERROR = 2
 _EPILOG = """\
 govsec TOPIC --help tells more.
 
@@ -89,7 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     _make_printable(sys.stdout, is_json="--json" in arguments)
     _make_printable(sys.stderr, is_json=False)
     signal.signal(signal.SIGTERM, _terminate)
-    return frame.run(build_parser(), arguments, stdout=sys.stdout, stderr=sys.stderr)
+    interrupts = Interrupts(_say)
+    before = signal.signal(signal.SIGINT, interrupts)
+    code = frame.run(build_parser(), arguments, stdout=sys.stdout, stderr=sys.stderr)
+    if interrupts.count > 1:
+        # Python would wait for every thread whose request is still running.
+        os._exit(code)
+    signal.signal(signal.SIGINT, before)
+    return code
+
+
+def _say(words: str) -> None:
+    # Not through the stream: the signal may have come in the middle of a line of progress that it is writing.
+    os.write(_STANDARD_ERROR, f"\ngovsec: {words}\n".encode())
 
 
 def _make_printable(stream: TextIO, *, is_json: bool) -> None:

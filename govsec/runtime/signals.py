@@ -3,6 +3,9 @@
 An exception out of nowhere in the middle of reading a worker's message would lose the message. So long work that can
 stop in order defers the two signals, looks for them, and ends; leaving the block then does what the program had asked
 for. A second signal does not wait.
+
+Putting work down can take as long as a request to a store. A person who pressed Ctrl-C is told so at once
+(:class:`Interrupts`), or presses it again in the wrong belief that nothing happened.
 """
 
 from __future__ import annotations
@@ -10,11 +13,41 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _DEFERRED = (signal.SIGINT, signal.SIGTERM)
+#: What a shell says of a program that SIGINT ended.
+_EXIT_INTERRUPTED = 130
+
+
+class Interrupts:
+    """What a program does at Ctrl-C: the first ends its work in order, the second does not wait for it.
+
+    Both raise ``KeyboardInterrupt`` where the program is, so that it can clean up; the second also cuts short a wait
+    for threads whose requests are still running. At the third the process is gone. Repositories are valid whatever
+    dies.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        #: How many there were. After a second one the program must not wait for its threads when it ends.
+        self.count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.notice()
+        raise KeyboardInterrupt
+
+    def notice(self) -> None:
+        """Count one and answer it."""
+        self.count += 1
+        if self.count == 1:
+            self._say("stopping when what runs now is put down in order; Ctrl-C again does not wait for that")
+        elif self.count == 2:
+            self._say("leaving now; repositories stay valid, a lock may stay until it is stale")
+        else:
+            os._exit(_EXIT_INTERRUPTED)
 
 
 class Deferred:
@@ -34,11 +67,14 @@ def deferred_signals() -> Iterator[Deferred]:
     if threading.current_thread() is not threading.main_thread():
         yield deferred
         return
-    handlers = {number: signal.getsignal(number) for number in _DEFERRED}
+    handlers = {int(number): signal.getsignal(number) for number in _DEFERRED}
 
     def remember(number: int, frame: FrameType | None) -> None:
         deferred.received = number
         restore()
+        handler = handlers[number]
+        if isinstance(handler, Interrupts):
+            handler.notice()
 
     def restore() -> None:
         for number, handler in handlers.items():
@@ -52,4 +88,6 @@ def deferred_signals() -> Iterator[Deferred]:
     finally:
         restore()
     if deferred.received is not None:
+        if isinstance(handlers[deferred.received], Interrupts):
+            raise KeyboardInterrupt  # counted and answered when it came
         os.kill(os.getpid(), deferred.received)
