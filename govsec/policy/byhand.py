@@ -27,7 +27,7 @@ from govsec.policy.quote import quote, quote_glob
 
 _LINES: dict[str, str] = {
     "mounts": "cat /proc/self/mounts /etc/fstab /proc/swaps",
-    "trust": "mokutil --sb-state; ls /sys/class/tpm; cat /sys/kernel/security/ima/violations /sys/kernel/security/lockdown",
+    "trust": "mokutil --sb-state; ls /sys/class/tpm; cat /sys/kernel/security/ima/violations /proc/cmdline",
     "encryption": "lsblk -o NAME,TYPE,FSTYPE,MOUNTPOINT; cut -d' ' -f1,2 /etc/crypttab",
     "access_control": "sestatus; aa-status",
     "firewall": "nft list ruleset; iptables -S; firewall-cmd --state; ufw status",

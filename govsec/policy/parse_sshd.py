@@ -25,9 +25,12 @@ _ALWAYS = ("acceptenv", "allowgroups", "allowusers", "denygroups", "denyusers")
 _SHELL = """have sshd || exit 90; d=/etc/ssh
 x=$(lim sshd -V 2>&1); case $x in *OpenSSH_*) ;; *) x=$(lim sshd -? 2>&1);; esac
 mark "version $(printf '%s\\n' "$x" | grep -o -E 'OpenSSH_[^ ,]+' | head -n 1)"
-x=$(lim sshd -T) || x=$(lim sshd -T -C user=root,host=localhost,addr=127.0.0.1) || exit 1
+# Where a Match line asks for the local side, sshd wants to be told it.
+tell() { case $1 in *lport=*) lim sshd -T -C "$1,laddr=127.0.0.1";; *) lim sshd -T -C "$1" ||
+  lim sshd -T -C "$1,laddr=127.0.0.1,lport=22";; esac; }
+x=$(lim sshd -T) || x=$(tell user=root,host=localhost,addr=127.0.0.1) || exit 1
 mark settings; printf '%s\\n' "$x"
-one() { if x=$(lim sshd -T -C "$1"); then mark "context $1"; printf '%s\\n' "$x"; else mark "failed $1"; fi; }
+one() { if x=$(tell "$1"); then mark "context $1"; printf '%s\\n' "$x"; else mark "failed $1"; fi; }
 @CONTEXTS@
 n=0
 set -- $d/sshd_config; for f in $d/sshd_config.d/*.conf; do [ -f "$f" ] && set -- "$@" "$f"; done
@@ -46,7 +49,8 @@ grep -h -i -E '^[ \t]*match[ \t=]' "$@" | while read -r m line; do
     host) host=$p;;
     address) addr=${v%%/*}; case $addr in *[*?]*) addr=$(printf '%s' "$addr" | tr '*?' '11');; esac;;
     localport) lport=$p;;
-    group) user=$(awk -F: -v g="$v" '$1 == g { split($4, u, ","); i = $3; if (u[1] != "") { print u[1]; exit } }
+    group) user=$(awk -F: -v g="$v" 'FILENAME == "/etc/group" && $1 == g {
+        split($4, u, ","); i = $3; if (u[1] != "") { print u[1]; exit } }
         FILENAME == "/etc/passwd" && i != "" && $4 == i { print $1; exit }' /etc/group /etc/passwd)
       [ -n "$user" ] || bad=1;;
     *) bad=1;;

@@ -27,6 +27,9 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "bash": ("bash",),
     "busybox": ("busybox",),
     "sshd": ("/usr/sbin/sshd", "ssh-keygen"),
+    "nginx": ("/usr/sbin/nginx", "openssl"),
+    "mariadb": ("/usr/sbin/mariadbd", "mariadb", "mariadb-install-db"),
+    "postgresql": ("postgres", "psql", "initdb"),
 }
 
 
@@ -54,5 +57,8 @@ def missing(name: str, why: str) -> NoReturn:
 
 def _which(program: str) -> Path | None:
     # Wheels put their programs beside the interpreter, which need not be on PATH.
-    found = shutil.which(program, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    # Debian keeps PostgreSQL's server outside of PATH, one folder a version.
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    folders += sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    found = shutil.which(program, path=os.pathsep.join(folders))
     return Path(found) if found else None
