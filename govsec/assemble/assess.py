@@ -16,12 +16,11 @@ from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
 from govsec.assemble.hosts import Collected, collect_all
 from govsec.assemble.packs import load_packs
-from govsec.assemble.registry import continuity_facts, nothing_known
 from govsec.assemble.runs import earlier_facts, earlier_run, record_run, runs_directory
 from govsec.assemble.systems import Site
 from govsec.ledger.entry import Entry
 from govsec.policy.continuity import judge_continuity
-from govsec.policy.continuityfacts import ContinuityFacts
+from govsec.policy.continuityfacts import ContinuityFacts, nothing_known
 from govsec.policy.expressions import Expressions
 from govsec.policy.judge import Judge, levels_of
 from govsec.policy.pack import Pack
@@ -30,6 +29,9 @@ from govsec.policy.results import CheckResult
 from govsec.policy.run import Assessment
 from govsec.policy.runfolder import StoredRun, write_run
 from govsec.progress import Progress, ProgressSink, silent
+
+#: From so many hosts on a second child that evaluates expressions saves more time than its 20 MB are worth.
+_HOSTS_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Assessor:
         self.site = site
         self.request = request
         self.scope = scope_of(site, request)
-        self._expressions = Expressions(site.clock)
+        children = 1 if len(self.scope.targets) < _HOSTS_FEW else 2
+        self._expressions = Expressions(site.clock, children_count=children)
         try:
             self.packs = load_packs(site, self._expressions, request.packs)
             checks = [check for pack in self.packs for check in pack.checks]
@@ -118,6 +121,8 @@ class Assessor:
         if scope.system is None:
             why = "there is no configuration, and so no record of jobs, drills and centers"
             return nothing_known(scope.row.name, scope.levels.a, now, why)
+        from govsec.assemble.registry import continuity_facts  # centers and drills; a bare host does without
+
         return continuity_facts(self.site, scope.system, scope.levels.a)
 
 

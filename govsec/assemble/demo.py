@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from govsec.assemble.backup import run_job
 from govsec.assemble.centers import init_centers, ship_to
-from govsec.assemble.drill import DrillRun, find_plan, run_plan
+from govsec.assemble.drill import DrillRun, run_plan
+from govsec.assemble.plans import find_plan
 from govsec.assemble.sample import DATABASE, DOCUMENTS, write_day
 from govsec.assemble.systems import Site
 from govsec.clock import Clock

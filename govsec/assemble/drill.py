@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from govsec.assemble.ledger import ledger_stores, open_ledger, readable_centers
+from govsec.assemble.ledger import open_ledger, readable_centers
 from govsec.assemble.order import committed_order
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.drill.centers import DrillCenter
-from govsec.drill.history import History, read_history
-from govsec.drill.plan import Plan, load_plan
+from govsec.drill.plan import Plan
 from govsec.drill.result import DrillResult, drill_name
 from govsec.drill.run import Desk, run_drill
-from govsec.errors import ConfigurationError, GovsecError, UsageError
+from govsec.errors import ConfigurationError, GovsecError
 from govsec.ledger.entry import Entry
 from govsec.ledger.ledger import Ledger
 from govsec.privatefile import make_private_directory, write_private
@@ -40,40 +39,6 @@ class DrillRun:
     #: Why it is not in the ledger, when it should be.
     ledger_error: str = ""
     files: list[Path] = field(default_factory=list)
-
-
-def plans_of(site: Site, system: str | None = None) -> list[Plan]:
-    """The plans of a system of the configuration, or of all of them.
-
-    Raises:
-        ConfigurationError: a plan is wrong, or names another system than the one that lists it.
-        UsageError: there is no such system.
-    """
-    systems: Sequence[SystemConfig] = site.config.systems if system is None else [site.system(system)]
-    plans = []
-    for found in systems:
-        for path in found.plans:
-            plan = load_plan(path)
-            if plan.system != found.name:
-                raise ConfigurationError(f"plan {path}: is for system {plan.system!r}, and listed by {found.name!r}")
-            plans.append(plan)
-    return plans
-
-
-def find_plan(site: Site, wanted: str | None, system: str | None = None) -> Plan:
-    """The plan of that name, or in that file; without one the only plan of the configuration.
-
-    Raises:
-        UsageError: there is none, or several to choose from.
-    """
-    if wanted is not None and Path(wanted).is_file():
-        return load_plan(Path(wanted))
-    plans = plans_of(site, system)
-    fitting = plans if wanted is None else [plan for plan in plans if plan.name == wanted]
-    if len(fitting) == 1:
-        return fitting[0]
-    asked = "name one with --plan" if wanted is None else f"there is no single plan {wanted!r}"
-    raise UsageError(f"{asked}; the configuration has: {', '.join(plan.name for plan in plans) or 'none'}")
 
 
 def run_plan(
@@ -130,12 +95,6 @@ def run_plan(
         progress=progress,
     )
     return runs[0]
-
-
-def history_of(site: Site, system: str | None = None) -> History:
-    """The drills of a system on record."""
-    found = site.system(system)
-    return read_history(ledger_stores(site, found), site.trusted(), system=found.name)
 
 
 def write_report(result: DrillResult, entry: Entry | None, lang: Lang, path: Path) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TypeVar
 
 from govsec.assemble.centers import status_of
-from govsec.assemble.drill import history_of, plans_of
+from govsec.assemble.plans import history_of, plans_of
 from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.log import Log, read_log
@@ -31,21 +31,6 @@ _WINDOW = timedelta(days=30)
 #: Two clocks may differ by so much before a commit that seems to arrive before it was made says nothing.
 _SKEW = timedelta(minutes=5)
 T = TypeVar("T")
-
-
-def nothing_known(name: str, level: int, now: datetime, why: str) -> ContinuityFacts:
-    """The facts where there is no configuration to ask by: none, each with the same reason."""
-    return ContinuityFacts(
-        system=name,
-        now=now,
-        level=level,
-        rpo_s=1,
-        rto_s=1,
-        is_rpo_set=False,
-        is_rto_set=False,
-        is_retention_set=False,
-        missing={"record": why},
-    )
 
 
 def continuity_facts(site: Site, system: SystemConfig, level: int) -> ContinuityFacts:

@@ -46,7 +46,7 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_check(args: argparse.Namespace, io: frame.IO) -> int:
     """Read the configuration and its plans; what is wrong with them leaves as ``ConfigurationError``."""
-    from govsec.assemble.drill import plans_of
+    from govsec.assemble.plans import plans_of
     from govsec.assemble.systems import Site
 
     config = io.config()

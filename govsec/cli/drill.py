@@ -67,7 +67,8 @@ def register(parser: frame.Parser) -> None:
 
 def run_run(args: argparse.Namespace, io: frame.IO) -> int:
     """Run a drill."""
-    from govsec.assemble.drill import find_plan, run_plan
+    from govsec.assemble.drill import run_plan
+    from govsec.assemble.plans import find_plan
     from govsec.assemble.systems import Site
     from govsec.drill.result import Verdict
 
@@ -102,7 +103,7 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     """List the plans with what is wrong."""
-    from govsec.assemble.drill import history_of, plans_of
+    from govsec.assemble.plans import history_of, plans_of
     from govsec.assemble.systems import Site
     from govsec.drill.history import drill_findings
 
@@ -133,7 +134,7 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_history(args: argparse.Namespace, io: frame.IO) -> int:
     """List past drills."""
-    from govsec.assemble.drill import history_of
+    from govsec.assemble.plans import history_of
     from govsec.assemble.systems import Site
 
     history = history_of(Site(io.config(), io.clock), args.system)
@@ -152,7 +153,8 @@ def run_history(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_show(args: argparse.Namespace, io: frame.IO) -> int:
     """Show one drill."""
-    from govsec.assemble.drill import history_of, write_report
+    from govsec.assemble.drill import write_report
+    from govsec.assemble.plans import history_of
     from govsec.assemble.systems import Site
     from govsec.errors import UsageError
 

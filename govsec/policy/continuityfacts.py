@@ -105,6 +105,21 @@ class ContinuityFacts:
         return sorted(fitting, key=lambda drill: drill.started, reverse=True)
 
 
+def nothing_known(name: str, level: int, now: datetime, why: str) -> ContinuityFacts:
+    """The facts where there is no configuration to ask by: none, each with the same reason."""
+    return ContinuityFacts(
+        system=name,
+        now=now,
+        level=level,
+        rpo_s=1,
+        rto_s=1,
+        is_rpo_set=False,
+        is_rto_set=False,
+        is_retention_set=False,
+        missing={"record": why},
+    )
+
+
 def percentile_95(values: tuple[float, ...]) -> float:
     """The value that 95 % do not exceed (nearest rank); ``values`` is not empty."""
     ordered = sorted(values)
