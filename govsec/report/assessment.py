@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from govsec import canonical
 from govsec.clock import parse_time
 from govsec.report.catalog import Catalogue, Lang
 
@@ -107,7 +108,8 @@ class Reading:
     """A record opened for reading in one language."""
 
     def __init__(self, record: Mapping[str, Any], lang: Lang) -> None:
-        self.record = record
+        # A record that was just made and the same one read again differ in the order of their keys; reports must not.
+        self.record: Mapping[str, Any] = {**record, "objects": dict(sorted(record["objects"].items()))}
         self.lang = lang
         self.words = Catalogue("assessment", lang)
         self.evidence = {row["digest"]: row for row in record["evidence"]}
@@ -176,6 +178,14 @@ class Reading:
         row = self.record["checks"].get(check)
         return check if row is None else self.say(row["title"])
 
+    def parameters(self) -> list[str]:
+        """What overrides the defaults of the packs, one line each."""
+        return [
+            f"{check} {name} = {canonical.dumps(value).decode()}"
+            for check, values in sorted(self.record["parameters"].items())
+            for name, value in sorted(values.items())
+        ]
+
     def rows(self) -> Iterator[tuple[Category, Control, Requirement, str, tuple[Look, ...]]]:
         """One row an item and object, in reading order; an item without results has one row of its own."""
         for category in self.categories:
@@ -225,7 +235,7 @@ class Reading:
         check = self.record["checks"][result["check"]]
         thing = self.record["objects"].get(result["object"], {"outcomes": {}})
         outputs = []
-        for name, probe in result["probes"].items():
+        for name, probe in sorted(result["probes"].items()):
             outcome = thing["outcomes"].get(probe)
             if outcome is not None:
                 outputs.append(

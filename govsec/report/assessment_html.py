@@ -35,7 +35,7 @@ def render_html(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | No
     reading = Reading(record, lang)
     return render_page(
         "assessment",
-        r=record,
+        r=reading.record,
         lang=lang,
         t=reading.words.text,
         lines=reading.words.lines,
@@ -141,9 +141,9 @@ class _View:
         return self._reading.words.text("label.days_left", {"days": days})
 
     def subject(self, row: Mapping[str, Any]) -> str:
-        """An item with its summary, or the system by its title."""
+        """An item with its summary, a check by its title, or the system by its own."""
         requirement = self._reading.by_id.get(row["subject"])
         if requirement is not None:
             return f"{requirement.id} {requirement.summary}"
         is_this = row["subject"] == self._record["system"]["name"]
-        return self._reading.system() if is_this else str(row["subject"])
+        return self._reading.system() if is_this else self._reading.title_of(row["subject"])

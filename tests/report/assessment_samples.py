@@ -16,7 +16,7 @@ from govsec.policy.run import Assessment, ItemRow, ResultRow
 from tests.report.assessment_checks import CHECKS, EVIDENCE_CHECKS, LOOKS, OUTPUTS
 from tests.report.assessment_items import items_of_level_3
 
-HOSTS = ("oa-app-01", "oa-db-01", "oa-web-01", "oa-old-01")
+HOSTS = ("oa-web-01", "oa-db-01", "oa-app-01", "oa-old-01")
 PLATFORMS = {
     "oa-app-01": {"os_id": "kylin", "version": "V10", "kernel": "4.19.90-52.22.v2207.ky10", "arch": "aarch64"},
     "oa-db-01": {"os_id": "openEuler", "version": "22.03", "kernel": "5.10.0-182.0.0.95", "arch": "aarch64"},
@@ -44,6 +44,17 @@ def digest(text: str) -> str:
 def assessment() -> dict[str, Any]:
     """A fresh copy of the sample."""
     return copy.deepcopy(_sample())
+
+
+def short() -> dict[str, Any]:
+    """The sample with nine items only: every verdict, a waiver, a case, evidence of operation."""
+    record = assessment()
+    record["items"] = [
+        item
+        for item in record["items"]
+        if item["control_id"] in ("8.1.4.1", "8.1.4.9") or item["id"] in ("8.1.3.6", "8.1.6.1")
+    ]
+    return record
 
 
 #: Markup, marks that turn text around, controls that XML forbids, a terminal's escape, a template, an escaped "=".

@@ -90,7 +90,7 @@ def test_a_users_own_template_is_filled() -> None:
 
 
 def test_texts_of_hosts_stay_text_and_are_not_templates_themselves() -> None:
-    form = _form("{{ system }}", "{{ objects[1].name }}", "{{ items|length }}")
+    form = _form("{{ system }}", "{{ objects[0].name }}", "{{ items|length }}")
     texts = _texts(render_docx(hostile(), "zh", template=form))
 
     assert BOMB[:14] in texts[0]
