@@ -52,9 +52,8 @@ def test_the_first_interrupt_is_answered_and_the_second_leaves_though_requests_s
         assert answer.startswith("govsec: stopping when what runs now is put down in order")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
         assert process.wait(timeout=30) == 130
-        assert "govsec: leaving now; repositories stay valid" in rest
+        assert "govsec: leaving now; repositories stay valid" in process.stderr.read()
     finally:
         process.kill()
         process.wait()
