@@ -33,7 +33,7 @@ import cel  # noqa: E402
 #: Address space; a host's facts of 4 MB need a tenth of it.
 MEMORY_MAX = 256 << 20
 #: Processor time of one job (the expressions of one check). An honest one takes a thousandth of it.
-JOB_CPU_S = 1.0
+JOB_CPU_S = 0.5
 #: Seconds of processor time after which the kernel ends the process whatever the timer says.
 _JOB_CPU_HARD_S = 3
 _REASON_MAX = 200
@@ -108,6 +108,8 @@ def _evaluate(request: dict[str, Any], programs: list[_Program]) -> None:
 
 
 def _answer(program: Any, context: Any) -> Answer:
+    if program is None:
+        return ["it does not compile"]
     try:
         value = program.execute(context)
     except _ERRORS as error:

@@ -31,12 +31,12 @@ from govsec.errors import ConfigurationError, WorkerError
 
 #: True, false, or why there is no answer.
 Answer: TypeAlias = bool | str
-#: JSON of all facts of a host that its expressions look at. A host with a thousand accounts has about one megabyte.
-VARIABLES_SIZE_MAX = 8 << 20
+#: How the answer of an expression begins that was cut.
+CUT = "cut: "
 #: For one job or one compilation, whatever else the machine does; processor time is limited by the child itself.
 ANSWER_WALL_S = 20.0
 #: How often a child is started anew for one request; what is left then is answered as cut.
-_RESTARTS_MAX = 5
+_RESTARTS_MAX = 3
 _GIVEN_UP = "not evaluated: too many expressions of this host were cut before"
 _NESTING_MAX = 40
 _ANSWER_SIZE_MAX = 64 << 10
@@ -167,9 +167,12 @@ class Expressions:
         try:
             lines = self._ready(number).receive(len(jobs))
             return [_answers(line, job) for line, (_, job) in zip(lines, jobs, strict=True)]
-        except _CutError:
+        except _CutError as cut:
             self._end(number)
-            return None
+            if len(jobs) > 1:
+                return None
+            self.cuts_count += 1
+            return [_cut_answers(cut, jobs[0][1])]
 
     def _evaluate_carefully(self, number: int, jobs: Sequence[tuple[Group, Job]], now: str) -> list[list[Answer]]:
         """Once more, and slower, so that what has to be cut is known by its place."""
@@ -186,7 +189,7 @@ class Expressions:
                 self._end(number)
                 self.cuts_count += 1
                 cuts_count += 1
-                found.append([f"cut: {cut}"] * len(jobs[len(found)][1].programs))
+                found.append(_cut_answers(cut, jobs[len(found)][1]))
                 if cuts_count > _RESTARTS_MAX:
                     found += [[_GIVEN_UP] * len(job.programs) for _, job in jobs[len(found) :]]
         return found
@@ -314,6 +317,10 @@ def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str, *, is_careful
         parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
     head = f'"now":{json.dumps(now)},"is_careful":{json.dumps(is_careful)}'
     return f'{{{head},"groups":[{",".join(parts)}]}}'.encode("ascii")
+
+
+def _cut_answers(cut: _CutError, job: Job) -> list[Answer]:
+    return [f"{CUT}{cut}"] * len(job.programs)
 
 
 def _answers(line: JsonValue, job: Job) -> list[Answer]:

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from govsec.clock import format_time
 from govsec.errors import ConfigurationError
-from govsec.policy.expressions import Answer, Expressions, Group, Job
+from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job
 from govsec.policy.facts import Facts, ProbeOutcome
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
@@ -32,7 +32,6 @@ FACT_SIZE_MAX = 2 << 20
 #: After so many hosts on which a check was cut, it is an error on all others without being tried: a bomb costs a
 #: second each time. Not after the first, so that one hostile host's facts cannot silence a check for the fleet.
 _CUTS_MAX = 3
-_CUT = "cut: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ class Judge:
         answers = self._expressions.evaluate(groups, format_time(facts.collected))
         for one, answer in zip(order, answers, strict=True):
             one.known.update(zip(one.programs, answer, strict=True))
-            if any(isinstance(text, str) and text.startswith(_CUT) for text in answer):
+            if any(isinstance(text, str) and text.startswith(CUT) for text in answer):
                 check_id = one.plan.check.id
                 self._cuts[check_id] = self._cuts.get(check_id, 0) + 1
         return tuple(_result(one, facts.host) for one in asked)
