@@ -20,14 +20,15 @@ from types import FrameType
 _DEFERRED = (signal.SIGINT, signal.SIGTERM)
 #: What a shell says of a program that SIGINT ended.
 _EXIT_INTERRUPTED = 130
+#: What cleaning up after a second Ctrl-C may take.
+_CLEAN_UP_MAX_S = 3.0
 
 
 class Interrupts:
     """What a program does at Ctrl-C: the first ends its work in order, the second does not wait for it.
 
-    Both raise ``KeyboardInterrupt`` where the program is, so that it can clean up; the second also cuts short a wait
-    for threads whose requests are still running. At the third the process is gone. Repositories are valid whatever
-    dies.
+    Both raise ``KeyboardInterrupt`` where the program is, so that it can clean up. After the second it has a few
+    seconds for that, whatever its threads still wait for; at the third it is gone. Repositories are valid whatever dies.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -46,8 +47,15 @@ class Interrupts:
             self._say("stopping when what runs now is put down in order; Ctrl-C again does not wait for that")
         elif self.count == 2:
             self._say("leaving now; repositories stay valid, a lock may stay until it is stale")
+            # A second one that comes within the handling of the first is lost in it: the exception alone is no promise.
+            signal.signal(signal.SIGALRM, _leave)
+            signal.setitimer(signal.ITIMER_REAL, _CLEAN_UP_MAX_S)
         else:
-            os._exit(_EXIT_INTERRUPTED)
+            _leave()
+
+
+def _leave(*_: object) -> None:
+    os._exit(_EXIT_INTERRUPTED)
 
 
 class Deferred:

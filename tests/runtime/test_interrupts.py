@@ -39,6 +39,8 @@ def said() -> Iterator[list[str]]:
     lines: list[str] = []
     before = signal.signal(signal.SIGINT, Interrupts(lines.append))
     yield lines
+    signal.setitimer(signal.ITIMER_REAL, 0)  # the second one has set it
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, before)
 
 
