@@ -28,7 +28,7 @@ class Interrupts:
     """What a program does at Ctrl-C: the first ends its work in order, the second does not wait for it.
 
     Both raise ``KeyboardInterrupt`` where the program is, so that it can clean up. After the second it has a few
-    seconds for that, whatever its threads still wait for; at the third it is gone. Repositories are valid whatever dies.
+    seconds for that, whatever its threads wait for; at the third it is gone. Repositories are valid whatever dies.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
