@@ -306,16 +306,22 @@ def _rooted(model: Config, base: Path) -> Config:
 
 
 def _root_paths(value: object, base: Path) -> object:
+    """The value with its relative paths rooted; the same object where it has none, at every depth.
+
+    So that a model still knows which of its values somebody has set, and which are defaults.
+    """
     if isinstance(value, Path):
         return value if value.is_absolute() else base / value
     if isinstance(value, Model):
         rooted = {name: _root_paths(getattr(value, name), base) for name in type(value).model_fields}
-        # What stays is left alone, so that the model still knows which of its values somebody has set.
-        return value.model_copy(update={name: new for name, new in rooted.items() if new is not getattr(value, name)})
+        changed = {name: new for name, new in rooted.items() if new is not getattr(value, name)}
+        return value.model_copy(update=changed) if changed else value
     if isinstance(value, tuple):
-        return tuple(_root_paths(item, base) for item in value)
+        items = tuple(_root_paths(item, base) for item in value)
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, Mapping):
-        return {key: _root_paths(item, base) for key, item in value.items()}
+        entries = {key: _root_paths(item, base) for key, item in value.items()}
+        return value if all(new is value[key] for key, new in entries.items()) else entries
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import date
 from pathlib import Path
 
 import jsonschema
@@ -200,3 +201,38 @@ def test_every_default_is_written_in_the_schema() -> None:
 
     assert schema["properties"]["lang"]["default"] == "zh"
     assert json.loads(json.dumps(schema)) == schema
+
+
+def test_the_register_of_a_system_is_checked_with_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "govsec.yaml"
+    path.write_text(
+        "systems:\n  - name: portal\n    register: {level: 3, s: 2, a: 3, filing: {number: '1', issued: 2025-06-01}}\n"
+        "  - name: old\n    register: {}\n  - name: bare\n",
+        encoding="utf-8",
+    )
+
+    portal, old, bare = load_config(path).systems
+
+    assert (portal.register_.system_level, portal.register_.s) == (3, 2)
+    assert portal.register_.filing is not None and portal.register_.filing.issued == date(2025, 6, 1)
+    assert old.register_ == bare.register_ and old.register_.system_level is None
+
+
+@pytest.mark.parametrize(
+    ("register", "complaint"),
+    [
+        ("{levle: 3}", "levle"),
+        ("{level: 6}", "level"),
+        ("{level: 2, s: 3}", "below S or A"),
+        ("{level: 3, s: 2, a: 2}", "above both"),
+        ("{filing: {issued: 2025-06-01, valid_until: 2025-06-01}}", "not after issued"),
+        ("{data: [{name: a, level: core}, {name: a, level: core}]}", "same name"),
+        ('{owner: "a\\u202eb"}', "control character"),
+    ],
+)
+def test_a_register_that_contradicts_itself_is_refused(tmp_path: Path, register: str, complaint: str) -> None:
+    path = tmp_path / "govsec.yaml"
+    path.write_text(f"systems:\n  - name: portal\n    register: {register}\n", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=f"{complaint}"):
+        load_config(path)
