@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,9 @@ def measure(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     is_sampled: bool = True,
+    exit_codes: Collection[int] = (0,),
 ) -> Measured:
-    """Run to the end and measure. Raises :class:`Failed` when the exit code is not 0."""
+    """Run to the end and measure. Raises :class:`Failed` when the exit code is none of ``exit_codes``."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -56,7 +57,7 @@ def measure(
     sampler.is_done.set()
     if is_sampled:
         sampler.join()
-    if process.returncode:
+    if process.returncode not in exit_codes:
         raise Failed(f"{' '.join(argv)}: exit code {process.returncode}: {errors.decode(errors='replace')[-800:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime

@@ -31,11 +31,18 @@ def write_report(
     Raises:
         ConfigurationError: the file cannot be written, a template is none, or the extra for the format is missing.
     """
-    data = FORMATS[format](assessment.canonical(), lang, entry, template)
-    try:
-        write_private(path, data)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    _write(path, FORMATS[format](assessment.canonical(), lang, entry, template))
+
+
+def write_template(lang: Lang, path: Path) -> None:
+    """Write the Word form that came with govsec, for people to change and use as their own.
+
+    Raises:
+        ConfigurationError: the file cannot be written, or the extra for Word is missing.
+    """
+    from govsec.report.assessment_docx import template
+
+    _write(path, template(lang))
 
 
 def _text(record: Record, lang: Lang, _entry: Entry | None, _template: Path | None) -> bytes:
@@ -74,6 +81,13 @@ def _oscal(record: Record, lang: Lang, _entry: Entry | None, _template: Path | N
     from govsec.report.assessment_oscal import render_oscal
 
     return render_oscal(record, lang)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_private(path, data)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

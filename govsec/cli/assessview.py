@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.policy.catalog import Item
     from govsec.policy.run import Assessment, DifferenceRow, ItemRow
     from govsec.policy.runfolder import StoredRun
+    from govsec.report.catalog import Lang
 
 _RUN_HELP = "the run's id or its first characters, its folder, latest, or previous"
 _FORMATS = ("text", "json", "html", "xlsx", "docx", "oscal")
@@ -39,11 +40,13 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         "write a run as a file: " + ", ".join(_FORMATS),
         examples=[
             "govsec assess report --output report.html",
+            "govsec assess report --write-template ours.docx     # then change it in Word",
             "govsec assess report latest --format docx --template ours.docx --output report.docx",
         ],
     )
     report.add_argument("--format", choices=_FORMATS, help="default: by the file's ending, else html")
-    report.add_argument("--output", type=Path, required=True, metavar="FILE", help="where to write it")
+    report.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
+    report.add_argument("--write-template", type=Path, metavar="FILE", help="write the shipped Word form, to change it")
     report.add_argument("--template", type=Path, metavar="FILE", help="a Word file of your own, for docx")
     diff = frame.add_verb(
         verbs,
@@ -160,17 +163,27 @@ def run_show(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_report(args: argparse.Namespace, io: frame.IO) -> int:
     """Write a report."""
-    from govsec.assemble.assessreport import write_report
+    from govsec.assemble.assessreport import write_report, write_template
 
+    if (args.output is None) == (args.write_template is None):
+        raise UsageError("name the report's file with --output, or the form's with --write-template")
+    if args.write_template is not None:
+        write_template(lang_of(io), args.write_template)
+        io.result({"file": str(args.write_template)}, str(args.write_template))
+        return 0
     ending = args.output.suffix.removeprefix(".").lower()
     format = args.format or (ending if ending in _FORMATS else "html")
     if args.template is not None and format != "docx":
         raise UsageError("--template goes with --format docx")
     made = _load(args, io, args.run_id)
-    lang = "en" if io.lang == "en" else "zh"
-    write_report(made, format, lang, args.output, template=args.template)  # type: ignore[arg-type]  # zh or en
+    write_report(made, format, lang_of(io), args.output, template=args.template)
     io.result({"run": made.id, "format": format, "file": str(args.output)}, str(args.output))
     return 0
+
+
+def lang_of(io: frame.IO) -> Lang:
+    """The language of reports."""
+    return "en" if io.lang == "en" else "zh"
 
 
 def run_diff(args: argparse.Namespace, io: frame.IO) -> int:

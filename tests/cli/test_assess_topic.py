@@ -179,7 +179,7 @@ def test_a_run_that_nobody_signed_is_intact_and_no_evidence(
 
 @pytest.mark.parametrize(
     ("name", "begins"),
-    [("r.html", b"<!doctype html>"), ("r.xlsx", b"PK"), ("r.json", b'{"a":'), ("r.text", b"")],
+    [("r.html", b"<!doctype html>"), ("r.xlsx", b"PK"), ("r.json", b'{"a":'), ("r.text", b""), ("r.oscal", b"{")],
 )
 def test_reports_are_written_in_the_format_of_their_ending(
     assessed: Assessed, tmp_path: Path, name: str, begins: bytes
@@ -190,6 +190,16 @@ def test_reports_are_written_in_the_format_of_their_ending(
     assert data.lower().startswith(begins.lower())
     assert len(data) > 1000
     assert (tmp_path / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_word_report_is_filled_in_from_a_form_of_ones_own(assessed: Assessed, tmp_path: Path) -> None:
+    form, report = str(tmp_path / "form.docx"), tmp_path / "report.docx"
+    assert assessed.run("report", "--write-template", form) == 0
+    assert assessed.run("report", "--output", str(report), "--template", form) == 0
+
+    assert report.read_bytes().startswith(b"PK")
+    assert assessed.run("report", "--output", str(tmp_path / "r.html"), "--template", form, "-q") == 2
+    assert assessed.run("report", "-q") == 2
 
 
 def test_fix_prints_a_plan_and_carries_out_none(assessed: Assessed, capsys: pytest.CaptureFixture[str]) -> None:
