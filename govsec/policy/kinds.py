@@ -26,6 +26,7 @@ from govsec.policy import (
     parse_software,
     parse_sshd,
     parse_sudoers,
+    parse_updates,
 )
 from govsec.policy.probes import AnyProbe
 from govsec.policy.sources import Reading, Source
@@ -62,7 +63,7 @@ _KINDS: dict[str, tuple[Sources, Parser]] = {
     "cron": (parse_shells.cron_sources, parse_shells.parse_cron),
     "sshd": (parse_sshd.sshd_sources, parse_sshd.parse_sshd),
     "packages": (parse_software.packages_sources, parse_software.parse_packages),
-    "updates": (parse_software.updates_sources, parse_software.parse_updates),
+    "updates": (parse_updates.updates_sources, parse_updates.parse_updates),
     "services": (parse_software.services_sources, parse_software.parse_services),
     "processes": (parse_software.processes_sources, parse_software.parse_processes),
     "audit": (parse_logs.audit_sources, parse_logs.parse_audit),

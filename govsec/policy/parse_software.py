@@ -1,4 +1,4 @@
-"""Processes, packages, updates and services: what is asked of a host, and how its answers are read."""
+"""Processes, packages and services: what is asked of a host, and how its answers are read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 
 from pydantic import JsonValue
 
-from govsec.policy.probes_services import PackagesProbe, ProcessesProbe, ServicesProbe, UpdatesProbe
-from govsec.policy.readers import decimal_number, texts
+from govsec.policy.probes_services import PackagesProbe, ProcessesProbe, ServicesProbe
+from govsec.policy.readers import texts
 from govsec.policy.sources import NoFactError, Reading, Source
 
 NAMES_MAX = 1000
@@ -110,79 +110,6 @@ def parse_packages(probe: PackagesProbe, reading: Reading) -> JsonValue:
         "count": len(installed),
         "installed": named,
         "missing": texts(name for name in probe.names if name not in installed),
-    }
-
-
-def updates_sources(probe: UpdatesProbe) -> tuple[Source, ...]:
-    """A simulation from the lists that are there; caches and logs of the package manager are not written."""
-    shell = """newest() { n=; for f do [ -e "$f" ] && { t=$(stat -c %Y "$f"); [ "${n:-0}" -lt "$t" ] && n=$t; }; done
-  [ -n "$n" ] && echo "lists $(( ($(date +%s) - n) / 60 ))"; }
-if have apt-get; then
-  echo 'manager apt'; newest /var/lib/apt/lists/*_Packages* /var/lib/apt/lists/*InRelease
-  grep -q -E '^[^/]*Unattended-Upgrade[^;]*"[1-9]' /etc/apt/apt.conf.d/* && echo 'automatic 1'
-  [ -e /run/reboot-required ] && echo 'reboot 1'
-  # Root would write apt's caches; nobody may read them, and writes nothing.
-  set -- apt-get -s -qq -o Debug::NoLocking=true
-  if [ "$ME" = 0 ] && have setpriv; then set -- setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-  else set -- "$@" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=; fi
-  x=$(lim "$@" dist-upgrade) || exit $?
-  printf '%s\\n' "$x" | grep '^Inst '
-elif have dnf || have yum; then
-  m=yum; have dnf && m=dnf; echo "manager $m"; newest /var/cache/$m/*/repodata/repomd.xml /var/cache/$m/*.solv
-  for f in /etc/systemd/system/timers.target.wants/dnf-automatic*.timer; do [ -e "$f" ] && echo 'automatic 1'; done
-  x=$(lim $m -q -C --setopt=logfilelevel=0 check-update); r=$?; case $r in 0|100) ;; *) exit $r;; esac
-  printf '%s\\n' "$x" | awk 'NF == 3 && $1 ~ /[.]/ { print "update " $1 }'
-  x=$(lim $m -q -C --setopt=logfilelevel=0 updateinfo list security) && {
-    echo 'security known'; printf '%s\\n' "$x" | awk 'NF >= 3 { print "security " $NF }'; }
-  have needs-restarting && { lim needs-restarting -r >/dev/null; case $? in 1) echo 'reboot 1';; esac; }
-elif have zypper; then
-  echo 'manager zypper'; newest /var/cache/zypp/raw/*/repodata/repomd.xml
-  x=$(lim zypper -q -n --no-refresh list-updates) || exit $?
-  printf '%s\\n' "$x" | awk -F'|' '$1 ~ /^v/ { gsub(/ /, "", $3); print "update " $3 }'
-  x=$(lim zypper -q -n --no-refresh list-patches --category security) && {
-    echo 'security known'
-    printf '%s\\n' "$x" | awk -F'|' '$3 ~ /security/ { gsub(/ /, "", $2); print "security " $2 }'; }
-else exit 90; fi
-:"""
-    return (Source("updates", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s, size_max=512 << 10),)
-
-
-def parse_updates(probe: UpdatesProbe, reading: Reading) -> JsonValue:
-    """See :class:`UpdatesProbe`."""
-    words: dict[str, str] = {}
-    names: list[str] = []
-    security: list[str] = []
-    for line in reading.text("updates").split("\n"):
-        word, _, rest = line.partition(" ")
-        if word == "Inst":
-            name = rest.split(" ")[0]
-            names.append(name)
-            # "(1.2-3 Debian-Security:12/stable-security [amd64])", "(… Ubuntu:22.04/jammy-security …)"
-            if re.search(r"\([^)]*[Ss]ecurity", rest):
-                security.append(name)
-        elif word == "update" and rest:
-            names.append(rest)
-        elif word == "security" and rest != "known":
-            security.append(rest)
-        elif rest:
-            words.setdefault(word, rest)
-            if word == "security":
-                words["known"] = "1"
-    manager = words.get("manager", "")
-    if manager not in ("apt", "dnf", "yum", "zypper"):
-        raise NoFactError("error", "the host did not say which package manager it has")
-    minutes = decimal_number(words.get("lists", ""))
-    names, security = list(dict.fromkeys(names)), list(dict.fromkeys(security))
-    knows = manager == "apt" or "security" in words or bool(security)
-    return {
-        "manager": manager,
-        "pending": len(names),
-        "security": len(security) if knows and minutes is not None else None,
-        "names": texts(names[:500]),
-        "security_names": texts(security[:500]),
-        "lists_age_days": round(max(0.0, minutes) / 1440, 2) if minutes is not None else None,
-        "automatic": "automatic" in words,
-        "reboot_needed": "reboot" in words,
     }
 
 

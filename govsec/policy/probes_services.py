@@ -64,7 +64,8 @@ class UpdatesProbe(ProbeModel):
          reboot_needed: bool|null}
 
     ``lists_age_days``: age of the newest package list; old or missing lists make any count meaningless. ``automatic``:
-    unattended-upgrades or dnf-automatic is set up.
+    unattended-upgrades or dnf-automatic is set up. With apt, holds and pins are not considered; without any list,
+    ``security`` is null.
     """
 
     kind: Literal["updates"] = "updates"

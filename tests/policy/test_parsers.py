@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from govsec.canonical import dumps
 from govsec.policy.kinds import KINDS, parse, sources_of
+from govsec.policy.parse_updates import compare_versions
 from govsec.policy.probes import (
     AccessControlProbe,
     AnyProbe,
@@ -202,10 +205,28 @@ def test_updates_tell_security_apart_only_where_the_lists_do() -> None:
     apt = fact("ubuntu-22.04", UpdatesProbe())
     assert (apt["pending"], apt["security"], apt["security_names"]) == (2, 1, ["libssl3"])
     assert apt["lists_age_days"] == 0.04 and apt["automatic"] and not apt["reboot_needed"]
+    assert apt["names"] == ["libssl3", "vim"]
     dnf = fact("openeuler-22.03", UpdatesProbe())
     assert (dnf["pending"], dnf["security"], dnf["lists_age_days"]) == (2, 1, 2.0)
     yum = fact("kylin-v10", UpdatesProbe())
     assert yum["pending"] == 1 and yum["security"] is None and yum["lists_age_days"] is None
+
+
+_PIECE = st.text(st.sampled_from("0019abz.+~"), min_size=1, max_size=8)
+VERSIONS = st.builds(
+    lambda epoch, upstream, revision: epoch + "1" + upstream + revision,
+    st.sampled_from(["", "", "0:", "2:"]), _PIECE, st.one_of(st.just(""), _PIECE.map(lambda text: "-" + text)),
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(a=VERSIONS, b=VERSIONS)
+def test_versions_are_ordered_as_dpkg_orders_them(a: str, b: str) -> None:
+    if shutil.which("dpkg") is None:
+        pytest.skip("not a Debian")
+    says = subprocess.run(["dpkg", "--compare-versions", a, "gt", b], capture_output=True, check=False).returncode == 0
+    assert (compare_versions(a, b) > 0) is says
+    assert compare_versions(a, b) == -compare_versions(b, a)
 
 
 def test_services_of_systemd_and_of_scripts() -> None:
