@@ -200,10 +200,10 @@ def _bounded(lines: list[str]) -> str:
 
 def _case(reading: Reading, case: Mapping[str, Any]) -> dict[str, Any]:
     comma = reading.words.text("list_comma")
-    mitigation = [*(reading.title_of(name) for name in case["mitigated_by"]), *map(reading.say, case["reasons"])]
+    mitigation = [reading.title_of(name) for name in case["mitigated_by"]]
     return {
         "case": case["case"],
-        "title": reading.say(case["title"]),
+        "title": "\n".join([reading.say(case["title"]), *map(reading.say, case["reasons"])]),
         "state": reading.words.text("case_state." + case["state"]),
         "mark": "" if case["is_confirmed"] else reading.words.text("label.unconfirmed"),
         "clauses": comma.join(case["items"]),

@@ -2,13 +2,15 @@
 
 The order is that of the work: conclusion with coverage, high-risk cases, candidates for major hidden dangers, what to
 do first, differences, what expires; then category, control, item, object with command, output, decision and digest.
-The file is bounded whatever was collected: outputs are cut, and of many objects with the same fate only some are told;
-what was left out is counted in its place and lies in the record.
+A long output stands once, after the items that rest on it. The file is bounded whatever was collected: outputs are cut,
+and of many objects with the same fate only some are told; what was left out is counted in its place and lies in the
+record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from govsec import canonical
@@ -20,10 +22,12 @@ from govsec.report.page import LedgerRef, render_page
 
 #: Results told under one item; the worst come first, so what is left out is never worse than what is shown.
 _LOOKS_PER_ITEM_MAX = 24
-_EXCERPT_CHARS_MAX = 1_200
-_EXCERPT_LINES_MAX = 16
-#: All outputs of the page together, in characters: 200 hosts with 250 checks stay a file that a browser opens.
-_EXCERPTS_CHARS_MAX = 4_000_000
+#: What is shorter stands where it was judged; what is longer stands once, at the end, and its beginning here.
+_INLINE_CHARS_MAX, _INLINE_LINES_MAX = 700, 8
+_BEGINNING_LINES = 4
+_OUTPUT_CHARS_MAX = 8_000
+#: All outputs at the end together, in characters: 200 hosts with 250 checks stay a file that a browser opens.
+_OUTPUTS_CHARS_MAX = 3_000_000
 _FIRST_COUNT = 8
 _NAMES_MAX = 6
 _BAR_WIDTH = 340.0
@@ -48,13 +52,36 @@ def render_html(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | No
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An output as it stands under an item: all of it, or its beginning and where the rest is."""
+
+    text: str
+    lines_count: int
+    #: Anchor of the whole output at the end of the page; empty where it stands here in full, or had no room.
+    anchor: str
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Appended:
+    """A long output at the end of the page."""
+
+    anchor: str
+    thing: str
+    output: Output
+    text: str
+    is_cut: bool
+
+
 class _View:
     """What the template prints beyond the reading itself: bounds, charts and short lists."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._record = reading.record
-        self._excerpts_chars = 0
+        self._outputs: dict[tuple[str, str, str], _Appended] = {}
+        self._outputs_chars = 0
         self.steps: list[dict[str, Any]] = rectify.plan(reading.record)["steps"]
         self.first = self.steps[:_FIRST_COUNT]
 
@@ -97,13 +124,25 @@ class _View:
         shown = requirement.looks[:_LOOKS_PER_ITEM_MAX]
         return shown, len(requirement.looks) - len(shown)
 
-    def excerpt(self, output: Output) -> tuple[str, bool]:
-        """The beginning of an output, and whether anything of it is missing here."""
-        text = "\n".join(output.excerpt.splitlines()[:_EXCERPT_LINES_MAX])[:_EXCERPT_CHARS_MAX]
-        if self._excerpts_chars + len(text) > _EXCERPTS_CHARS_MAX:
-            return "", True
-        self._excerpts_chars += len(text)
-        return text, output.is_truncated or len(text) < len(output.excerpt.rstrip("\n"))
+    def shown(self, thing: str, output: Output) -> _Shown:
+        """An output of one object where it was judged; a long one is put at the end of the page, once."""
+        lines = output.excerpt.splitlines()
+        if len(lines) <= _INLINE_LINES_MAX and len(output.excerpt) <= _INLINE_CHARS_MAX:
+            return _Shown(output.excerpt, len(lines), "", output.is_truncated)
+        beginning = "\n".join(lines[:_BEGINNING_LINES])[:_INLINE_CHARS_MAX]
+        key = (thing, output.command, output.sha256)
+        if key not in self._outputs:
+            text = output.excerpt[:_OUTPUT_CHARS_MAX]
+            if self._outputs_chars + len(text) > _OUTPUTS_CHARS_MAX:
+                return _Shown(beginning, len(lines), "", True)
+            self._outputs_chars += len(text)
+            is_cut = output.is_truncated or len(text) < len(output.excerpt)
+            self._outputs[key] = _Appended(f"o-{len(self._outputs) + 1}", thing, output, text, is_cut)
+        return _Shown(beginning, len(lines), self._outputs[key].anchor, output.is_truncated)
+
+    def outputs(self) -> list[_Appended]:
+        """The long outputs that items pointed at, once all items are printed: by object, in reading order."""
+        return sorted(self._outputs.values(), key=lambda one: one.thing)
 
     def names(self, names: list[str]) -> str:
         """A few names, and how many more."""

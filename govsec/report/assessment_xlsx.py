@@ -1,13 +1,11 @@
 """The assessment as a workbook: one row an item and object with command, raw output, decision, digest and advice.
 
 Sheets for the summary, the rows, high-risk cases, rectification and objects; frozen headers and filters, so that an
-office can sort and hand on. Every cell is text or a number: what looks like a formula is written as text and marked so
-(quote prefix), because a host can choose its file names and a spreadsheet would run them.
+office can sort and hand on. :mod:`govsec.report.sheets` keeps what hosts chose from becoming formulas.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,39 +13,13 @@ from govsec.clock import parse_time
 from govsec.report import rectify
 from govsec.report.assessment import VERDICTS, Control, Look, Reading, Requirement
 from govsec.report.catalog import Lang
-from govsec.report.office import office_extra, settle, xml_text
-from govsec.report.width import columns
+from govsec.report.office import settle
+from govsec.report.sheets import Book, Cell, Coded
 
-#: A cell holds 32,767 characters (Excel's limit); an output has less, or rows cannot be read.
-_CELL_CHARS_MAX = 32_000
+#: An output has less than a cell may hold (32,767), or rows cannot be read.
 _OUTPUT_CHARS_MAX = 4_000
 #: Excel's limit is 1,048,576 rows; what is beyond lies in the record, and the last row says so.
 _ROWS_MAX = 200_000
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_FILLS = {
-    "conform": "E7F4ED",
-    "pass": "E7F4ED",
-    "partial": "FDF3DD",
-    "not_conform": "FBEAEA",
-    "fail": "FBEAEA",
-    "error": "FBEAEA",
-    "unknown": "EDEFF2",
-    "undecided": "EDEFF2",
-    "not_applicable": "F7F8FA",
-    "notapplicable": "F7F8FA",
-    "open": "FBEAEA",
-    "danger": "FBEAEA",
-    "high_risk": "FBEAEA",
-    "mitigated": "E7F4ED",
-    "supporting": "FDF3DD",
-}
-#: ECMA-376 part 1, 18.3.1.63.
-_PAPER_A4, _PAPER_A3 = 9, 8
-#: Wider sheets would be too small to read on A4.
-_A4_CHARS_MAX = 200
-#: Programs do not agree on the height of rows nobody gave one; long outputs are scrolled, not unrolled.
-_LINE_POINTS, _LINES_MAX = 17, 14
-_HEADER_FILL = "12355B"
 
 
 def render_xlsx(record: Mapping[str, Any], lang: Lang) -> bytes:
@@ -57,7 +29,7 @@ def render_xlsx(record: Mapping[str, Any], lang: Lang) -> bytes:
         ConfigurationError: openpyxl (the extra ``office``) is not installed.
     """
     reading = Reading(record, lang)
-    book = _Book()
+    book = Book()
     book.sheet(reading.words.text("sheet.summary"), (30, 60, 70), _summary(reading), has_filter=False)
     book.sheet(reading.words.text("sheet.counts"), (34, 12, 12, 12, 12, 12, 10), _counts(reading))
     book.sheet(reading.words.text("sheet.rows"), tuple(width for _, width in _COLUMNS), _rows(reading), frozen="C2")
@@ -65,110 +37,6 @@ def render_xlsx(record: Mapping[str, Any], lang: Lang) -> bytes:
     book.sheet(reading.words.text("sheet.plan"), (7, 16, 40, 50, 28, 24, 50, 36, 36, 12), _plan(reading))
     book.sheet(reading.words.text("sheet.objects"), (22, 12, 18, 14, 30, 44, 20, 12, 68), _objects(reading))
     return settle(book.save(), parse_time(record["ended"]))
-
-
-class _Coded(str):
-    """A cell's text with the code that colours it."""
-
-    __slots__ = ("code",)
-    code: str
-
-    def __new__(cls, text: str, code: str) -> _Coded:
-        cell = super().__new__(cls, text)
-        cell.code = code
-        return cell
-
-
-_Cell = str | int | float | None
-
-
-class _Book:
-    """A workbook being written, sheet by sheet and row by row."""
-
-    def __init__(self) -> None:
-        with office_extra():
-            from openpyxl import Workbook, styles
-            from openpyxl.cell import WriteOnlyCell
-            from openpyxl.utils import get_column_letter
-            from openpyxl.worksheet.properties import PageSetupProperties
-        self._styles = styles
-        self._cell = WriteOnlyCell
-        self._letter = get_column_letter
-        self._one_page_wide = PageSetupProperties(fitToPage=True)
-        self._book = Workbook(write_only=True)
-        self._fills: dict[str, Any] = {}
-        side = self._styles.Side(style="thin", color="D9DFE6")
-        self._border = self._styles.Border(left=side, right=side, top=side, bottom=side)
-        self._wrap = self._styles.Alignment(wrap_text=True, vertical="top")
-
-    def sheet(
-        self,
-        title: str,
-        widths: Sequence[int],
-        rows: Iterator[Sequence[_Cell]],
-        *,
-        frozen: str = "A2",
-        has_filter: bool = True,
-    ) -> None:
-        """Add a sheet; the first of ``rows`` is its header."""
-        sheet = self._book.create_sheet(title)
-        for position, width in enumerate(widths, 1):
-            sheet.column_dimensions[self._letter(position)].width = width
-        sheet.freeze_panes = frozen if has_filter else None
-        sheet.page_setup.orientation = "landscape"
-        sheet.page_setup.paperSize = _PAPER_A3 if sum(widths) > _A4_CHARS_MAX else _PAPER_A4
-        sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
-        sheet.sheet_properties.pageSetUpPr = self._one_page_wide
-        sheet.print_title_rows = "1:1"
-        count = 0
-        for count, row in enumerate(rows, 1):
-            cells = [self._written(sheet, value, is_header=count == 1) for value in row]
-            sheet.row_dimensions[count].height = _height(cells, widths)
-            sheet.append(cells)
-        if has_filter:
-            sheet.auto_filter.ref = f"A1:{self._letter(len(widths))}{max(count, 1)}"
-
-    def save(self) -> bytes:
-        out = io.BytesIO()
-        self._book.save(out)
-        return out.getvalue()
-
-    def _written(self, sheet: Any, value: _Cell, *, is_header: bool) -> Any:
-        cell = self._cell(sheet)
-        if isinstance(value, str):
-            text = xml_text(value, _CELL_CHARS_MAX)
-            cell.value = text
-            # openpyxl takes what begins with "=" for a formula, and "#N/A" for an error; a text stays a text.
-            cell.data_type = "s"
-            if text.startswith(_FORMULA_STARTS):
-                cell.number_format = "@"
-                cell.quotePrefix = True
-        else:
-            cell.value = value
-        cell.border = self._border
-        cell.alignment = self._wrap
-        if is_header:
-            cell.font = self._styles.Font(bold=True, color="FFFFFF")
-            cell.fill = self._fill(_HEADER_FILL)
-        elif isinstance(value, _Coded) and value.code in _FILLS:
-            cell.fill = self._fill(_FILLS[value.code])
-        return cell
-
-    def _fill(self, colour: str) -> Any:
-        if colour not in self._fills:
-            self._fills[colour] = self._styles.PatternFill("solid", fgColor=colour)
-        return self._fills[colour]
-
-
-def _height(cells: Sequence[Any], widths: Sequence[int]) -> int:
-    """Points that the fullest of ``cells`` needs, within reason."""
-    lines = 1
-    for cell, width in zip(cells, widths, strict=False):
-        if isinstance(cell.value, str):
-            lines = max(
-                lines, sum(1 + columns(line) // (width - 2) for line in cell.value[:_OUTPUT_CHARS_MAX].split("\n"))
-            )
-    return _LINE_POINTS * min(lines, _LINES_MAX)
 
 
 #: Heading (a key of the catalogue) and width in characters.
@@ -194,7 +62,7 @@ _COLUMNS = (
 )
 
 
-def _rows(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _rows(reading: Reading) -> Iterator[Sequence[Cell]]:
     text = reading.words.text
     yield [text(key) for key, _ in _COLUMNS]
     for count, (category, control, requirement, name, looks) in enumerate(reading.rows(), 1):
@@ -207,7 +75,7 @@ def _rows(reading: Reading) -> Iterator[Sequence[_Cell]]:
 
 def _row(
     reading: Reading, category: str, control: Control, requirement: Requirement, name: str, looks: tuple[Look, ...]
-) -> Sequence[_Cell]:
+) -> Sequence[Cell]:
     text, row = reading.words.text, requirement.row
     worst = looks[0].status if looks else ""
     outputs = [output for look in looks for output in look.outputs]
@@ -221,10 +89,10 @@ def _row(
         f"{control.id} {control.name}",
         row["assessment_unit"],
         row["attribute"],
-        _Coded(text(f"verdict.{requirement.verdict}"), requirement.verdict),
+        Coded(text(f"verdict.{requirement.verdict}"), requirement.verdict),
         text(f"basis.{row['basis']}"),
         name or reading.system(),
-        _Coded(text(f"status.{worst}") if worst else "", worst),
+        Coded(text(f"status.{worst}") if worst else "", worst),
         _lines(f"{look.title} [{look.check}] {text('status.' + look.status)}" for look in looks),
         _lines(_found(reading, requirement, looks)),
         _lines(dict.fromkeys(output.command for output in outputs)),
@@ -280,7 +148,7 @@ def _marks(reading: Reading, requirement: Requirement) -> Iterator[str]:
         yield text(key, {"by": attestation["by"], **days})
 
 
-def _summary(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _summary(reading: Reading) -> Iterator[Sequence[Cell]]:
     text, record = reading.words.text, reading.record
     yield [text("title"), text("disclaimer"), ""]
     yield [text("label.system"), reading.system(), ""]
@@ -307,7 +175,7 @@ def _summary(reading: Reading) -> Iterator[Sequence[_Cell]]:
         yield ["" if position else text("section.limits"), line, ""]
 
 
-def _counts(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _counts(reading: Reading) -> Iterator[Sequence[Cell]]:
     text = reading.words.text
     yield [text("label.category"), *(text(f"verdict.{name}") for name in VERDICTS), text("label.total")]
     for part in reading.categories:
@@ -315,36 +183,35 @@ def _counts(reading: Reading) -> Iterator[Sequence[_Cell]]:
         yield [f"{part.id} {part.name}", *numbers, sum(numbers)]
 
 
-def _cases(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _cases(reading: Reading) -> Iterator[Sequence[Cell]]:
     text = reading.words.text
-    keys = ("case", "reason", "state", "mark", "items", "objects", "check", "mitigation")
+    keys = ("case", "subject", "state", "mark", "items", "objects", "check", "mitigation")
     yield [text(f"label.{key}") for key in keys]
     for case in reading.cases():
-        mitigation = [*(reading.title_of(name) for name in case["mitigated_by"]), *map(reading.say, case["reasons"])]
         yield [
             case["case"],
-            reading.say(case["title"]),
-            _Coded(text("case_state." + case["state"]), case["state"]),
+            "\n".join([reading.say(case["title"]), *map(reading.say, case["reasons"])]),
+            Coded(text("case_state." + case["state"]), case["state"]),
             "" if case["is_confirmed"] else text("label.unconfirmed"),
             "\n".join(case["items"]),
             "\n".join(case["objects"]),
             "\n".join(reading.title_of(name) for name in case["checks"]),
-            "\n".join(mitigation),
+            "\n".join(map(reading.title_of, case["mitigated_by"])),
         ]
     for danger in reading.record["dangers"]:
         state = f"{text('label.dangers')} · {text('principle.' + danger['principle'])}"
         title = f"{reading.say(danger['title'])}\n{reading.say(danger['reason'])}"
-        yield [danger["case"], title, _Coded(state, "danger"), "", "", "\n".join(danger["objects"]), "", ""]
+        yield [danger["case"], title, Coded(state, "danger"), "", "", "\n".join(danger["objects"]), "", ""]
 
 
-def _plan(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _plan(reading: Reading) -> Iterator[Sequence[Cell]]:
     text = reading.words.text
     keys = ("number", "priority", "check", "advice", "where", "gain", "commands", "risk", "rollback", "reboot")
     yield [text(f"label.{key}") for key in keys]
     for step in rectify.plan(reading.record)["steps"]:
         yield [
             step["number"],
-            _Coded(text("priority." + step["priority"]), step["priority"]),
+            Coded(text("priority." + step["priority"]), step["priority"]),
             reading.say(step["title"]),
             reading.say(step["advice"]),
             "\n".join(thing["name"] for thing in step["objects"]),
@@ -356,7 +223,7 @@ def _plan(reading: Reading) -> Iterator[Sequence[_Cell]]:
         ]
 
 
-def _objects(reading: Reading) -> Iterator[Sequence[_Cell]]:
+def _objects(reading: Reading) -> Iterator[Sequence[Cell]]:
     text = reading.words.text
     keys = ("host", "kind", "address", "state", "reason", "platform", "collected", "clock", "facts")
     yield [text(f"label.{key}") for key in keys]

@@ -4,8 +4,8 @@ A plan is advice. Commands are the text of the pack that judged; nothing here ca
 them is a person with a maintenance window. What could not be looked at comes apart from what was found bad, because
 the first thing to repair there is the looking; what only a person can show is listed with what to show.
 
-Order: candidates for major hidden dangers, open high-risk cases, checks that decided an item as not conform, as partly
-conform, and last what only supports; within a class the more objects, the earlier.
+Order: candidates for major hidden dangers, open high-risk cases, checks of items that are not conform, that are partly
+conform, and last what weakens an item that nobody has decided; within a class the more objects, the earlier.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _step(record: Mapping[str, Any], name: str, results: list[Mapping[str, Any]]
         "check": name,
         "title": check["title"],
         "guards": check["guards"],
-        "priority": _priority(record, check, items, cases),
+        "priority": _priority(record, items, cases),
         "cases": sorted(cases),
         "items": [item["id"] for item in items],
         "objects": [
@@ -83,14 +83,12 @@ def _step(record: Mapping[str, Any], name: str, results: list[Mapping[str, Any]]
     }
 
 
-def _priority(
-    record: Mapping[str, Any], check: Mapping[str, Any], items: list[Mapping[str, Any]], cases: set[str]
-) -> str:
+def _priority(record: Mapping[str, Any], items: list[Mapping[str, Any]], cases: set[str]) -> str:
     if any(danger["case"] in cases for danger in record["dangers"]):
         return "danger"
     if cases:
         return "high_risk"
-    verdicts = {item["verdict"] for item in items if check["maps"][item["key"]] == "decides"}
+    verdicts = {item["verdict"] for item in items}
     return next((verdict for verdict in ("not_conform", "partial") if verdict in verdicts), "supporting")
 
 

@@ -202,10 +202,21 @@ def test_many_hosts_and_large_outputs_do_not_make_a_file_without_end() -> None:
             outcome["excerpt"] = "x" * 60_000
     html = render_html(record, "zh")
 
-    assert len(html.encode()) < 3_000_000
+    assert len(html.encode()) < 5_000_000
     left_out = re.search(r"另有 (\d+) 个对象的结果未在此列出", html)
     assert left_out is not None
     assert "未判定" in html
+
+
+def test_a_long_output_stands_once_and_every_item_that_rests_on_it_points_there() -> None:
+    page = render_html(assessment(), "zh")
+    outputs = page[page.index('id="outputs"') :]
+    linked = re.findall(r'<a href="#(o-\d+)">全文 30 行见“原始输出”', page)
+
+    assert page.count("path=/usr/bin/tool29 ") == outputs.count("path=/usr/bin/tool29 ") == 2
+    assert page.count("path=/usr/bin/tool00 ") == 2 + len(linked)
+    assert len(linked) == 4
+    assert len(set(linked)) == 2
 
 
 def test_what_is_left_out_under_an_item_is_never_worse_than_what_is_shown() -> None:

@@ -79,7 +79,7 @@ def test_a_mitigated_case_does_not_make_a_step_urgent() -> None:
     telnet = next(step for step in plan(assessment())["steps"] if step["check"] == "linux.services.telnet")
 
     assert telnet["cases"] == []
-    assert telnet["priority"] == "partial"
+    assert telnet["priority"] == "not_conform"
 
 
 def test_what_passed_is_in_no_step_and_what_was_not_seen_is_told_apart() -> None:
