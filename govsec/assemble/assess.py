@@ -16,7 +16,7 @@ from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
 from govsec.assemble.hosts import Collected, collect_all
 from govsec.assemble.packs import load_packs
-from govsec.assemble.runs import earlier_facts, earlier_run, record_run, runs_directory
+from govsec.assemble.runs import Earlier, earlier_facts, earlier_run, record_run, runs_directory
 from govsec.assemble.systems import Site
 from govsec.ledger.entry import Entry
 from govsec.policy.continuity import judge_continuity
@@ -47,6 +47,8 @@ class AssessRun:
     refused_records: tuple[str, ...] = ()
     #: Hosts that are not the ones they should be, or whose answer was forged.
     broken_hosts: tuple[str, ...] = ()
+    #: What is wrong with the run before, when it was altered since.
+    altered_run: str = ""
 
 
 class Assessor:
@@ -61,6 +63,7 @@ class Assessor:
         """
         self.site = site
         self.request = request
+        self.earlier = Earlier()
         self.scope = scope_of(site, request)
         children = 1 if len(self.scope.targets) < _HOSTS_FEW else 2
         self._expressions = Expressions(site.clock, children_count=children)
@@ -102,6 +105,7 @@ class Assessor:
         judged = judge_continuity(record, is_cloud="cloud" in self.scope.scopes)
         results += [one.result for one in judged]
         people = read_records(self.site, self.scope.row.name)
+        self.earlier = earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare)
         parts = Parts(
             scope=self.scope,
             packs=self.packs,
@@ -111,7 +115,8 @@ class Assessor:
             record=record,
             judged=judged,
             people=people,
-            earlier=earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare),
+            earlier=self.earlier.run,
+            altered_run=self.earlier.altered,
         )
         return write_assessment(self.site, parts, operator=self.request.operator, started=started), people
 
@@ -149,6 +154,7 @@ def run_assessment(
     stored = write_run(runs_directory(site.config.state_dir), assessment, facts)
     broken = tuple(one.target.name for one in found if one.is_broken)
     run = AssessRun(assessment, stored, refused_records=people.refused, broken_hosts=broken)
+    run = replace(run, altered_run=assessor.earlier.altered)
     if not request.is_recorded or assessor.scope.system is None:
         return run
     entry, why = record_run(site, assessor.scope.system, stored)

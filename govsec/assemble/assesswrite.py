@@ -60,6 +60,8 @@ class Parts:
     judged: tuple[ContinuityResult, ...]
     people: Records
     earlier: Assessment | None
+    #: Why the run before is not compared with: it was altered.
+    altered_run: str = ""
 
 
 def write_assessment(site: Site, parts: Parts, *, operator: str, started: datetime) -> Assessment:
@@ -184,6 +186,11 @@ def _notes(parts: Parts) -> tuple[Words, ...]:
             notes.append(
                 Words(zh=f"{name} 的时钟偏差 {offset:.0f} 秒", en=f"The clock of {name} is off by {offset:.0f} s")
             )
+    if parts.altered_run:
+        words = parts.altered_run
+        notes.append(
+            Words(zh=f"上一次结果已被改动，未作比较：{words}", en=f"Not compared, the run before was altered: {words}")
+        )
     for refused in parts.people.refused:
         notes.append(Words(zh=f"未采信的证明：{refused}", en=f"A record that was not believed: {refused}"))
     return tuple(notes)

@@ -78,23 +78,43 @@ def verify_run(run: StoredRun, stores: Sequence[ReadStore], trusted: TrustedKeys
     return RunCheck(flaws, entry, is_contradicted and entry is None, report.problems_count)
 
 
-def earlier_run(state_dir: Path, system: str, wanted: str) -> Assessment | None:
-    """The stored run to compare with: of that id, or the ``latest``; None for ``""`` and where there is none yet.
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The run to compare with, where there is one; ``altered`` says what is wrong with it when it cannot be."""
+
+    run: Assessment | None = None
+    altered: str = ""
+
+
+def earlier_run(state_dir: Path, system: str, wanted: str) -> Earlier:
+    """The stored run to compare with: of that id, or the ``latest``; none for ``""`` and where there is none yet.
+
+    A latest run that was altered stops no new one: it is told, and the next is compared with this one.
 
     Raises:
         UsageError: a run was named that is not there.
-        IntegrityError: it was altered after it ran.
+        IntegrityError: a run that was named was altered after it ran.
     """
     base = runs_directory(state_dir)
-    if not wanted or (wanted == "latest" and not stored_runs(base, system)):
-        return None
-    return read_assessment(find_run(base, wanted, system))
+    if not wanted:
+        return Earlier()
+    if wanted != "latest":
+        return Earlier(read_assessment(find_run(base, wanted, system)))
+    try:
+        runs = stored_runs(base, system)
+        return Earlier(read_assessment(runs[-1])) if runs else Earlier()
+    except IntegrityError as error:
+        return Earlier(altered=str(error))
 
 
 def earlier_facts(state_dir: Path, system: str) -> dict[str, Facts]:
     """The facts of the latest run by host, so that slow walks need not be made again; none that was altered since."""
     found: dict[str, Facts] = {}
-    runs = stored_runs(runs_directory(state_dir), system)
+    try:
+        runs = stored_runs(runs_directory(state_dir), system)
+    except IntegrityError as error:
+        log.warning("earlier runs are not used", extra={"why": str(error)})
+        return found
     for row in runs[-1].manifest.files if runs else ():
         if row.name.startswith(FACTS):
             try:

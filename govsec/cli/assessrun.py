@@ -216,6 +216,8 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
     for name, row in made.objects.items():
         if row.state == "unreachable":
             io.warn(f"{name}: {row.reason}")
+    if run.altered_run:
+        io.warn(f"not compared: {run.altered_run}")
     if run.ledger_error:
         io.warn(f"not on record: {run.ledger_error}")
     least = site.config.assessment.coverage_min if args.coverage_min is None else args.coverage_min
@@ -225,7 +227,7 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
 def exit_code(run: AssessRun, coverage_min: float) -> int:
     """What a run ends with: 6, 4, 7, 1 in this order, since what was not looked at weighs more than what was found."""
     made = run.assessment
-    if run.broken_hosts:
+    if run.broken_hosts or run.altered_run:
         return IntegrityError.exit_code
     if any(row.state == "unreachable" for row in made.objects.values()):
         return _EXIT_UNREACHABLE

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
 from govsec.cli.assessrun import site_of
+from govsec.cli.assesswords import diff_words, item_words, percent, value, verify_words
 from govsec.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
-    from govsec.assemble.runs import RunCheck
     from govsec.assemble.systems import Site
     from govsec.policy.catalog import Item
-    from govsec.policy.run import Assessment, DifferenceRow, ItemRow
+    from govsec.policy.run import Assessment
     from govsec.policy.runfolder import StoredRun
     from govsec.report.catalog import Lang
 
@@ -134,8 +134,8 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
             run.manifest.id,
             run.manifest.system,
             f"S{run.manifest.s}A{run.manifest.a}G{run.manifest.level}",
-            _percent(run.manifest.coverage.share),
-            *(_value(rate.value, rate.is_confirmed) for rate in run.manifest.rates[:1]),
+            percent(run.manifest.coverage.share),
+            *(value(rate.value, rate.is_confirmed) for rate in run.manifest.rates[:1]),
             len(run.manifest.open_cases),
         ]
         for run in runs
@@ -157,7 +157,7 @@ def run_show(args: argparse.Namespace, io: frame.IO) -> int:
     if item is None:
         raise UsageError(f"run {made.id} has no requirement {args.item!r}; see: govsec assess catalog")
     results = [made.results[position].model_dump(mode="json") for position in item.results]
-    io.result({"item": item, "results": results}, lambda: _item_words(made, item, io.lang))
+    io.result({"item": item, "results": results}, lambda: item_words(made, item, io.lang))
     return 0
 
 
@@ -194,7 +194,7 @@ def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
     if earlier.system.name != later.system.name:
         raise UsageError(f"{earlier.id} is of {earlier.system.name}, {later.id} of {later.system.name}")
     found = difference(earlier, later)
-    io.result({"later": later.id, **found.model_dump(mode="json")}, lambda: _diff_words(later, found, io.lang))
+    io.result({"later": later.id, **found.model_dump(mode="json")}, lambda: diff_words(later, found, io.lang))
     return 1 if found.cases_new or any(change.direction == "worse" for change in found.items) else 0
 
 
@@ -227,7 +227,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "manifest": run.manifest.digest,
         "files": len(run.manifest.files),
     }
-    io.result(facts, lambda: _verify_words(run, check))
+    io.result(facts, lambda: verify_words(run, check))
     if not check.is_intact:
         return IntegrityError.exit_code
     return 0 if check.is_on_record else 1
@@ -293,61 +293,3 @@ def run_catalog(args: argparse.Namespace, io: frame.IO) -> int:
 def _mentions(item: Item, text: str) -> bool:
     words = (item.id, item.key, item.summary_zh, item.summary_en, item.control_zh, item.control_en)
     return any(text.casefold() in word.casefold() for word in words)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _value(value: float | None, is_confirmed: bool) -> str:
-    return "-" if value is None else f"{value:.2f}{'' if is_confirmed else ' (unconfirmed)'}"
-
-
-def _item_words(made: Assessment, item: ItemRow, lang: str) -> str:
-    lines = [f"{item.id}  {getattr(item.summary, lang)}", f"{item.verdict.value} ({item.basis.value})"]
-    lines += [f"  {getattr(reason, lang)}" for reason in item.reasons]
-    for position in item.results:
-        result = made.results[position]
-        check = made.checks[result.check]
-        lines += ["", f"{result.object}: {result.check} {result.status.value}  {getattr(check.title, lang)}"]
-        if result.reason is not None:
-            lines.append(f"  {getattr(result.reason, lang)}")
-        lines += [f"  - {getattr(one.message, lang)}" for one in result.expectations if one.message is not None]
-        for name, identity in result.probes.items():
-            outcome = made.objects[result.object].outcomes.get(identity)
-            if outcome is not None:
-                lines.append(f"  {name}: {outcome.status} {outcome.reason}  $ {made.probes[identity].command}".rstrip())
-                lines += [f"    | {line}" for line in outcome.excerpt.splitlines()[:20]]
-    if item.evidence_hint is not None:
-        lines += ["", getattr(item.evidence_hint, lang)]
-    return "\n".join(lines)
-
-
-def _diff_words(later: Assessment, found: DifferenceRow, lang: str) -> str:
-    lines = [f"{found.earlier} -> {later.id}", *(getattr(note, lang) for note in found.notes)]
-    order = ("worse", "better", "other")
-    rows = [
-        [change.direction, change.item, change.before or "-", change.after or "-"]
-        for change in sorted(found.items, key=lambda change: order.index(change.direction))
-    ]
-    if rows:
-        lines.append(texts.table(["", "item", "before", "after"], rows))
-    lines += [f"new high-risk case: {case}" for case in found.cases_new]
-    lines += [f"high-risk case gone: {case}" for case in found.cases_gone]
-    lines.append(f"{len(found.results)} single results differ")
-    return "\n".join(lines)
-
-
-def _verify_words(run: StoredRun, check: RunCheck) -> str:
-    lines = [f"{flaw.what}: {flaw.name}" for flaw in check.flaws]
-    if check.is_contradicted:
-        lines.append("the signed ledger has this run with another manifest: this folder is not what was put on record")
-    if check.ledger_problems_count:
-        lines.append(f"the ledger has {check.ledger_problems_count} problems; run: govsec ledger verify")
-    if check.is_intact:
-        lines.append(f"{len(run.manifest.files)} files are what the manifest says")
-        if check.entry is None:
-            lines.append("NOT on record: no signed ledger vouches for the manifest")
-        else:
-            lines.append(f"on record: entry {check.entry.number} of {check.entry.chain}, {check.entry.digest}")
-    return "\n".join(lines)

@@ -354,6 +354,36 @@ def test_a_signed_pack_is_used_and_an_altered_one_refused(
     assert assessed.run("pack", "verify", str(folder), "--roots", roots, "-q") == 6
 
 
+def test_an_altered_run_before_is_told_and_stops_no_new_one(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "bare.yaml"
+    config.write_text(f"state_dir: {tmp_path}\n", encoding="utf-8")
+    argv = ["assess", "import", str(assessed.host_facts), "--config", str(config), "--json"]
+    assert main(argv) == 1
+    folder = Path(output(capsys)["directory"])
+    _alter_a_file(folder)
+
+    assert main(argv) == 6
+    assert output(capsys)["difference"] is None
+    assert main(argv) == 1, "the next one is compared with one that is whole"
+
+
+def test_a_host_without_configuration_gets_every_item_and_no_evidence_of_backups(
+    assessed: Assessed, tmp_path: Path
+) -> None:
+    from govsec.assemble.hosts import import_facts
+
+    site = Site(Config(state_dir=tmp_path), SystemClock())
+
+    run = run_assessment(site, Request(), collected=lambda _: import_facts([assessed.host_facts]))
+
+    items = {item.id: item for item in run.assessment.items}
+    assert len(items) == 211
+    assert (items[ITEM].verdict, items[ITEM].basis) == ("undecided", "none")
+    assert (run.entry, run.ledger_error) == (None, "")
+
+
 def test_without_any_configuration_this_machine_is_looked_at_alone(tmp_path: Path) -> None:
     def missing() -> Config:
         raise ConfigurationError("no such file")
