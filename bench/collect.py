@@ -34,9 +34,8 @@ def main() -> None:
     for _ in range(3):
         started = time.perf_counter()
         facts = collect("here", probes, LocalTransport(clock), clock)
-        print(
-            f"this host, every probe: {time.perf_counter() - started:.2f} s, {len(facts.dump()) / 1024:.0f} KiB of facts"
-        )
+        took_s, size_kib = time.perf_counter() - started, len(facts.dump()) / 1024
+        print(f"this host, every probe: {took_s:.2f} s, {size_kib:.0f} KiB of facts")
     peak = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"memory: {peak[0]:.0f} MB here, {peak[1]:.0f} MB the largest process of the host")
 

@@ -6,11 +6,11 @@ import re
 
 from pydantic import JsonValue
 
-from govsec.policy.parse_software import RUNNING, running_names
+from govsec.policy.parse_software import RUNNING, tell_silence
 from govsec.policy.probes_servers import MysqlProbe
 from govsec.policy.quote import quote
 from govsec.policy.readers import texts, unquote, whole_number
-from govsec.policy.sources import NoFactError, Reading, Source
+from govsec.policy.sources import Reading, Source
 
 MYSQL_VARIABLES: tuple[str, ...] = (
     "audit_log_policy", "audit_log_format", "auto_generate_certs", "authentication_policy", "bind_address",
@@ -81,8 +81,6 @@ def mysql_sources(probe: MysqlProbe) -> tuple[Source, ...]:
 def parse_mysql(probe: MysqlProbe, reading: Reading) -> JsonValue:
     """See :class:`MysqlProbe`."""
     files = reading.files("files")
-    names = running_names(reading) or frozenset()
-    is_running = bool({"mysqld", "mariadbd"} & names)
     settings: dict[str, JsonValue] = {}
     for lines in files.values():
         for line in lines:
@@ -92,11 +90,9 @@ def parse_mysql(probe: MysqlProbe, reading: Reading) -> JsonValue:
                 name = name.removeprefix("loose_")
                 settings[name] = True if match.group(2) is None else unquote(match.group(2))
     live = _live(reading)
-    if not settings and live is None:
-        if is_running:
-            raise NoFactError("error", "a server runs, but neither its files nor its socket could be read")
-        raise NoFactError("absent", "neither a configuration nor a server of MySQL or MariaDB")
-    return {"settings": settings, "live": live, "running": is_running, "files": texts(files)}
+    if live is None:
+        tell_silence(reading, {"mysqld", "mariadbd"}, "MySQL or MariaDB")
+    return {"settings": settings, "live": live, "running": True, "files": texts(files)}
 
 
 def _live(reading: Reading) -> JsonValue:

@@ -7,11 +7,11 @@ import re
 
 from pydantic import JsonValue
 
-from govsec.policy.parse_software import RUNNING, running_names
+from govsec.policy.parse_software import RUNNING, tell_silence
 from govsec.policy.probes_servers import PostgresqlProbe
 from govsec.policy.quote import quote
 from govsec.policy.readers import joined_lines, plain_lines, strip_comment, texts, unquote, whole_number
-from govsec.policy.sources import NoFactError, Reading, Source
+from govsec.policy.sources import Reading, Source
 
 POSTGRESQL_SETTINGS: tuple[str, ...] = (
     "archive_mode", "authentication_timeout", "client_min_messages", "fsync", "full_page_writes", "hba_file",
@@ -88,18 +88,13 @@ printf '%s\\n' "$x\""""
 def parse_postgresql(probe: PostgresqlProbe, reading: Reading) -> JsonValue:
     """See :class:`PostgresqlProbe`."""
     files = reading.files("files")
-    names = running_names(reading) or frozenset()
     live = _live(reading.maybe("live"))
+    if live is None:
+        tell_silence(reading, {"postgres", "postmaster"}, "PostgreSQL")
     instances = [
         _instance(folder, files) for folder in sorted({_folder(path) for path in files if path.endswith(".conf")})
     ]
-    is_running = bool({"postgres", "postmaster"} & names)
-    known = [instance for instance in instances if instance is not None]
-    if not known and live is None:
-        if is_running or reading.unreadable("files"):
-            raise NoFactError("error", "PostgreSQL is here, but neither its files nor its server could be read")
-        raise NoFactError("absent", "neither a configuration nor a server of PostgreSQL")
-    return {"instances": [*known], "live": live, "running": is_running}
+    return {"instances": [instance for instance in instances if instance is not None], "live": live, "running": True}
 
 
 def _folder(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import NoReturn
 
 from pydantic import JsonValue
 
@@ -36,6 +37,18 @@ def running(reading: Reading) -> list[tuple[str, str]]:
 def running_names(reading: Reading) -> frozenset[str] | None:
     """Names of the processes; None where the host cannot say."""
     return None if reading.maybe("running") is None else frozenset(name for _, name in running(reading))
+
+
+def tell_silence(reading: Reading, processes: set[str], product: str) -> NoReturn:
+    """Why a server gave no answer: it does not run here, or it does and may not be asked. Not knowing is the latter.
+
+    Raises:
+        NoFactError: always.
+    """
+    names = running_names(reading)
+    if names is not None and not processes & names:
+        raise NoFactError("absent", f"no server of {product} runs here")
+    raise NoFactError("error", f"{product} runs, or may run, and could not be asked over its local socket")
 
 
 def processes_sources(probe: ProcessesProbe) -> tuple[Source, ...]:

@@ -41,14 +41,15 @@ class PostgresqlProbe(ProbeModel):
 
         {instances: [{configuration: path, settings: {<name>: str}   # postgresql.conf and auto.conf, last one wins
                       hba: [{type, databases: [str], users: [str], address: str|null, method, options: {...}}]}],
-         live: {version: str, settings: {<name>: str},   # null where no server answers
+         live: {version: str, settings: {<name>: str},   # what is in force
                 roles: [{name, superuser, login, create_role, replication: bool, valid_until: str|null,
                          password: "scram"|"md5"|"none"|"unknown", connection_limit: int}],
-                extensions: [str], hba_errors: int}|null,
-         running: bool}
+                extensions: [str], hba_errors: int},
+         running: true}
 
     Settings of a closed list (``POSTGRESQL_SETTINGS``): connection strings and passwords are not on it. Statements are
-    fixed, in a read-only transaction with a time limit, run as ``postgres``. Neither files nor server: ``absent``.
+    fixed, in a read-only transaction with a time limit, run as ``postgres``. No server runs: ``absent``, whatever lies
+    in files; one runs and does not answer over its socket: ``error``.
     """
 
     kind: Literal["postgresql"] = "postgresql"
@@ -66,11 +67,11 @@ class MysqlProbe(ProbeModel):
          live: {version: str, variables: {<name>: str},
                 accounts: [{user, host, plugin, empty: bool, locked: bool|null, any_host: bool, superuser: bool,
                             tls: bool, lifetime_days: int|null}],
-                anonymous: int, plugins: [str], databases: [str]}|null,
-         running: bool, files: [str]}
+                anonymous: int, plugins: [str], databases: [str]},
+         running: true, files: [str]}
 
-    Closed list of variables (``MYSQL_VARIABLES``) and of fixed, reading statements. Neither files nor server:
-    ``absent``.
+    Closed list of variables (``MYSQL_VARIABLES``) and of fixed, reading statements. No server runs: ``absent``; one
+    runs and does not answer over its socket: ``error``.
     """
 
     kind: Literal["mysql"] = "mysql"

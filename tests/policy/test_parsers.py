@@ -394,6 +394,17 @@ def test_mysql_files_and_server() -> None:
     assert not told["sock", "localhost"]["empty"]  # let in by the operating system, not by an empty password
 
 
+def test_a_server_that_runs_and_says_nothing_is_an_error_and_one_that_does_not_run_is_absent() -> None:
+    files = {name: answer for name, answer in sample("ubuntu-22.04").items() if name != "live"}
+    for running, status in ((b"root nginx\n", "absent"), (b"postgres postgres\n", "error")):
+        with pytest.raises(NoFactError) as caught:
+            parse(PostgresqlProbe(), reading(PostgresqlProbe(), {**files, "running": Answer(running, 0)}))
+        assert caught.value.status == status
+    with pytest.raises(NoFactError) as caught:
+        parse(MysqlProbe(), reading(MysqlProbe(), {"running": Answer(b"", 92), "live": Answer(b"", 90)}))
+    assert caught.value.status == "error"  # nobody knows what runs
+
+
 def test_docker_without_environment() -> None:
     value = fact("uos-20", DockerProbe())
     (container,) = value["containers"]
