@@ -47,6 +47,9 @@ _OUTCOMES = {
     "unknown": Status.UNKNOWN,
 }
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_QUOTED = re.compile(r"""\"([^"\n]*)\"|'([^'\n]*)'""")
+_NUMBERS = re.compile(r"(?<![A-Za-z0-9_.])[0-9]{1,15}(?![0-9.])")
+_LITERALS_MAX = 20
 #: Stands for "take it away" among replacements.
 _GONE = object()
 _STATUSES: tuple[OutcomeStatus, ...] = ("denied", "timeout", "error")
@@ -192,7 +195,7 @@ class _Prover:
             for status in (*_STATUSES, None):
                 self._statuses(judge, case, name, status)
             for steps, old in _leaves(value):
-                if not (replacements := _flips(old)):
+                if not (replacements := [*_flips(old), *self._literals(old)]):
                     continue
                 after = [_one(judge, case.fixture, {name: _replaced(value, steps, new)}) for new in replacements]
                 self._proof.mutations_count += len(after)
@@ -205,9 +208,7 @@ class _Prover:
             for steps, member in _members(value):
                 gone = _one(judge, case.fixture, {name: _replaced(value, steps, _GONE)})
                 self._proof.mutations_count += 1
-                if not _same(before, gone):
-                    self._learn(name, steps, before, [gone], claims=False)
-                elif is_pass and steps == (member,) and self._must_be_there(name, member):
+                if is_pass and _same(before, gone) and steps == (member,) and self._must_be_there(name, member):
                     self._proof.lenient.append(f"{case.name}: passes without {name}.{member}")
             if is_pass:
                 self._lists(judge, case, name, value, mattered)
@@ -218,12 +219,10 @@ class _Prover:
         if result.status is not Status.ERROR:
             self._proof.lenient.append(f"{case.name}: probe {name} {status or 'not asked'} gives {result.status.value}")
 
-    def _learn(
-        self, name: str, steps: Steps, before: CheckResult, after: Sequence[CheckResult], claims: bool = True
-    ) -> None:
+    def _learn(self, name: str, steps: Steps, before: CheckResult, after: Sequence[CheckResult]) -> None:
         """Note which claims these changes moved, from true to false or back, and that the field matters."""
         self._mattered.add((name, str(steps[0])))
-        for result in after if claims else ():
+        for result in after:
             for old, new in zip(before.expectations, result.expectations, strict=False):
                 if new.holds is not None and old.holds is not new.holds:
                     self._changed.add(old.name)
@@ -243,6 +242,14 @@ class _Prover:
     def _is_looped(self, steps: Steps) -> bool:
         """Whether ``all`` runs over a list of this name: over nothing, it is true."""
         return bool(steps) and re.search(rf"\b{re.escape(str(steps[-1]))}\b[^&|]*\.all\(", self._texts) is not None
+
+    def _literals(self, value: JsonValue) -> list[JsonValue]:
+        """What the expressions compare with, of the type of ``value``: they may refuse one single value."""
+        if isinstance(value, str):
+            return [text for pair in _QUOTED.findall(self._texts) for text in pair if text][:_LITERALS_MAX]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return [int(text) for text in _NUMBERS.findall(self._texts)][:_LITERALS_MAX]
+        return []
 
     def _says_null(self) -> bool:
         return re.search(r"\bnull\b", self._texts) is not None
