@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from govsec.policy.parse_software import RUNNING, tell_silence
 from govsec.policy.probes_servers import MysqlProbe
 from govsec.policy.quote import quote
-from govsec.policy.readers import texts, unquote, whole_number
+from govsec.policy.readers import scalar, texts, unquote, whole_number
 from govsec.policy.sources import Reading, Source
 
 MYSQL_VARIABLES: tuple[str, ...] = (
@@ -105,7 +105,7 @@ def _live(reading: Reading) -> JsonValue:
     if not {"version", "variables", "accounts"} <= set(parts):
         return None
     variables: dict[str, JsonValue] = {
-        name: value[:1000]
+        name: scalar(value[:1000])
         for line in parts["variables"]
         for name, tab, value in [line.partition("\t")]
         if tab and name in MYSQL_VARIABLES

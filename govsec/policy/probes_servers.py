@@ -64,7 +64,7 @@ class MysqlProbe(ProbeModel):
     Fact::
 
         {settings: {<name with _>: str|true},    # [mysqld], [mariadb], [server] groups of the files, last one wins
-         live: {version: str, variables: {<name>: str},
+         live: {version: str, variables: {<name>: int|str},
                 accounts: [{user, host, plugin, empty: bool, locked: bool|null, any_host: bool, superuser: bool,
                             tls: bool, lifetime_days: int|null}],
                 anonymous: int, plugins: [str], databases: [str]},
