@@ -37,6 +37,8 @@ NGINX_DIRECTIVES: tuple[str, ...] = (
     "ssl_session_tickets", "ssl_session_timeout", "ssl_sign_certificate", "ssl_enc_certificate", "ssl_stapling",
     "ssl_verify_client", "stub_status", "user", "valid_referers", "worker_connections", "worker_processes",
 )  # fmt: skip
+#: Shipped tables of media types and parameters: without any directive that is looked at, so they are not read.
+_DATA_FILES = frozenset({"mime.types", "fastcgi_params", "uwsgi_params", "scgi_params", "proxy_params"})
 _BLOCKS = "server|location|http|events|stream|upstream|mail"
 _FILTER = r"""function keep(s) { print " " cut(substr(s, 1, 4096)) }
 FNR == 1 { n = FILENAME; gsub(/\n/, "?", n); printf "@%s %s\n", T, n }
@@ -161,7 +163,7 @@ def _fill(
         elif words[:1] == ("include",) and len(words) == 2:
             pattern = words[1] if words[1].startswith("/") else f"{path.rsplit('/', 1)[0]}/{words[1]}"
             found = [name for name in sorted(files) if fnmatch.fnmatchcase(name, pattern)]
-            if not found and "*" not in pattern:
+            if not found and "*" not in pattern and pattern.rsplit("/", 1)[-1] not in _DATA_FILES:
                 unresolved.append(pattern)
             for name in found:
                 if depth < _DEPTH_MAX and len(used) < 500:
