@@ -114,8 +114,10 @@ def _facts(script: Script, data: bytes, collected: datetime, transport: str, *, 
         raise IntegrityError(f"{script.host}: {error}") from error
     # The part that ran as root comes last, and says so.
     platform, host_time = read_platform(frames.platforms[-1].decode("utf-8", "backslashreplace"))
+    # Many probes read the same answers: each is cut once.
+    texts = {number: _evidence_text(answer, script.token) for number, answer in frames.answers.items()}
     outcomes = {
-        probe.identity: _outcome(probe, script, frames, platform, host_time or collected, collected)
+        probe.identity: _outcome(probe, script, frames, texts, platform, host_time or collected, collected)
         for probe in script.probes
     }
     # The host reads its clock first of all, to the second; what it took to get there is part of the figure.
@@ -132,7 +134,13 @@ def _facts(script: Script, data: bytes, collected: datetime, transport: str, *, 
 
 
 def _outcome(
-    probe: AnyProbe, script: Script, frames: Frames, platform: Platform, now: datetime, collected: datetime
+    probe: AnyProbe,
+    script: Script,
+    frames: Frames,
+    texts: Mapping[int, str],
+    platform: Platform,
+    now: datetime,
+    collected: datetime,
 ) -> ProbeOutcome:
     numbers = script.numbers[probe.identity]
     answers = {name: frames.answers[number] for name, number in numbers.items() if number in frames.answers}
@@ -148,7 +156,7 @@ def _outcome(
         "kind": probe.kind,
         "command": line_of(probe),
         "duration_ms": sum(answer.duration_ms for answer in answers.values()),
-        **_evidence(answers, script.token),
+        **_evidence({name: texts[number] for name, number in numbers.items() if number in texts}),
     }
     try:
         value = redact_value(parse(probe, reading))
@@ -160,11 +168,13 @@ def _outcome(
     return ProbeOutcome.model_validate({**common, "status": "ok", "value": value})
 
 
-def _evidence(answers: Mapping[str, Answer], token: str) -> dict[str, JsonValue]:
-    """Digest and beginning of what the host sent for one probe; the run's token, which is random, is left out."""
-    parts = []
-    for name, answer in answers.items():
-        text = answer.data.decode("utf-8", "backslashreplace").replace(f"@{token} ", "@ ").replace("\x00", "\\x00")
-        parts.append(f"[{name}: {answer.exit_code}]\n{text}")
-    text = redact("\n".join(parts))
+def _evidence(texts: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Digest and beginning of what the host sent for one probe."""
+    text = "\n".join(f"[{name}: {body}" for name, body in texts.items())
     return {"raw_sha256": hashlib.sha256(text.encode()).hexdigest(), "raw_excerpt": text[:EXCERPT_LENGTH_MAX]}
+
+
+def _evidence_text(answer: Answer, token: str) -> str:
+    """An answer for people: exit code and text, secrets cut; the run's token, which is random, is left out."""
+    text = answer.data.decode("utf-8", "backslashreplace").replace(f"@{token} ", "@ ").replace("\x00", "\\x00")
+    return redact(f"{answer.exit_code}]\n{text}")
