@@ -23,6 +23,7 @@ from govsec.policy.script import Script, compile_script
 from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.runtime.lanes import for_each
+from govsec.secretfile import credential_path
 
 if TYPE_CHECKING:  # asyncssh takes its time, and is an extra
     from govsec.policy.transport_ssh import SshAccount
@@ -164,7 +165,7 @@ def _account(name: str, host: HostConfig) -> SshAccount:
         user=host.user or pwd.getpwuid(os.getuid()).pw_name,
         known_hosts=host.known_hosts_file or Path.home() / ".ssh" / "known_hosts",
         port=host.port,
-        key_file=host.key_file,
+        key_file=credential_path(host.key_file) if host.key_file is not None else None,
         agent_path=Path(agent) if agent and host.key_file is None else None,
         connect_timeout_s=host.connect_timeout_s,
     )
