@@ -79,7 +79,7 @@ def _filled(form: bytes, values: Mapping[str, Any], cpu_s: int) -> bytes:
 def context(reading: Reading) -> dict[str, Any]:
     """What a template can print: texts in the reader's language, numbers, and lists of the two.
 
-    ``docs/guides/assessment.md`` names every value; a template that names another fails.
+    ``docs/guides/report-template.md`` names every value; a template that names another fails.
     """
     record, text = reading.record, reading.words.text
     first = record["rates"][0]["conclusion_words"] if record["rates"] else None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import docx
 import pytest
@@ -128,6 +130,18 @@ def test_the_same_record_and_template_give_the_same_bytes() -> None:
 def test_an_expression_that_fails_or_reaches_out_is_refused(line: str) -> None:
     with pytest.raises(RefusedTemplateError):
         fill(_form(line), context(Reading(assessment(), "zh")))
+
+
+@pytest.mark.parametrize("name", ["report-template.md", "report-template.zh-CN.md"])
+def test_the_guide_names_every_value_that_a_form_can_print(name: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / name).read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| `")}
+    values = context(Reading(assessment(), "zh"))
+
+    assert {word for head in rows for word in re.findall(r"`(\w+)`", head)} == set(values)
+    for key in ("rates", "counts", "items", "cases", "dangers", "plan", "changes", "expiring", "objects"):
+        told = values[key][0] if isinstance(values[key], list) else values[key]
+        assert set(re.findall(r"`\.(\w+)`", rows[f"`{key}`"])) == set(told), key
 
 
 def test_a_misspelt_value_is_named() -> None:
