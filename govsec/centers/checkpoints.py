@@ -24,7 +24,7 @@ and compares.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -36,6 +36,7 @@ from govsec.centers.commits import (
     COMMIT_SIZE_MAX,
     LIST_ENTRIES_MAX,
     Digest,
+    Entry,
     NameSet,
     SnapshotRef,
     iterate_names,
@@ -46,7 +47,7 @@ from govsec.crypto.document import open_document, sign_document
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import FormatError, IntegrityError, ObjectNotFoundError
 from govsec.records import Moment
-from govsec.store.api import ReadStore
+from govsec.store.api import ObjectStore, ReadStore
 
 #: A checkpoint is due when this many commits follow the one before.
 COMMITS_BETWEEN = 64
@@ -123,6 +124,34 @@ def newest_checkpoint(store: ReadStore, trusted: TrustedKeys, repository: str | 
         if repository is None or checkpoint.repository == repository:
             return StoredCheckpoint(checkpoint, name, len(data))
     return None
+
+
+def write_checkpoint(
+    store: ReadStore,
+    holders: Sequence[ObjectStore],
+    previous: Checkpoint | None,
+    entries: Sequence[Entry],
+    *,
+    signer: Signer,
+    time: datetime,
+) -> None:
+    """Store at ``holders`` the checkpoint after ``entries``, all since ``previous``; ``store`` has their lists."""
+    last = entries[-1]
+    checkpoint, lists = next_checkpoint(
+        store,
+        previous,
+        ((entry.commit.added, entry.commit.released, entry.commit.snapshot) for entry in entries),
+        repository=last.commit.repository,
+        number=last.number,
+        commit=last.digest,
+        epoch=last.commit.epoch,
+        time=time,
+    )
+    name, data = sign_checkpoint(signer, checkpoint)
+    for holder in holders:
+        for list_name, list_data in lists.items():
+            holder.put(list_name, list_data)
+        holder.put(name, data)
 
 
 def next_checkpoint(

@@ -24,7 +24,6 @@ parents and so joins them.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,8 +31,9 @@ from datetime import datetime
 from typing import Protocol, Self
 
 from govsec.centers import names
-from govsec.centers.checkpoints import COMMITS_BETWEEN, next_checkpoint, sign_checkpoint
-from govsec.centers.commits import COMMIT_SIZE_MAX, Commit, Entry, SnapshotRef, open_commit, sign_commit, split_names
+from govsec.centers.checkpoints import COMMITS_BETWEEN, write_checkpoint
+from govsec.centers.claims import Outcome, claim, finish_claim, unclaim
+from govsec.centers.commits import Commit, Entry, SnapshotRef, sign_commit, split_names
 from govsec.centers.copying import Meter, Named, absent, copy_objects
 from govsec.centers.log import Log, Position, compare, named_objects, read_log, union
 from govsec.centers.quorum import Quorum
@@ -47,7 +47,6 @@ from govsec.errors import (
     ConfigurationError,
     GovsecError,
     IntegrityError,
-    ObjectExistsError,
     ObjectNotFoundError,
     RefusedError,
     StoreError,
@@ -476,50 +475,13 @@ class Near(Quorum):
 
     def _claim(self, entry: Entry, data: bytes, arbiter: ObjectStore, survey: _Survey) -> bool:
         """True when the number is ours; False when it was taken, and what took it is finished."""
-        name = f"{names.CLAIMS}{entry.number:0{names.NUMBER_DIGITS}d}"
-        try:
-            arbiter.put(name, data, if_absent=True)
-        except ObjectExistsError:
-            if arbiter.get(name, size_max=COMMIT_SIZE_MAX) == data:
-                return True
+        outcome = claim(arbiter, entry, data)
+        if outcome is Outcome.HELD_BY_ANOTHER:
             self._finish_claim(survey)
-            return False
-        except RefusedError:
-            # A store without conditional writes cannot arbitrate. Two writers may then fork the log, which the next
-            # commit joins again.
-            log.warning("number not claimed", extra={"center": arbiter.name})
-        taken = next(iter(arbiter.list(names.numbered(names.COMMITS, entry.number))), None)
-        if taken is None or taken.name == entry.name:
-            return True
-        self._unclaim(arbiter, name)
-        return False
+        return outcome is Outcome.OURS
 
     def _finish_claim(self, survey: _Survey) -> None:
-        """Store the commit that somebody claimed the next number for and did not write; remove junk in its place."""
-        position = survey.joint.head
-        name = f"{names.CLAIMS}{position.number + 1:0{names.NUMBER_DIGITS}d}"
-        for store in survey.current:
-            try:
-                data = store.get(name, size_max=COMMIT_SIZE_MAX)
-            except ObjectNotFoundError:
-                continue
-            try:
-                digest = hashlib.sha256(data).hexdigest()
-                entry = open_commit(self._trusted, names.numbered(names.COMMITS, position.number + 1, digest), data)
-            except IntegrityError as error:
-                log.warning("claim is not a commit", extra={"center": store.name, "error": str(error)})
-            else:
-                commit = entry.commit
-                if position.digest in (commit.previous, *commit.merges) and commit.repository == survey.repository:
-                    store.put(entry.name, data)
-            self._unclaim(store, name)
-
-    def _unclaim(self, store: ObjectStore, name: str) -> None:
-        try:
-            store.delete(name)
-        except StoreError as error:
-            # At same-city production may not delete; a claim below the head has no effect any more.
-            log.info("claim stays", extra={"center": store.name, "claim": name, "error": str(error)})
+        finish_claim(survey.current, self._trusted, survey.repository, survey.joint.head)
 
     def _publish(self, entry: Entry, data: bytes, holders: Sequence[ObjectStore]) -> Receipt:
         acks: list[str] = []
@@ -538,7 +500,7 @@ class Near(Quorum):
         for store in holders:
             if store.name in acks:
                 self._mark_in_step(store)
-        self._unclaim(holders[0], f"{names.CLAIMS}{entry.number:0{names.NUMBER_DIGITS}d}")
+        unclaim(holders[0], entry.number)
         return self._receipt(entry, acks)
 
     def _receipt(self, entry: Entry, centers: Iterable[str]) -> Receipt:
@@ -560,23 +522,10 @@ class Near(Quorum):
         previous = survey.joint.checkpoint
         if entry.number - (previous.number if previous else 0) < COMMITS_BETWEEN:
             return
-        entries = (*survey.joint.entries, entry)
         try:
-            checkpoint, lists = next_checkpoint(
-                self,
-                previous,
-                ((item.commit.added, item.commit.released, item.commit.snapshot) for item in entries),
-                repository=survey.repository,
-                number=entry.number,
-                commit=entry.digest,
-                epoch=entry.commit.epoch,
-                time=self._clock.now(),
+            write_checkpoint(
+                self, holders, previous, (*survey.joint.entries, entry), signer=self._signer, time=self._clock.now()
             )
-            name, data = sign_checkpoint(self._signer, checkpoint)
-            for store in holders:
-                for list_name, list_data in lists.items():
-                    store.put(list_name, list_data)
-                store.put(name, data)
         except (StoreError, IntegrityError) as error:
             # The commit stands; the next one writes the checkpoint.
             log.warning("no checkpoint", extra={"error": str(error)})
