@@ -14,7 +14,7 @@ from typing import Self
 from govsec.assemble.assessscope import Request, scope_of
 from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
-from govsec.assemble.hosts import Collected, collect_all
+from govsec.assemble.hosts import WALK, Collected, collect_all
 from govsec.assemble.packs import load_packs
 from govsec.assemble.runs import Earlier, earlier_facts, earlier_run, record_run, runs_directory
 from govsec.assemble.systems import Site
@@ -77,7 +77,9 @@ class Assessor:
                 levels=levels_of(checks, item_levels, self.scope.levels.system),
                 parameters=site.config.assessment.parameters,
             )
-            self.probes = _probes_of(self.packs)
+            wanted = _probes_of(self.packs)
+            self.walks = () if request.is_walking else tuple(probe for probe in wanted if probe.kind == WALK)
+            self.probes = tuple(probe for probe in wanted if probe not in self.walks)
         except BaseException:
             self._expressions.close()
             raise
@@ -91,7 +93,9 @@ class Assessor:
     def collect(self, progress: ProgressSink = silent) -> tuple[Collected, ...]:
         """The facts of every host, or why there are none. Never raises for a host that does not answer."""
         previous = earlier_facts(self.site.config.state_dir, self.scope.row.name)
-        return collect_all(self.site, self.scope.targets, self.probes, previous=previous, progress=progress)
+        return collect_all(
+            self.site, self.scope.targets, self.probes, walks=self.walks, previous=previous, progress=progress
+        )
 
     def evaluate(self, collected: Sequence[Collected]) -> tuple[Assessment, Records]:
         """One assessment of what was collected; no host is touched. With it the records of people that were read."""

@@ -33,6 +33,8 @@ class Request:
     #: Run to compare with: an id, ``latest``, or empty for none.
     compare: str = "latest"
     is_recorded: bool = True
+    #: Walk over the whole file systems of the hosts (minutes); else what an earlier walk found counts, with its age.
+    is_walking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from govsec.clock import Clock
 from govsec.config import Config, HostConfig
 from govsec.errors import ConfigurationError, GovsecError, IntegrityError, UsageError
 from govsec.policy.collect import Transport, collect, import_output
-from govsec.policy.facts import FACTS_SIZE_MAX, Facts, load_facts
+from govsec.policy.facts import FACTS_SIZE_MAX, Facts, ProbeOutcome, load_facts
 from govsec.policy.probes import AnyProbe
 from govsec.policy.script import Script, compile_script
 from govsec.privatefile import make_private_directory, write_private
@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # asyncssh takes its time, and is an extra
 
 #: This machine, whatever the configuration calls it.
 LOCAL = "local"
+#: The kind of probe that goes over a whole file system.
+WALK = "walk"
 #: One session each; more would make the controller the slow one.
 _PARALLEL_MAX = 20
 _OUTPUT_SIZE_MAX = 256 << 20
@@ -94,16 +96,22 @@ def collect_all(
     targets: Sequence[Target],
     probes: Sequence[AnyProbe],
     *,
+    walks: Sequence[AnyProbe] = (),
     previous: Mapping[str, Facts],
     progress: ProgressSink = silent,
 ) -> tuple[Collected, ...]:
-    """Every target asked, at most twenty at once, in the order of ``targets``. One that fails harms no other."""
+    """Every target asked, at most twenty at once, in the order of ``targets``. One that fails harms no other.
+
+    ``walks`` are not asked: what an earlier walk found (``previous``, facts by host) counts with its age, and a host
+    that was never walked could not be looked at.
+    """
 
     def ask(target: Target) -> Collected:
         began = site.clock.now()
         try:
             transport = transport_of(target, site.config, site.clock)
-            facts = collect(target.name, probes, transport, site.clock, previous=previous.get(target.name))
+            old = previous.get(target.name)
+            facts = _with_walks(collect(target.name, probes, transport, site.clock, previous=old), walks, old)
             return Collected(target, began, facts, data=facts.dump())
         except GovsecError as error:
             return Collected(target, began, error=str(error), is_broken=isinstance(error, IntegrityError))
@@ -115,6 +123,20 @@ def collect_all(
         by_name[one.target.name] = one
         progress(Progress("collect", done_items=len(by_name), total_items=len(targets), current=one.target.name))
     return tuple(by_name[target.name] for target in targets)
+
+
+def _with_walks(facts: Facts, walks: Sequence[AnyProbe], previous: Facts | None) -> Facts:
+    found = {}
+    for probe in walks:
+        old = previous.outcomes.get(probe.identity) if previous is not None else None
+        if previous is None or old is None or not isinstance(old.value, Mapping):
+            reason = "the file systems were not walked yet; run: govsec assess run --walk"
+            found[probe.identity] = ProbeOutcome(kind=WALK, status="error", reason=reason)
+            continue
+        when = old.found or previous.collected
+        age_h = round((facts.collected - when).total_seconds() / 3600, 2)
+        found[probe.identity] = old.model_copy(update={"value": {**old.value, "age_h": age_h}, "found": when})
+    return facts.model_copy(update={"outcomes": {**facts.outcomes, **found}}) if found else facts
 
 
 def transport_of(target: Target, config: Config, clock: Clock) -> Transport:

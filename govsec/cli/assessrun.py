@@ -30,7 +30,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         "could be decided",
         examples=[
             "govsec assess run                       # this machine at level 3, without any configuration",
-            "govsec assess run --system permits",
+            "govsec assess run --system permits --walk      # once a week, say; other runs count what it found",
             "govsec assess run --host web-1 --host web-2 --level 2 --json",
         ],
     )
@@ -97,6 +97,11 @@ def _add_scope(parser: frame.Parser) -> None:
         choices=("general", "cloud", "mobile", "iot", "ics"),
         help="general and the extensions that apply (repeatable)",
     )
+    scope.add_argument(
+        "--walk",
+        action="store_true",
+        help="walk over the hosts' whole file systems, which may take minutes (default: what the last walk found)",
+    )
     scope.add_argument("--pack", action="append", default=[], metavar="ID", help="only this pack (repeatable)")
 
 
@@ -122,6 +127,7 @@ def _request(args: argparse.Namespace) -> Request:
         operator=getattr(args, "operator", ""),
         compare="" if compare == "none" else compare,
         is_recorded=not getattr(args, "no_ledger", False),
+        is_walking=args.walk,
     )
 
 

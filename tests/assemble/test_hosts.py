@@ -1,0 +1,75 @@
+"""Walks are asked when a person wants them; else the last one counts with its age, and none is no answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from govsec.assemble.hosts import collect_all, import_facts, targets_of, write_facts
+from govsec.assemble.systems import Site
+from govsec.clock import SystemClock
+from govsec.config import Config
+from govsec.errors import ConfigurationError, UsageError
+from govsec.policy.facts import Facts, ProbeOutcome
+from govsec.policy.probes import parse_probe
+
+WALK = parse_probe({"kind": "walk"})
+
+
+def _site(**changes: object) -> Site:
+    return Site(Config.model_validate(changes), SystemClock())
+
+
+def _facts(site: Site, previous: dict[str, Facts]) -> Facts:
+    (collected,) = collect_all(site, targets_of(site.config, ()), (), walks=(WALK,), previous=previous)
+    assert collected.facts is not None, collected.error
+    return collected.facts
+
+
+def test_a_host_that_was_never_walked_could_not_be_looked_at() -> None:
+    outcome = _facts(_site(), {}).outcomes[WALK.identity]
+
+    assert outcome.status == "error"
+    assert "--walk" in outcome.reason
+
+
+def test_the_last_walk_counts_with_its_age_however_often_it_is_carried_on() -> None:
+    site = _site()
+    (target,) = targets_of(site.config, ())
+    when = SystemClock().now() - timedelta(hours=50)
+    walked = ProbeOutcome(kind="walk", status="ok", value={"complete": True, "age_h": 0.0})
+    first = Facts(host=target.name, collected=when, collector="0", outcomes={WALK.identity: walked})
+
+    second = _facts(site, {target.name: first})
+    third = _facts(site, {target.name: second})
+
+    for facts in (second, third):
+        outcome = facts.outcomes[WALK.identity]
+        assert outcome.found == when
+        assert isinstance(outcome.value, dict)
+        assert outcome.value["age_h"] == pytest.approx(50, abs=0.1)
+
+
+def test_an_unknown_host_is_a_slip_of_the_pen_and_a_circle_of_jumps_is_told() -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        targets_of(_site().config, ["nowhere"])
+    circle = {"a": {"jump": "b"}, "b": {"jump": "a"}}
+    site = _site(hosts=circle)
+    (collected,) = collect_all(site, targets_of(site.config, ["a"]), (), previous={})
+
+    assert "circle" in collected.error
+
+
+def test_facts_go_through_a_file_and_two_of_one_host_are_refused(tmp_path: Path) -> None:
+    site = _site()
+    collected = collect_all(site, targets_of(site.config, ()), (), previous={})
+    (path,) = write_facts(tmp_path / "facts", collected)
+
+    (found,) = import_facts([path])
+
+    assert found.facts == collected[0].facts
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(ConfigurationError):
+        import_facts([path, path])
