@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from govsec.backup.blobs import BlobSaver
 from govsec.backup.contents import ContentReader
-from govsec.backup.nodes import NodeWriter, device, extended_attributes, link_target
+from govsec.backup.nodes import NodeWriter, device, entry_attributes, link_target, own_attributes
 from govsec.backup.previous import (
     PreviousTree,
     content_tail,
@@ -45,6 +46,8 @@ _DEPTH_MAX = 700
 #: Content ids of unchanged files are looked up in the index so many at a time.
 _CHECK_COUNT = 20_000
 PROBLEMS_MAX = 1000
+#: What ``os.fsencode`` does, without its look at the argument's type.
+_ENCODING, _ENCODING_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 CHANGED_WHILE_READ = "changed while it was read"
 
 
@@ -110,6 +113,9 @@ class _Level:
     previous: PreviousTree
     entries: list[tuple[bytes, os.stat_result]]
     position: int = 0
+    #: Unchanged files that nobody was told of yet.
+    unchanged_files: int = 0
+    unchanged_bytes: int = 0
     pieces: list[bytes] = field(default_factory=list)
 
 
@@ -171,6 +177,7 @@ class TreeWalker:
                     self._save_entry(level, name, status)
                 if level.pieces:
                     nodes.append((name, level.pieces.pop()))
+            self._tell(level)
             return nodes
 
         return self._with_trust(save)
@@ -186,15 +193,12 @@ class TreeWalker:
 
     def directory_head(self, descriptor: int, name: bytes, status: os.stat_result) -> str:
         """The head of a directory's node. Raises ``OSError`` when its attributes cannot be read."""
-        return self._nodes.head(name, status, extended_attributes(descriptor, descriptor))
+        return self._nodes.head(name, status, own_attributes(descriptor))
 
     def finish_directory(self, pieces: list[bytes], previous: PreviousTree) -> bytes:
         """The id of the directory with these nodes, which is saved when it is new."""
-        if (
-            previous.tree_id is not None
-            and pieces == previous.nodes
-            and (BlobType.TREE, previous.tree_id) in self._index
-        ):
+        # It was loaded, so the index has it.
+        if previous.tree_id is not None and pieces == previous.nodes:
             self.counts.dirs_unmodified += 1
             return previous.tree_id
         if previous.tree_id is None:
@@ -234,26 +238,39 @@ class TreeWalker:
             while levels:
                 level = levels[-1]
                 if level.position == len(level.entries):
+                    self._tell(level)
                     tree = self.finish_directory(level.pieces, level.previous)
                     node = f'{level.head}null,"subtree":"{tree.hex()}"}}'.encode()
                     os.close(levels.pop().descriptor)
                     if levels:
                         levels[-1].pieces.append(node)
                     continue
-                name, status = level.entries[level.position]
-                level.position += 1
-                if not stat.S_ISDIR(status.st_mode):
-                    self._save_entry(level, name, status)
+                below_name = self._save_up_to_directory(level)
+                if below_name is None:
                     continue
-                path = join_path(level.path, name)
+                path = join_path(level.path, below_name)
                 if len(levels) >= _DEPTH_MAX:
                     self.counts.problem(path, f"not read: more than {_DEPTH_MAX} directories deep")
-                elif (below := self._open(level.descriptor, path, name, device_id, None, level.previous)) is not None:
+                elif (
+                    below := self._open(level.descriptor, path, below_name, device_id, None, level.previous)
+                ) is not None:
                     levels.append(below)
         finally:
             for level in levels:
                 os.close(level.descriptor)
         return node
+
+    def _save_up_to_directory(self, level: _Level) -> bytes | None:
+        """Save entries up to the next directory and give its name; None at the end."""
+        entries = level.entries
+        for position in range(level.position, len(entries)):
+            name, status = entries[position]
+            if stat.S_ISDIR(status.st_mode):
+                level.position = position + 1
+                return name
+            self._save_entry(level, name, status)
+        level.position = len(entries)
+        return None
 
     def _open(
         self,
@@ -314,7 +331,7 @@ class TreeWalker:
         """Append the node of an entry that is no directory, or note why there is none."""
         path = join_path(level.path, name)
         try:
-            extra = extended_attributes(path, b"/proc/self/fd/%d/%s" % (level.descriptor, name))
+            extra = entry_attributes(path, level.descriptor, name)
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG:
                 node = self._file(level, name, path, status, extra)
@@ -345,7 +362,8 @@ class TreeWalker:
         if is_content(tail) and self._is_known(tail):
             counts.files_unmodified += 1
             counts.total_bytes += status.st_size
-            self._advance(1, status.st_size, path)
+            level.unchanged_files += 1
+            level.unchanged_bytes += status.st_size
             return head + tail if known is None else known
         node = self._read(level, name, path, extra)
         if node is not None:
@@ -395,6 +413,10 @@ class TreeWalker:
         if ids is None or not self._index.contains_many(BlobType.DATA, ids).all():
             raise _MissingBlobError
 
+    def _tell(self, level: _Level) -> None:
+        if level.unchanged_files:
+            self._advance(level.unchanged_files, level.unchanged_bytes, level.path)
+
     def _look_up(self) -> None:
         if self._is_stopped():
             raise Stopped
@@ -402,7 +424,7 @@ class TreeWalker:
 
 def list_names(descriptor: int) -> list[bytes]:
     """The names in an open directory, as bytes."""
-    return [os.fsencode(name) for name in os.listdir(descriptor)]
+    return [name.encode(_ENCODING, _ENCODING_ERRORS) for name in os.listdir(descriptor)]
 
 
 def join_path(directory: bytes, name: bytes) -> bytes:
