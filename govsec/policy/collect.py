@@ -114,10 +114,10 @@ def _facts(script: Script, data: bytes, collected: datetime, transport: str, *, 
         raise IntegrityError(f"{script.host}: {error}") from error
     # The part that ran as root comes last, and says so.
     platform, host_time = read_platform(frames.platforms[-1].decode("utf-8", "backslashreplace"))
-    # Many probes read the same answers: each is cut once.
-    texts = {number: _evidence_text(answer, script.token) for number, answer in frames.answers.items()}
+    # Many probes read the same answers: each is prepared once.
+    seen = {number: _seen(answer, script.token) for number, answer in frames.answers.items()}
     outcomes = {
-        probe.identity: _outcome(probe, script, frames, texts, platform, host_time or collected, collected)
+        probe.identity: _outcome(probe, script, frames, seen, platform, host_time or collected, collected)
         for probe in script.probes
     }
     # The host reads its clock first of all, to the second; what it took to get there is part of the figure.
@@ -137,7 +137,7 @@ def _outcome(
     probe: AnyProbe,
     script: Script,
     frames: Frames,
-    texts: Mapping[int, str],
+    seen: Mapping[int, tuple[bytes, str]],
     platform: Platform,
     now: datetime,
     collected: datetime,
@@ -156,7 +156,7 @@ def _outcome(
         "kind": probe.kind,
         "command": line_of(probe),
         "duration_ms": sum(answer.duration_ms for answer in answers.values()),
-        **_evidence({name: texts[number] for name, number in numbers.items() if number in texts}),
+        **_evidence({name: seen[number] for name, number in numbers.items() if number in seen}),
     }
     try:
         value = redact_value(parse(probe, reading))
@@ -168,13 +168,16 @@ def _outcome(
     return ProbeOutcome.model_validate({**common, "status": "ok", "value": value})
 
 
-def _evidence(texts: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Digest and beginning of what the host sent for one probe."""
-    text = "\n".join(f"[{name}: {body}" for name, body in texts.items())
-    return {"raw_sha256": hashlib.sha256(text.encode()).hexdigest(), "raw_excerpt": text[:EXCERPT_LENGTH_MAX]}
+def _evidence(seen: Mapping[str, tuple[bytes, str]]) -> dict[str, JsonValue]:
+    """Digest of what the host sent for one probe, and its beginning for people."""
+    whole = hashlib.sha256(b"".join(name.encode() + b":" + data for name, (data, _) in seen.items()))
+    excerpt = "\n".join(f"[{name}: {text}" for name, (_, text) in seen.items())
+    return {"raw_sha256": whole.hexdigest(), "raw_excerpt": excerpt[:EXCERPT_LENGTH_MAX]}
 
 
-def _evidence_text(answer: Answer, token: str) -> str:
-    """An answer for people: exit code and text, secrets cut; the run's token, which is random, is left out."""
-    text = answer.data.decode("utf-8", "backslashreplace").replace(f"@{token} ", "@ ").replace("\x00", "\\x00")
-    return redact(f"{answer.exit_code}]\n{text}")
+def _seen(answer: Answer, token: str) -> tuple[bytes, str]:
+    """An answer without the run's token, which is random: its digest, and its beginning with every secret cut."""
+    data = answer.data.replace(f"@{token} ".encode(), b"@ ")
+    beginning = data[: 2 * EXCERPT_LENGTH_MAX].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+    digest = hashlib.sha256(f"{answer.exit_code} ".encode() + data).digest()
+    return digest, f"{answer.exit_code}]\n{redact(beginning)}"

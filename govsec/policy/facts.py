@@ -48,9 +48,9 @@ class ProbeOutcome(_Frozen):
     reason: str = Field(default="", max_length=REASON_LENGTH_MAX)
     #: Time on the host, as its own clock of 10 ms steps counts it.
     duration_ms: int = Field(default=0, ge=0)
-    #: Of the bytes that the host sent for this probe, secrets cut out.
+    #: Over the digests of the answers that the host sent for this probe (it had cut secrets out of them).
     raw_sha256: Digest | None = None
-    #: The beginning of those bytes, for a person; secrets cut out once more.
+    #: The beginning of those answers, for a person; secrets cut out once more.
     raw_excerpt: str = Field(default="", max_length=EXCERPT_LENGTH_MAX)
     #: A line that a person can run to see the same (``byhand.py``).
     command: str = Field(default="", max_length=REASON_LENGTH_MAX)
