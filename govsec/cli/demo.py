@@ -73,7 +73,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
             "assessment": {
                 "run": assessment.run.assessment.id,
                 "coverage": assessment.run.assessment.coverage,
-                "drilled_verdict": assessment.drilled_verdict,
+                "drilled_status": assessment.drilled_status,
                 "ledger_error": assessment.run.ledger_error,
                 "reports": [str(path) for path in assessment.reports],
             },
