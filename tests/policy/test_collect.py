@@ -472,6 +472,22 @@ def test_without_root_privileged_probes_are_denied_not_guessed() -> None:
     assert with_sudo.outcomes[probes[0].identity].status == "denied"
 
 
+def test_the_two_parts_of_a_run_with_sudo_are_read_as_one() -> None:
+    require_root()
+    probes = [UsersProbe(), LoginDefsProbe()]
+    script = compile_script(probes, host="here")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    parts = [
+        subprocess.run([*prefix, "sh", "-s", mode], input=script.text.encode(), capture_output=True, check=True).stdout
+        for prefix, mode in ((nobody, "plain"), ([], "privileged"))
+    ]
+    facts = import_output(script, b"".join(parts), CLOCK)
+    assert facts.platform.root and all(outcome.status == "ok" for outcome in facts.outcomes.values())
+    for alone in parts:
+        with pytest.raises(HostUnreachableError):
+            import_output(script, alone, CLOCK)
+
+
 def test_json_of_a_fact_holds_no_tokens_of_the_run() -> None:
     first, second = (ask([LoginDefsProbe()]) for _ in range(2))
     assert [outcome.raw_sha256 for outcome in first.outcomes.values()] == [
