@@ -246,16 +246,16 @@ def _result(asked: _Asked, host: str) -> CheckResult:
     def result(status: Status, reason: Words | None, **more: object) -> CheckResult:
         return CheckResult(check.id, plan.pack, host, status, reason, probes=plan.identities, **more)  # type: ignore[arg-type]
 
+    for name, absence in check.absent.items():
+        outcome = asked.outcomes[name]
+        if absence.means is Meaning.NOT_APPLICABLE and outcome is not None and outcome.status == "absent":
+            return result(Status.NOT_APPLICABLE, absence.reason)
     for condition, text in zip(check.applies, plan.applies, strict=True):
         applies = asked.known[text.number]
         if applies is False:
             return result(Status.NOT_APPLICABLE, condition.reason)
         if applies is not True:
             return result(Status.ERROR, _why(applies))
-    for name, absence in check.absent.items():
-        outcome = asked.outcomes[name]
-        if absence.means is Meaning.NOT_APPLICABLE and outcome is not None and outcome.status == "absent":
-            return result(Status.NOT_APPLICABLE, absence.reason)
     answers = [asked.known[text.number] for text in plan.expect]
     expectations = tuple(map(_expectation, check.expect, answers))
     risks = [asked.known[text.number] if text else None for text in plan.risks]

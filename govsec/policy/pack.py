@@ -4,7 +4,7 @@ A pack is a folder::
 
     pack.yaml                                   Pack: id, version, title, catalog
     checks/<topic>.yaml                         checks: [Check, …]
-    fixtures/<check id>/<outcome>-<name>.json   what a host gave, what must follow (packtest.py)
+    fixtures/<check id>/<outcome>-<name>.json   what a host gave, what must follow (packfixtures.py)
     signature.json                              of packs from elsewhere: digests of all files, signed by a pinned key
 
 Expressions are CEL (https://cel.dev). They see each probe by its name, ``params``, ``platform``, ``level`` and ``now``,

@@ -1,11 +1,7 @@
 """Proof that a pack's checks do what they say: fixtures that must give their status, and facts that must matter.
 
-A fixture, ``fixtures/<check id>/<outcome>-<name>.json``, is what a host might have given for one check::
-
-    {"probes": {"sshd": {…fact…}, "pam": {"status": "absent"}},      a probe that did not end ok has only "status"
-     "level": 3, "platform": {"os_id": "debian"}, "params": {"max_tries": 5}, "now": "2026-01-01T00:00:00Z"}
-
-All but ``probes`` may be left out. Then facts are bent, and the verdict must follow (mutation testing):
+Fixtures (:mod:`govsec.policy.packfixtures`) are judged as they stand. Then facts are bent, and the verdict must follow
+(mutation testing):
 
 * a probe that was denied, failed or was not asked: error, whatever else is there;
 * a fact that is missing: never a pass;
@@ -16,69 +12,29 @@ All but ``probes`` may be left out. Then facts are bent, and the verdict must fo
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import JsonValue
 
-from govsec.clock import parse_time
-from govsec.config import Model, explain
-from govsec.errors import ConfigurationError
 from govsec.policy.expressions import Expressions
-from govsec.policy.facts import Facts, OutcomeStatus, Platform, ProbeOutcome
+from govsec.policy.facts import OutcomeStatus
 from govsec.policy.judge import Judge
 from govsec.policy.pack import Check, Pack
 from govsec.policy.packfiles import PackFiles
+from govsec.policy.packfixtures import Case, Fixture, is_not_ok, judge_fixture, read_cases
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CheckResult, Status
 
 Steps: TypeAlias = tuple[str | int, ...]
-_PATH = re.compile(r"fixtures/([^/]+)/((pass|partial|fail|not-applicable|error|unknown)-[a-z0-9-]+)\.json")
-_OUTCOMES = {
-    "pass": Status.PASS,
-    "partial": Status.PARTIAL,
-    "fail": Status.FAIL,
-    "not-applicable": Status.NOT_APPLICABLE,
-    "error": Status.ERROR,
-    "unknown": Status.UNKNOWN,
-}
-_NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _QUOTED = re.compile(r"""\"([^"\n]*)\"|'([^'\n]*)'""")
 _NUMBERS = re.compile(r"(?<![A-Za-z0-9_.])[0-9]{1,15}(?![0-9.])")
 _LITERALS_MAX = 20
 #: Stands for "take it away" among replacements.
 _GONE = object()
 _STATUSES: tuple[OutcomeStatus, ...] = ("denied", "timeout", "error")
-
-
-class _NotOk(Model):
-    """In place of a fact: how the probe ended; None, that it was not asked."""
-
-    status: OutcomeStatus | None
-
-
-class Fixture(Model):
-    """What a host might have given for one check."""
-
-    probes: Mapping[str, JsonValue]
-    level: int = Field(default=3, ge=1, le=4)
-    platform: Platform = Platform()
-    params: Mapping[str, JsonValue] = Field(default_factory=dict)
-    now: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A fixture with its place and what must follow from it."""
-
-    check: Check
-    name: str
-    expected: Status
-    fixture: Fixture
 
 
 @dataclass(slots=True)
@@ -125,25 +81,6 @@ def prove(pack: Pack, files: PackFiles, expressions: Expressions) -> list[Proof]
     ]
 
 
-def read_cases(pack: Pack, files: PackFiles) -> list[Case]:
-    """All fixtures of a pack. Raises ``ConfigurationError`` with the file."""
-    cases = []
-    for path, data in sorted(files.contents.items()):
-        if not (found := _PATH.fullmatch(path)):
-            continue
-        try:
-            fixture = Fixture.model_validate(json.loads(data))
-            check = pack.check(found[1])
-            if unknown := set(fixture.probes) - set(check.probes):
-                raise ConfigurationError(f"{files.name}/{path}: the check has no probe {', '.join(sorted(unknown))}")
-        except ValidationError as error:
-            raise ConfigurationError(f"{files.name}/{path}: {explain(error)}") from error
-        except (ValueError, RecursionError, KeyError) as error:
-            raise ConfigurationError(f"{files.name}/{path}: not a fixture: {error}") from error
-        cases.append(Case(check, found[2], _OUTCOMES[found[3]], fixture))
-    return cases
-
-
 class _Prover:
     """One check: its judge for each level and set of parameters, and what was learnt so far."""
 
@@ -152,7 +89,7 @@ class _Prover:
         self._check = check
         self._expressions = expressions
         texts = [text for _, text in texts_of(check)]
-        self._texts = " ".join(texts)
+        self._texts = " & ".join(texts)  # so that no pattern reaches from one expression into the next
         self._read = {
             (name, member)
             for names in expressions.load(texts)
@@ -167,7 +104,7 @@ class _Prover:
         for case in cases:
             self._proof.fixtures_count += 1
             judge = self._judge(case.fixture)
-            result = _one(judge, case.fixture, {})
+            result = judge_fixture(judge, case.fixture, {})
             if result.status is not case.expected:
                 why = f": {result.reason.en}" if result.reason else ""
                 self._proof.wrong.append(f"{case.name} gives {result.status.value}{why}")
@@ -189,32 +126,59 @@ class _Prover:
     def _bend(self, judge: Judge, case: Case, before: CheckResult) -> None:
         is_pass = before.status is Status.PASS
         for name, value in case.fixture.probes.items():
-            if _is_not_ok(value):
+            if is_not_ok(value):
                 continue
             mattered: set[Steps] = set()
             for status in (*_STATUSES, None):
                 self._statuses(judge, case, name, status)
-            for steps, old in _leaves(value):
+            for steps, old in self._read_leaves(judge, case, before, name, value):
                 if not (replacements := [*_flips(old), *self._literals(old)]):
                     continue
-                after = [_one(judge, case.fixture, {name: _replaced(value, steps, new)}) for new in replacements]
+                after = [
+                    judge_fixture(judge, case.fixture, {name: _replaced(value, steps, new)}) for new in replacements
+                ]
                 self._proof.mutations_count += len(after)
                 if all(_same(before, one) for one in after):
                     continue
                 self._learn(name, steps, before, after)
                 mattered |= {steps[:length] for length in range(1, len(steps) + 1)}
-                if is_pass and not self._says_null():
+                # A list of names holds names: its parser has seen to that, and "is not among them" is true of null.
+                if is_pass and isinstance(steps[-1], str) and not self._says_null():
                     self._lenient(judge, case, name, steps, _replaced(value, steps, None), "is null")
-            for steps, member in _members(value):
-                gone = _one(judge, case.fixture, {name: _replaced(value, steps, _GONE)})
-                self._proof.mutations_count += 1
-                if is_pass and _same(before, gone) and steps == (member,) and self._must_be_there(name, member):
+            for member in value if is_pass and isinstance(value, dict) else ():
+                if self._must_be_there(name, member) and _same(
+                    before, self._try(judge, case, name, value, (member,), _GONE)
+                ):
                     self._proof.lenient.append(f"{case.name}: passes without {name}.{member}")
             if is_pass:
                 self._lists(judge, case, name, value, mattered)
 
+    def _read_leaves(
+        self, judge: Judge, case: Case, before: CheckResult, name: str, value: JsonValue, steps: Steps = ()
+    ) -> Iterator[tuple[Steps, JsonValue]]:
+        """Every value below that something may read; not the whole.
+
+        A part that can be taken away, or be null, and nobody notices is read by nobody: facts are large, and most of
+        one is about other checks.
+        """
+        inner = _at(value, steps)
+        if steps:
+            is_noticed = isinstance(steps[-1], int) or any(
+                not _same(before, self._try(judge, case, name, value, steps, new)) for new in (_GONE, None)
+            )
+            if not is_noticed:
+                return
+            yield steps, inner
+        if isinstance(inner, dict | list):
+            for step in inner if isinstance(inner, dict) else range(len(inner)):
+                yield from self._read_leaves(judge, case, before, name, value, (*steps, step))
+
+    def _try(self, judge: Judge, case: Case, name: str, value: JsonValue, steps: Steps, new: object) -> CheckResult:
+        self._proof.mutations_count += 1
+        return judge_fixture(judge, case.fixture, {name: _replaced(value, steps, new)})
+
     def _statuses(self, judge: Judge, case: Case, name: str, status: OutcomeStatus | None) -> None:
-        result = _one(judge, case.fixture, {name: {"status": status}})
+        result = judge_fixture(judge, case.fixture, {name: {"status": status}})
         self._proof.mutations_count += 1
         if result.status is not Status.ERROR:
             self._proof.lenient.append(f"{case.name}: probe {name} {status or 'not asked'} gives {result.status.value}")
@@ -235,7 +199,7 @@ class _Prover:
 
     def _lenient(self, judge: Judge, case: Case, name: str, steps: Steps, value: JsonValue, how: str) -> None:
         self._proof.mutations_count += 1
-        if _one(judge, case.fixture, {name: value}).status is Status.PASS:
+        if judge_fixture(judge, case.fixture, {name: value}).status is Status.PASS:
             where = ".".join(map(str, (name, *steps)))
             self._proof.lenient.append(f"{case.name}: still passes when {where} {how}")
 
@@ -243,7 +207,7 @@ class _Prover:
         """Whether ``all`` runs over a list of this name: over nothing, it is true."""
         return bool(steps) and re.search(rf"\b{re.escape(str(steps[-1]))}\b[^&|]*\.all\(", self._texts) is not None
 
-    def _literals(self, value: JsonValue) -> list[JsonValue]:
+    def _literals(self, value: JsonValue) -> Sequence[JsonValue]:
         """What the expressions compare with, of the type of ``value``: they may refuse one single value."""
         if isinstance(value, str):
             return [text for pair in _QUOTED.findall(self._texts) for text in pair if text][:_LITERALS_MAX]
@@ -261,35 +225,11 @@ class _Prover:
         return re.search(rf"\b{name}\s*\.\s*{member}\s*\(", self._texts) is not None
 
 
-def _one(judge: Judge, fixture: Fixture, changed: Mapping[str, JsonValue]) -> CheckResult:
-    probes = judge.probes()
-    outcomes = {}
-    for name, value in {**fixture.probes, **changed}.items():
-        kind, identity = probes[name]
-        if not _is_not_ok(value):
-            outcomes[identity] = ProbeOutcome(kind=kind, status="ok", value=value)
-        elif (status := _NotOk.model_validate(value).status) is not None:
-            outcomes[identity] = ProbeOutcome(kind=kind, status=status, reason="as the fixture has it")
-    facts = Facts(
-        host="fixture",
-        collected=parse_time(fixture.now) if fixture.now else _NOW,
-        collector="fixture",
-        platform=fixture.platform,
-        outcomes=outcomes,
-    )
-    (result,) = judge.judge(facts)
-    return result
-
-
-def _is_not_ok(value: JsonValue) -> bool:
-    return isinstance(value, dict) and set(value) == {"status"}
-
-
 def _same(before: CheckResult, after: CheckResult) -> bool:
     return (before.status, before.expectations, before.high_risk) == (after.status, after.expectations, after.high_risk)
 
 
-def _flips(value: JsonValue) -> list[JsonValue]:
+def _flips(value: JsonValue) -> Sequence[JsonValue]:
     """Other values of the same type; for a number such as lie beyond any limit."""
     if isinstance(value, bool):
         return [not value]
@@ -299,12 +239,12 @@ def _flips(value: JsonValue) -> list[JsonValue]:
         return ["", "other", f"{value}x", "no" if value == "yes" else "yes", "1970-01-01T00:00:00Z"]
     if isinstance(value, list):
         return [[], [*value, *value[:1]] if value else ["other"]]
-    return []
+    return [{}, {**value, "other": {}}] if isinstance(value, dict) else []
 
 
 def _leaves(value: JsonValue, steps: Steps = ()) -> Iterator[tuple[Steps, JsonValue]]:
-    """Every value below, lists themselves too; not the whole."""
-    if steps and not isinstance(value, dict):
+    """Every value below, lists and mappings themselves too; not the whole."""
+    if steps:
         yield steps, value
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -314,14 +254,10 @@ def _leaves(value: JsonValue, steps: Steps = ()) -> Iterator[tuple[Steps, JsonVa
             yield from _leaves(inner, (*steps, position))
 
 
-def _members(value: JsonValue, steps: Steps = ()) -> Iterator[tuple[Steps, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield (*steps, key), key
-            yield from _members(inner, (*steps, key))
-    elif isinstance(value, list):
-        for position, inner in enumerate(value):
-            yield from _members(inner, (*steps, position))
+def _at(value: Any, steps: Steps) -> Any:
+    for step in steps:
+        value = value[step]
+    return value
 
 
 def _lists(value: JsonValue) -> Iterator[tuple[Steps, list[JsonValue]]]:

@@ -114,6 +114,16 @@ def test_a_condition_that_is_false_makes_it_not_applicable_whatever_the_probes_s
     assert result.reason.en == "another system"
 
 
+def test_absence_that_makes_it_not_applicable_comes_before_conditions_that_read_the_probe(
+    tmp_path: Path, child: Expressions
+) -> None:
+    check = CHECK.replace('cel: platform.os_id != "plan9"', "cel: lock.deny > 0")
+    pack = read(write_pack(tmp_path, check=check.replace("means: fail", "means: notapplicable")), child)
+
+    assert judged(pack, child, facts(pack, status="absent")).status is Status.NOT_APPLICABLE
+    assert judged(pack, child, facts(pack, status="denied")).status is Status.ERROR
+
+
 def test_parameters_follow_the_level_and_a_site_may_set_them(pack: Pack, child: Expressions) -> None:
     given = facts(pack, GOOD)  # deny 4: within 5 at level 3, over 3 at level 4
 
