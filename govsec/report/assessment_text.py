@@ -14,6 +14,8 @@ from govsec.report.width import table, wrapped
 
 _CASES_MAX = 8
 _FIRST_COUNT = 5
+_UNSEEN_MAX = 8
+_NAMES_MAX = 4
 _WIDTH_MIN = 40
 
 
@@ -45,10 +47,12 @@ def _head(reading: Reading) -> Iterator[str]:
         }
         yield text("text.rate", facts)
     yield share
-    for name, thing in record["objects"].items():
-        if thing["state"] != "collected":
-            reason = f" ({thing['reason']})" if thing["reason"] else ""
-            yield f"! {name}{text('colon')}{text('object_state.' + thing['state'])}{reason}"
+    unseen = [thing for thing in record["objects"].values() if thing["state"] != "collected"]
+    for thing in unseen[:_UNSEEN_MAX]:
+        reason = f" ({thing['reason']})" if thing["reason"] else ""
+        yield f"! {thing['name']}{text('colon')}{text('object_state.' + thing['state'])}{reason}"
+    if len(unseen) > _UNSEEN_MAX:
+        yield f"! {text('text.more', {'count': len(unseen) - _UNSEEN_MAX})}"
 
 
 def _counts(reading: Reading, width: int) -> list[str]:
@@ -66,7 +70,7 @@ def _cases(reading: Reading) -> Iterator[str]:
     text, cases = reading.words.text, reading.cases()
     yield text("text.cases", {"open": len(reading.open_cases()), "count": len(cases)})
     for case in cases[:_CASES_MAX]:
-        where = text("list_comma").join(case["objects"])
+        where = _names(reading, case["objects"])
         mark = "" if case["is_confirmed"] else f" [{text('label.unconfirmed')}]"
         state = text("case_state." + case["state"])
         yield f"  {case['case']} {reading.say(case['title'])}{mark}{text('colon')}{state} ({where})"
@@ -84,11 +88,16 @@ def _first(reading: Reading) -> Iterator[str]:
             "number": step["number"],
             "priority": text("priority." + step["priority"]),
             "title": reading.say(step["advice"] or step["title"]),
-            "objects": text("list_comma").join(thing["name"] for thing in step["objects"]),
+            "objects": _names(reading, [thing["name"] for thing in step["objects"]]),
         }
         yield f"  {text('text.first', facts)}"
     if len(steps) > _FIRST_COUNT:
         yield f"  {text('text.more', {'count': len(steps) - _FIRST_COUNT})}"
+
+
+def _names(reading: Reading, names: list[str]) -> str:
+    more = f" +{len(names) - _NAMES_MAX}" if len(names) > _NAMES_MAX else ""
+    return reading.words.text("list_comma").join(names[:_NAMES_MAX]) + more
 
 
 def _line(text: str) -> str:

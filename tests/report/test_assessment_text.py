@@ -47,6 +47,19 @@ def test_the_columns_of_the_table_stand_under_each_other_in_chinese() -> None:
     assert len({columns(line) for line in lines[start : start + 12]}) == 1
 
 
+def test_a_fleet_still_fits_a_screen() -> None:
+    record = assessment()
+    for number in range(200):
+        name = f"host-{number:03}"
+        record["objects"][name] = record["objects"]["oa-old-01"] | {"name": name}
+        record["results"] += [row | {"object": name} for row in record["results"] if row["object"] == "oa-db-01"]
+    lines = render_text(record, "zh", width=100).splitlines()
+
+    assert len(lines) < 50
+    assert any("+198" in line for line in lines)
+    assert "! ……另有 194 项" in lines
+
+
 def test_nothing_of_a_host_steers_the_terminal() -> None:
     text = render_text(hostile(), "zh")
 
