@@ -7,7 +7,7 @@ answers with lines on standard output, JSON both::
                                      the programs replace those that were kept
     {"now": rfc3339, "is_careful": …, "groups": [     for each job one line: [true | false | [why], …]
         {"variables": {name: value},
-         "jobs": [{"params": {…}, "programs": [number, …]}]}]}
+         "jobs": [{"params": {…}, "reads": [name, …], "programs": [number, …]}]}]}
 
 Each text and each job has its own limit of processor time. A careful answer is written line by line, so when this
 process is killed, the parent knows the culprit by counting; others are written at the end, which is much faster.
@@ -88,20 +88,27 @@ def _evaluate(request: dict[str, Any], programs: list[_Program]) -> None:
     now = datetime.fromisoformat(request["now"])
     for group in request["groups"]:
         _start_timer()
-        # The facts are converted once for all checks that call them by the same names: that is what takes the time.
-        context = cel.Context(variables={**group["variables"], "now": now})
+        # The facts are converted once for all checks that call them by the same names: that is what takes the time. A
+        # context that is changed converts all of them again, so a job with parameters gets one of its own, of what it
+        # reads.
+        variables = {**group["variables"], "now": now}
+        shared = cel.Context(variables=variables)
         known: dict[int, Answer] = {}
         for job in group["jobs"]:
             _start_timer()
-            context.add_variable("params", job["params"])
+            own: Any = None
             answers = []
             for number in job["programs"]:
-                answer = known.get(number)
-                if answer is None:
-                    answer = _answer(programs[number].compiled, context)
-                    if not programs[number].reads_params:
-                        known[number] = answer
-                answers.append(answer)
+                program = programs[number]
+                if program.reads_params and own is None:
+                    read = {name: variables[name] for name in job["reads"]}
+                    own = cel.Context(variables={**read, "now": now, "params": job["params"]})
+                if program.reads_params:
+                    answers.append(_answer(program.compiled, own))
+                    continue
+                if number not in known:
+                    known[number] = _answer(program.compiled, shared)
+                answers.append(known[number])
             _write(answers)
             if request["is_careful"]:
                 sys.stdout.buffer.flush()

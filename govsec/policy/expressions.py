@@ -311,9 +311,13 @@ def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str, *, is_careful
     for _, pairs in groupby(jobs, key=lambda pair: id(pair[0])):
         listed = list(pairs)
         read = frozenset().union(*(job.reads for _, job in listed))
-        values = listed[0][0].variables.items()
-        variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in values if name in read)
-        texts = ",".join(f'{{"params":{job.params},"programs":{list(job.programs)}}}' for _, job in listed)
+        group_variables = listed[0][0].variables
+        variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in group_variables.items() if name in read)
+        names = group_variables.keys()
+        texts = ",".join(
+            f'{{"params":{job.params},"reads":{json.dumps(sorted(job.reads & names))},"programs":{list(job.programs)}}}'
+            for _, job in listed
+        )
         parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
     head = f'"now":{json.dumps(now)},"is_careful":{json.dumps(is_careful)}'
     return f'{{{head},"groups":[{",".join(parts)}]}}'.encode("ascii")
