@@ -6,12 +6,11 @@ answers with lines on standard output, JSON both::
     {"load": [text, …]}              for each text one line: {"variables": […], "functions": […]} or {"error": why};
                                      the programs replace those that were kept
     {"now": rfc3339, "is_careful": …, "groups": [     for each job one line: [true | false | [why], …]
-        {"variables": {name: value},
-         "jobs": [{"params": {…}, "reads": [name, …], "programs": [number, …]}]}]}
+        {"variables": {name: value}, "jobs": [[number, …], …]}]}
 
 Each text and each job has its own limit of processor time. A careful answer is written line by line, so when this
 process is killed, the parent knows the culprit by counting; others are written at the end, which is much faster.
-Expressions see no more than their variables. One that does not read ``params`` is evaluated once a group.
+Expressions see no more than their variables. One that several jobs name is evaluated once a group.
 
 It imports nothing of govsec: what it holds is what a pack could reach if CEL's implementation had a hole.
 """
@@ -24,7 +23,7 @@ import signal
 import sys
 import types
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 # The package would import its own command line with it (typer, rich, prompt_toolkit): 200 ms and 20 MB for nothing.
 sys.modules.setdefault("cel.cli", types.ModuleType("cel.cli"))
@@ -39,13 +38,6 @@ _JOB_CPU_HARD_S = 3
 _REASON_MAX = 200
 
 Answer: TypeAlias = bool | list[str]
-
-
-class _Program(NamedTuple):
-    compiled: Any
-    reads_params: bool
-
-
 #: What the binding raises, by what it means; everything else ends the process, and the parent says which job it was.
 _ERRORS = (ValueError, KeyError, IndexError, TypeError, ArithmeticError, RuntimeError)
 
@@ -53,7 +45,7 @@ _ERRORS = (ValueError, KeyError, IndexError, TypeError, ArithmeticError, Runtime
 def main() -> None:
     """Serve requests until standard input ends."""
     _limit()
-    programs: list[_Program] = []
+    programs: list[Any] = []
     for line in sys.stdin.buffer:
         _start_timer()
         request = json.loads(line)
@@ -71,43 +63,32 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def _load(text: str) -> _Program:
+def _load(text: str) -> Any:
     _start_timer()
     try:
         program = cel.compile(text)
         names = program.references()
     except _ERRORS as error:
         _write({"error": _reason(error)})
-        return _Program(None, True)
+        return None
     _write(names)
     sys.stdout.buffer.flush()
-    return _Program(program, "params" in names["variables"])
+    return program
 
 
-def _evaluate(request: dict[str, Any], programs: list[_Program]) -> None:
+def _evaluate(request: dict[str, Any], programs: list[Any]) -> None:
     now = datetime.fromisoformat(request["now"])
     for group in request["groups"]:
         _start_timer()
-        # The facts are converted once for all checks that call them by the same names: that is what takes the time. A
-        # context that is changed converts all of them again, so a job with parameters gets one of its own, of what it
-        # reads.
-        variables = {**group["variables"], "now": now}
-        shared = cel.Context(variables=variables)
+        # The facts are converted once for all checks that call them by the same names: that is what takes the time.
+        context = cel.Context(variables={**group["variables"], "now": now})
         known: dict[int, Answer] = {}
         for job in group["jobs"]:
             _start_timer()
-            own: Any = None
             answers = []
-            for number in job["programs"]:
-                program = programs[number]
-                if program.reads_params and own is None:
-                    read = {name: variables[name] for name in job["reads"]}
-                    own = cel.Context(variables={**read, "now": now, "params": job["params"]})
-                if program.reads_params:
-                    answers.append(_answer(program.compiled, own))
-                    continue
+            for number in job:
                 if number not in known:
-                    known[number] = _answer(program.compiled, shared)
+                    known[number] = _answer(programs[number], context)
                 answers.append(known[number])
             _write(answers)
             if request["is_careful"]:

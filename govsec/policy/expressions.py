@@ -50,6 +50,7 @@ _FUNCTIONS = frozenset(
 _STRING = re.compile(r"""[rR]?("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 _SYNTAX = re.compile(r"<input>:1:([0-9]+): (.*?)(?: expecting|$)")
 _BINDING = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
+_PARAMETER = re.compile(r"(?<![A-Za-z0-9_.])params\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)")
 _MEMBER = re.compile(r"(?<![A-Za-z0-9_.])([a-z][a-z0-9_]*)\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-9_]*))?")
 
 
@@ -67,11 +68,9 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Expressions (by number) that are evaluated together, with their parameters as JSON."""
+    """Expressions (by number) that are evaluated together, and those of the group's variables that they may read."""
 
-    params: str
     programs: Sequence[int]
-    #: Those of the group's variables that they may read.
     reads: frozenset[str]
 
 
@@ -214,6 +213,24 @@ class Expressions:
             self._children[number] = None
 
 
+def with_parameters(text: str, params: Mapping[str, JsonValue]) -> str:
+    """The expression with the values of its parameters in the place of ``params.<name>``.
+
+    Values of JSON are literals of CEL. A parameter is known long before the facts are, and each variable that differs
+    between checks would make the evaluator convert all facts once more.
+    """
+    parts: list[str] = []
+    end = 0
+    for found in _STRING.finditer(text):
+        parts += [_PARAMETER.sub(lambda one: _literal(one, params), text[end : found.start()]), found[0]]
+        end = found.end()
+    return "".join([*parts, _PARAMETER.sub(lambda one: _literal(one, params), text[end:])])
+
+
+def _literal(found: re.Match[str], params: Mapping[str, JsonValue]) -> str:
+    return f"({json.dumps(params[found[1]])})" if found[1] in params else found[0]
+
+
 class _CutError(Exception):
     """The child ended, or was ended, before it answered. The text says why."""
 
@@ -313,11 +330,7 @@ def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str, *, is_careful
         read = frozenset().union(*(job.reads for _, job in listed))
         group_variables = listed[0][0].variables
         variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in group_variables.items() if name in read)
-        names = group_variables.keys()
-        texts = ",".join(
-            f'{{"params":{job.params},"reads":{json.dumps(sorted(job.reads & names))},"programs":{list(job.programs)}}}'
-            for _, job in listed
-        )
+        texts = ",".join(str(list(job.programs)) for _, job in listed)
         parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
     head = f'"now":{json.dumps(now)},"is_careful":{json.dumps(is_careful)}'
     return f'{{{head},"groups":[{",".join(parts)}]}}'.encode("ascii")

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from govsec.clock import format_time
 from govsec.errors import ConfigurationError
-from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job
+from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job, with_parameters
 from govsec.policy.facts import Facts, ProbeOutcome
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
@@ -49,7 +49,6 @@ class _Plan:
     pack: str
     check: Check
     group: int
-    params: str
     applies: tuple[_Text, ...]
     expect: tuple[_Text, ...]
     conclusive: tuple[_Text, ...]
@@ -95,18 +94,24 @@ class Judge:
         self._levels: list[int] = []
         self._plans: list[_Plan] = []
         self._cuts: dict[str, int] = {}
-        # The same text in many checks is one program, and is answered once a host where it reads no parameter.
-        numbers = {text: 0 for _, check in checks for _, text in texts_of(check)}
-        numbers = {text: number for number, text in enumerate(numbers)}
+        # Equal expressions with equal parameters are one program, and are answered once a host.
+        params = {check.id: _params(check, levels[check.id], overrides.get(check.id, {})) for _, check in checks}
+        numbers: dict[str, int] = {}
+        for _, check in checks:
+            for _, text in texts_of(check):
+                numbers.setdefault(with_parameters(text, params[check.id]), len(numbers))
         names = expressions.load(list(numbers))
         for pack_id, check in checks:
             texts: dict[tuple[str | int, ...], _Text] = {}
             for path, text in texts_of(check):
-                number = numbers[text]
-                if names[number].error:
-                    raise ConfigurationError(f"{check.id}: {'.'.join(map(str, path))}: {names[number].error}")
+                number = numbers[with_parameters(text, params[check.id])]
+                error = names[number].error or (
+                    "params.<name> is the only way" if "params" in names[number].variables else ""
+                )
+                if error:
+                    raise ConfigurationError(f"{check.id}: {'.'.join(map(str, path))}: {error}")
                 texts[path] = _Text(number, tuple(sorted(names[number].variables & set(check.probes))))
-            self._plans.append(self._plan(pack_id, check, texts, levels[check.id], overrides.get(check.id, {})))
+            self._plans.append(self._plan(pack_id, check, texts, levels[check.id]))
 
     def probes(self) -> dict[str, tuple[str, str]]:
         """Of each probe name the kind and identity; for a judge of one check, whose names mean one thing."""
@@ -129,7 +134,7 @@ class Judge:
                 continue
             variables = {name: values.get(identity) or "null" for name, identity in names.items()}
             variables |= {"platform": platform, "level": str(self._levels[number])}
-            groups.append(Group(variables, [Job(one.plan.params, one.programs, one.plan.reads) for one in members]))
+            groups.append(Group(variables, [Job(one.programs, one.plan.reads) for one in members]))
             order += members
         answers = self._expressions.evaluate(groups, format_time(facts.collected))
         for one, answer in zip(order, answers, strict=True):
@@ -147,25 +152,12 @@ class Judge:
             for plan in self._plans
         )
 
-    def _plan(
-        self,
-        pack_id: str,
-        check: Check,
-        texts: Mapping[tuple[str | int, ...], _Text],
-        level: int,
-        overrides: Mapping[str, JsonValue],
-    ) -> _Plan:
-        params = {name: parameter.at(level) for name, parameter in check.params.items()}
-        for name, value in overrides.items():
-            if name not in check.params or not check.params[name].takes(value):
-                raise ConfigurationError(f"parameters: {check.id}.{name}: no such parameter, or of another type")
-            params[name] = value
+    def _plan(self, pack_id: str, check: Check, texts: Mapping[tuple[str | int, ...], _Text], level: int) -> _Plan:
         identities = {name: probe.identity for name, probe in check.probes.items()}
         return _Plan(
             pack=pack_id,
             check=check,
             group=self._group(identities, level),
-            params=json.dumps(params),
             applies=tuple(texts["applies", position, "cel"] for position in range(len(check.applies))),
             expect=tuple(texts["expect", position, "cel"] for position in range(len(check.expect))),
             conclusive=tuple(texts["conclusive", position, "cel"] for position in range(len(check.conclusive))),
@@ -211,6 +203,15 @@ def levels_of(checks: Iterable[Check], item_levels: Mapping[str, int], default: 
         check.id: max((item_levels[maps.key] for maps in check.maps if maps.key in item_levels), default=default)
         for check in checks
     }
+
+
+def _params(check: Check, level: int, overrides: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    params = {name: parameter.at(level) for name, parameter in check.params.items()}
+    for name, value in overrides.items():
+        if name not in check.params or not check.params[name].takes(value):
+            raise ConfigurationError(f"parameters: {check.id}.{name}: no such parameter, or of another type")
+        params[name] = value
+    return params
 
 
 def _encoded(outcome: ProbeOutcome) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
+from pydantic import JsonValue
 
 from govsec.clock import SystemClock
 from govsec.errors import WorkerError
-from govsec.policy.expressions import Answer, Expressions, Group, Job
+from govsec.policy.expressions import Answer, Expressions, Group, Job, with_parameters
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -20,10 +21,12 @@ def child() -> Iterator[Expressions]:
         yield expressions
 
 
-def ask(child: Expressions, texts: list[str], facts: object = None, params: object = None) -> list[Answer]:
+def ask(
+    child: Expressions, texts: list[str], facts: object = None, params: Mapping[str, JsonValue] | None = None
+) -> list[Answer]:
     """Each text as a job of its own."""
-    child.load(texts)
-    jobs = [Job(json.dumps(params or {}), [number], frozenset({"f"})) for number in range(len(texts))]
+    child.load([with_parameters(text, params or {}) for text in texts])
+    jobs = [Job([number], frozenset({"f"})) for number in range(len(texts))]
     return [answer for (answer,) in child.evaluate([Group({"f": json.dumps(facts)}, jobs)], NOW)]
 
 
@@ -85,7 +88,7 @@ def test_what_is_no_expression_is_told_when_it_is_loaded(child: Expressions, tex
     assert bad.error
     assert not good.error
     assert not other.error
-    jobs = [Job("{}", [number], frozenset({"f"})) for number in range(3)]
+    jobs = [Job([number], frozenset({"f"})) for number in range(3)]
     (first,), (second,), (third,) = child.evaluate([Group({"f": "1"}, jobs)], NOW)
     assert (first, third) == (True, False)
     assert second is not True
@@ -117,10 +120,28 @@ def test_a_child_that_does_not_answer_in_time_is_cut() -> None:
     with Expressions(clock) as expressions:
         expressions.load([BOMBS["time"]])
         clock.is_hurried = True
-        group = Group({"f": json.dumps({"l": list(range(900))})}, [Job("{}", [0], frozenset({"f"}))])
+        group = Group({"f": json.dumps({"l": list(range(900))})}, [Job([0], frozenset({"f"}))])
         try:
             ((answer,),) = expressions.evaluate([group], NOW)
         except WorkerError as error:
             answer = str(error)
 
     assert "no answer within" in str(answer)
+
+
+def test_parameters_stand_as_literals_where_they_are_read_and_never_inside_text() -> None:
+    params: dict[str, JsonValue] = {"max": -3, "names": ['a"b', "params.max", "中"], "on": True}
+
+    text = with_parameters(
+        "f <= params.max && 'params.max' in params . names && params.on && s.params.max == 1", params
+    )
+
+    assert text.startswith("f <= (-3) && 'params.max' in ([")
+    assert text.endswith("]) && (true) && s.params.max == 1")
+    assert with_parameters("params.other == 1", params) == "params.other == 1"
+
+
+def test_texts_in_parameters_keep_their_signs(child: Expressions) -> None:
+    value = "a\"b\\ ' 中 \n"
+
+    assert ask(child, ["f == params.x", "f in params.y"], value, {"x": value, "y": [value]}) == [True, True]
