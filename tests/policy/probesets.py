@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from govsec.policy.probes import (
-    AccessControlProbe,
-    AntimalwareProbe,
-    AnyProbe,
-    AuditProbe,
-    CertificatesProbe,
-    CommandProbe,
+from govsec.policy.probes import AnyProbe
+from govsec.policy.probes_accounts import (
     CronProbe,
-    DockerProbe,
-    EncryptionProbe,
     FaillockProbe,
-    FileAgeProbe,
+    GroupsProbe,
+    LoginDefsProbe,
+    PamProbe,
+    PwqualityProbe,
+    ShellDefaultsProbe,
+    SudoersProbe,
+    UsersProbe,
+)
+from govsec.policy.probes_host import (
+    AccessControlProbe,
+    CommandProbe,
+    EncryptionProbe,
     FileProbe,
     FilesProbe,
     FirewallProbe,
-    GroupsProbe,
-    ListenersProbe,
-    LoggingProbe,
-    LoginDefsProbe,
     ModulesProbe,
     MountsProbe,
-    MysqlProbe,
     NetworkProbe,
-    NginxProbe,
-    PackagesProbe,
-    PamProbe,
-    PostgresqlProbe,
-    ProcessesProbe,
-    PwqualityProbe,
-    RedisProbe,
-    ServicesProbe,
-    ShellDefaultsProbe,
-    SshdProbe,
-    SudoersProbe,
     SysctlProbe,
     TimeProbe,
-    TlsProbe,
     TrustProbe,
-    UpdatesProbe,
-    UsersProbe,
     WalkProbe,
 )
-from govsec.policy.probes_services import TlsEndpoint
+from govsec.policy.probes_servers import DockerProbe, MysqlProbe, NginxProbe, PostgresqlProbe, RedisProbe
+from govsec.policy.probes_services import (
+    AntimalwareProbe,
+    AuditProbe,
+    CertificatesProbe,
+    FileAgeProbe,
+    ListenersProbe,
+    LoggingProbe,
+    PackagesProbe,
+    ProcessesProbe,
+    ServicesProbe,
+    SshdProbe,
+    TlsEndpoint,
+    TlsProbe,
+    UpdatesProbe,
+)
 
 
 def every_probe() -> tuple[AnyProbe, ...]:
