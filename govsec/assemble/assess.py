@@ -14,7 +14,7 @@ from typing import Self
 from govsec.assemble.assessscope import Request, scope_of
 from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
-from govsec.assemble.hosts import WALK, Collected, collect_all
+from govsec.assemble.hosts import WALK, Collected, collect_all, without_gaps
 from govsec.assemble.packs import load_packs
 from govsec.assemble.runs import Earlier, earlier_facts, earlier_run, record_run, runs_directory
 from govsec.assemble.systems import Site
@@ -97,6 +97,15 @@ class Assessor:
             self.site, self.scope.targets, self.probes, walks=self.walks, previous=previous, progress=progress
         )
 
+    def handed_in(self, collected: Sequence[Collected]) -> tuple[Collected, ...]:
+        """Facts that come from files, held against what was asked for: a host of the system without any gave none.
+
+        Raises:
+            UsageError: facts of a host that was not asked for.
+        """
+        is_named = bool(self.request.hosts or self.scope.entry.hosts)
+        return without_gaps(collected, self.scope.targets if is_named else (), self.site.clock.now())
+
     def evaluate(self, collected: Sequence[Collected]) -> tuple[Assessment, Records]:
         """One assessment of what was collected; no host is touched. With it the records of people that were read."""
         started = min((one.began for one in collected), default=self.site.clock.now())
@@ -150,7 +159,7 @@ def run_assessment(
         UsageError, ConfigurationError, IntegrityError: nothing was run, or it cannot be stored.
     """
     with Assessor(site, request) as assessor:
-        found = collected(assessor) if collected else assessor.collect(progress)
+        found = assessor.handed_in(collected(assessor)) if collected else assessor.collect(progress)
         progress(Progress("evaluate", done_items=0, total_items=len(found)))
         assessment, people = assessor.evaluate(found)
         progress(Progress("evaluate", done_items=len(found), total_items=len(found)))

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,10 @@ WALK = "walk"
 #: One session each; more would make the controller the slow one.
 _PARALLEL_MAX = 20
 _OUTPUT_SIZE_MAX = 256 << 20
+#: Facts from files that are older say too little of today; govsec's own figure, long enough to carry a disk about.
+FACTS_AGE_MAX = timedelta(days=30)
+#: Clocks differ; facts from further ahead are none.
+_FACTS_AHEAD_MAX = timedelta(days=1)
 _TOKEN = re.compile(r"^T=([0-9a-f]{32});", re.MULTILINE)
 _SCRIPT_HOST = re.compile(r"^# For (.{1,255}): [0-9]+ questions", re.MULTILINE)
 _FILE_NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -88,6 +92,9 @@ def targets_of(config: Config, names: Sequence[str]) -> tuple[Target, ...]:
             found.append(Target(name, config.hosts[name]))
         else:
             raise UsageError(f"there is no host {name!r}; the configuration has: {', '.join(config.hosts) or 'none'}")
+    # This machine may have the name of another host: the facts of one would stand for both.
+    if len({target.name for target in found}) != len(found):
+        raise UsageError(f"{socket.gethostname()!r} is the name of two hosts here")
     return tuple(found)
 
 
@@ -230,6 +237,33 @@ def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
             raise ConfigurationError(f"{path}: these are facts of {facts.host} too")
         found[facts.host] = _from_file(facts)
     return tuple(found.values())
+
+
+def without_gaps(collected: Sequence[Collected], wanted: Sequence[Target], now: datetime) -> tuple[Collected, ...]:
+    """Facts from files, with those refused that are not of today, and a host of ``wanted`` without any told.
+
+    Without ``wanted`` the files say which hosts there are.
+
+    Raises:
+        UsageError: facts of a host that is not among ``wanted``.
+    """
+    judged = {one.target.name: _if_fresh(one, now) for one in collected}
+    if not wanted:
+        return tuple(judged.values())
+    names = [target.name for target in wanted]
+    if strangers := sorted(judged.keys() - set(names)):
+        raise UsageError(f"facts of {', '.join(strangers)}, which was not asked for; the hosts are {', '.join(names)}")
+    return tuple(
+        judged.get(target.name) or Collected(target, now, error="no facts of this host were handed in")
+        for target in wanted
+    )
+
+
+def _if_fresh(one: Collected, now: datetime) -> Collected:
+    if one.facts is None or now - FACTS_AGE_MAX <= one.facts.collected <= now + _FACTS_AHEAD_MAX:
+        return one
+    when, days = one.facts.collected.date(), FACTS_AGE_MAX.days
+    return Collected(one.target, one.began, error=f"its facts are of {when}; those of the last {days} days count")
 
 
 def import_script_output(script: Path, output: Path, probes: Sequence[AnyProbe], clock: Clock) -> tuple[Collected, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from govsec.assemble.hosts import collect_all, import_facts, targets_of, write_facts
+from govsec.assemble.hosts import collect_all, import_facts, targets_of, without_gaps, write_facts
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
 from govsec.config import Config
@@ -73,3 +74,39 @@ def test_facts_go_through_a_file_and_two_of_one_host_are_refused(tmp_path: Path)
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigurationError):
         import_facts([path, path])
+
+
+def _handed_in(tmp_path: Path, host: str, age: timedelta) -> Path:
+    facts = Facts(host=host, collected=SystemClock().now() - age, collector="0")
+    path = tmp_path / f"{host}.json"
+    path.write_bytes(facts.dump())
+    return path
+
+
+def test_a_host_of_the_system_whose_facts_nobody_handed_in_gave_no_answer(tmp_path: Path) -> None:
+    wanted = targets_of(_site(hosts={"web-1": {}, "web-2": {}}).config, ["web-1", "web-2"])
+    found = import_facts([_handed_in(tmp_path, "web-1", timedelta(0))])
+
+    there, missing = without_gaps(found, wanted, SystemClock().now())
+
+    assert there.facts is not None
+    assert (missing.target.name, missing.facts) == ("web-2", None)
+    assert "handed in" in missing.error
+    with pytest.raises(UsageError, match="web-1"):
+        without_gaps(found, wanted[1:], SystemClock().now())
+
+
+@pytest.mark.parametrize("age", [timedelta(days=31), timedelta(days=-2)])
+def test_facts_that_are_not_of_today_are_none(tmp_path: Path, age: timedelta) -> None:
+    found = import_facts([_handed_in(tmp_path, "web-1", age)])
+
+    (one,) = without_gaps(found, (), SystemClock().now())
+
+    assert one.facts is None
+    assert "its facts are of" in one.error
+
+
+def test_a_host_with_this_machines_name_does_not_stand_for_both() -> None:
+    name = socket.gethostname()
+    with pytest.raises(UsageError, match="two hosts"):
+        targets_of(_site(hosts={name: {}}).config, ["local", name])
