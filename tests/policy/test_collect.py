@@ -423,6 +423,16 @@ def test_an_exported_script_is_bound_to_its_output_and_its_host(tmp_path: Path) 
         import_output(script, done.stdout + b" " * script.output_size_max, CLOCK)
 
 
+def test_an_output_that_is_carried_in_late_is_as_old_as_it_is() -> None:
+    script = compile_script([LoginDefsProbe()], host="vault")
+    done = subprocess.run(["sh", "-c", script.text], capture_output=True, check=True)
+    before = CLOCK.now()
+
+    facts = import_output(script, done.stdout, FakeClock(before + timedelta(days=400)))
+
+    assert abs(facts.collected - before) < timedelta(minutes=1)
+
+
 def test_a_walk_is_used_again_until_it_is_too_old() -> None:
     walk = WalkProbe(roots=("/etc",), age_max_h=24)
     clock = FakeClock()
