@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from pathlib import Path
 
+from govsec.assemble.hosts import targets_of
 from govsec.assemble.ledger import ledger_stores
 from govsec.assemble.registry import continuity_facts
 from govsec.assemble.runs import runs_directory, verify_run
@@ -16,7 +17,7 @@ from govsec.policy.duedates import findings
 from govsec.policy.launch import LaunchAssessment, LaunchDecision, LaunchDrill, LaunchRequest, decide
 from govsec.policy.register import Register, register_of
 from govsec.policy.registerfile import to_yaml
-from govsec.policy.runfolder import stored_runs
+from govsec.policy.runfolder import Manifest, stored_runs
 from govsec.privatefile import write_private
 from govsec.records import Finding
 
@@ -91,7 +92,9 @@ def _seen(site: Site) -> dict[str, datetime]:
     """When each system last answered an assessment."""
     found: dict[str, datetime] = {}
     for run in stored_runs(runs_directory(site.config.state_dir)):
-        if any(row.state != "unreachable" for row in run.manifest.objects.values()):
+        # The system itself is an object too, and is there when none of its hosts answers.
+        objects = run.manifest.objects.items()
+        if any(row.state != "unreachable" for name, row in objects if name != run.manifest.system):
             found[run.manifest.system] = run.manifest.ended
     return found
 
@@ -116,8 +119,16 @@ def _newest_assessment(site: Site, system: SystemConfig) -> LaunchAssessment | N
         rate_percent=manifest.rates[0].value,
         coverage_percent=100 * (manifest.coverage.share or 0.0),
         high_risk=manifest.open_cases,
+        silent_hosts=_silent_hosts(site, system, manifest),
         is_verified=is_verified,
     )
+
+
+def _silent_hosts(site: Site, system: SystemConfig, manifest: Manifest) -> tuple[str, ...]:
+    """Hosts of the register that an assessment left out, or that gave no answer."""
+    answered = {name for name, row in manifest.objects.items() if row.state != "unreachable"}
+    targets = targets_of(site.config, system.register_.hosts) if system.register_.hosts else ()
+    return tuple(target.name for target in targets if target.name not in answered)
 
 
 def _drills(site: Site, system: SystemConfig) -> tuple[LaunchDrill, ...]:

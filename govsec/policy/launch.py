@@ -47,6 +47,8 @@ class LaunchAssessment:
     coverage_percent: float
     #: Numbers of high-risk cases that are open.
     high_risk: tuple[str, ...] = ()
+    #: Hosts of the register of which it has no facts.
+    silent_hosts: tuple[str, ...] = ()
     #: Its record was verified against the ledger.
     is_verified: bool = False
 
@@ -180,6 +182,8 @@ def _judged(request: LaunchRequest, assessment: LaunchAssessment) -> Iterator[Mi
         yield _missing("launch.assessment_flawed", **named)
     if narrow := sorted({"general", *(scope.value for scope in request.system.entry.scopes)} - set(assessment.scopes)):
         yield _missing("launch.assessment_narrow", **named, scopes=list(narrow))
+    if assessment.silent_hosts:
+        yield _missing("launch.assessment_hosts", **named, hosts=list(assessment.silent_hosts))
     if assessment.coverage_percent < coverage_min:
         share = round(assessment.coverage_percent, 1)
         yield _missing("launch.assessment_coverage", **named, coverage_percent=share, coverage_percent_min=coverage_min)

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from govsec.assemble import demo
-from govsec.assemble.assess import run_assessment
+from govsec.assemble.assess import Assessor, run_assessment
 from govsec.assemble.assessscope import Request
+from govsec.assemble.hosts import Collected
+from govsec.assemble.register import register_findings
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.config import load_config
+from govsec.policy.register import register_of
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,34 @@ def test_training_that_is_registered_opens_its_part_of_the_gate(
     _, found = _json(capsys, "system", "launch", config=path)
 
     assert not {"launch.not_trained", "launch.no_plan"} & {one["code"] for one in found["missing"]}
+
+
+def test_an_assessment_that_left_a_host_out_opens_no_gate(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _with_register(config, tmp_path, hosts=["local", "web-9"])
+    value = json.loads(path.read_text(encoding="utf-8"))
+    value["hosts"] = {"web-9": {"address": "192.0.2.9"}}
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+    _, found = _json(capsys, "system", "launch", config=path)
+
+    assert [one["facts"]["hosts"] for one in found["missing"] if one["code"] == "launch.assessment_hosts"] == [
+        ["web-9"]
+    ]
+
+
+def test_a_system_whose_hosts_do_not_answer_was_not_seen(config: Path, tmp_path: Path) -> None:
+    site = Site(load_config(_with_register(config, tmp_path, stage="running")), SystemClock())
+    site = Site(site.config.model_copy(update={"state_dir": tmp_path / "state"}), SystemClock())
+
+    def silent(assessor: Assessor) -> list[Collected]:
+        return [Collected(target, site.clock.now(), error="no answer") for target in assessor.scope.targets]
+
+    run_assessment(site, Request(packs=("sshd",), compare="", is_recorded=False), collected=silent)
+
+    found = register_findings(register_of(site.config), site.clock.now(), site=site)
+    assert "register.never_seen" in {one.kind for one in found}
 
 
 def test_the_register_goes_through_a_spreadsheet_and_back(
