@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
 from govsec.cli.assessrun import site_of
-from govsec.cli.assesswords import diff_words, item_words, percent, value, verify_words
+from govsec.cli.assesswords import percent, value, verify_words
 from govsec.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
@@ -157,7 +157,9 @@ def run_show(args: argparse.Namespace, io: frame.IO) -> int:
     if item is None:
         raise UsageError(f"run {made.id} has no requirement {args.item!r}; see: govsec assess catalog")
     results = [made.results[position].model_dump(mode="json") for position in item.results]
-    io.result({"item": item, "results": results}, lambda: item_words(made, item, io.lang))
+    from govsec.report.assessment_item import render_item
+
+    io.result({"item": item, "results": results}, lambda: render_item(made.canonical(), item.id, lang_of(io)))
     return 0
 
 
@@ -189,12 +191,14 @@ def lang_of(io: frame.IO) -> Lang:
 def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
     """Compare two runs."""
     from govsec.policy.difference import difference
+    from govsec.report.assessment_item import render_difference
 
     earlier, later = _load(args, io, args.earlier), _load(args, io, args.later)
     if earlier.system.name != later.system.name:
         raise UsageError(f"{earlier.id} is of {earlier.system.name}, {later.id} of {later.system.name}")
     found = difference(earlier, later)
-    io.result({"later": later.id, **found.model_dump(mode="json")}, lambda: diff_words(later, found, io.lang))
+    facts = found.model_dump(mode="json")
+    io.result({"later": later.id, **facts}, lambda: render_difference(facts, later.id, lang_of(io)))
     return 1 if found.cases_new or any(change.direction == "worse" for change in found.items) else 0
 
 
