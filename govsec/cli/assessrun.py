@@ -224,6 +224,8 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
             io.warn(f"{name}: {row.reason}")
     if run.altered_run:
         io.warn(f"not compared: {run.altered_run}")
+    for refused in run.refused_records:
+        io.warn(f"a record that was not believed: {refused}")
     if run.ledger_error:
         io.warn(f"not on record: {run.ledger_error}")
     least = site.config.assessment.coverage_min if args.coverage_min is None else args.coverage_min
@@ -233,7 +235,8 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
 def exit_code(run: AssessRun, coverage_min: float) -> int:
     """What a run ends with: 6, 4, 7, 1 in this order, since what was not looked at weighs more than what was found."""
     made = run.assessment
-    if run.broken_hosts or run.altered_run:
+    # Somebody's word that this requirement is not met must not vanish by a changed byte.
+    if run.broken_hosts or run.altered_run or run.refused_records:
         return IntegrityError.exit_code
     if any(row.state == "unreachable" for row in made.objects.values()):
         return _EXIT_UNREACHABLE

@@ -248,6 +248,10 @@ def test_two_people_vouch_for_an_item_and_one_alone_does_not_count(
     evidence.chmod(0o600)
     evidence.write_text("something else", encoding="utf-8")
     assert verdict() == ("undecided", "none")
+    assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 6
+    assert record in capsys.readouterr().err
+    evidence.write_text("who administers what", encoding="utf-8")
+    assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 1
 
 
 def test_risks_are_told_with_their_reasons_and_the_next_report_compares(
