@@ -12,6 +12,7 @@ from govsec.policy.expressions import Expressions
 from govsec.policy.packfiles import read_folder
 from govsec.policy.packload import SHIPPED, Known, load_shipped, shipped_packs
 from govsec.policy.packtest import prove
+from govsec.policy.results import Role
 
 PACKS = shipped_packs()
 
@@ -31,3 +32,15 @@ def test_every_check_gives_what_its_fixtures_say_and_follows_its_facts(pack_id: 
     assert len(proofs) == len(pack.checks) > 0
     assert all(proof.fixtures_count >= 2 and proof.mutations_count >= 5 for proof in proofs)
     assert [problem for proof in proofs for problem in proof.problems] == []
+
+
+def test_what_a_pass_leaves_open_is_not_called_settled() -> None:
+    """Audit records that lie safely on one machine are not backed up, and a firewall may let the open port through."""
+    with Expressions(SystemClock()) as expressions:
+        packs = [load_shipped(pack_id, Known.shipped(), expressions) for pack_id in ("linux-audit", "linux-system")]
+    checks = [check for pack in packs for check in pack.checks]
+
+    assert [check.id for check in checks if check.roles().get("GEN-CES-3-c") is Role.DECIDES] == []
+    risks = {check.id: risk for check in checks for risk in check.high_risk}
+    for check_id in ("linux-system-no-plaintext-remote", "linux-system-no-risky-ports"):
+        assert risks[check_id].mitigated_by == ()
