@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # see govsec.cli.assessrun
 
 _RUN_HELP = "the run's id or its first characters, its folder, latest, or previous"
 _FORMATS = ("text", "json", "html", "xlsx", "docx", "oscal")
+_FORMAT_OF_ENDING = {"": "html", "htm": "html", "txt": "text", **{name: name for name in _FORMATS}}
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -44,7 +45,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
             "govsec assess report latest --format docx --template ours.docx --output report.docx",
         ],
     )
-    report.add_argument("--format", choices=_FORMATS, help="default: by the file's ending, else html")
+    report.add_argument("--format", choices=_FORMATS, help="default: by the file's ending")
     report.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
     report.add_argument("--write-template", type=Path, metavar="FILE", help="write the shipped Word form, to change it")
     report.add_argument("--template", type=Path, metavar="FILE", help="a Word file of your own, for docx")
@@ -173,8 +174,9 @@ def run_report(args: argparse.Namespace, io: frame.IO) -> int:
         write_template(lang_of(io), args.write_template)
         io.result({"file": str(args.write_template)}, str(args.write_template))
         return 0
-    ending = args.output.suffix.removeprefix(".").lower()
-    format = args.format or (ending if ending in _FORMATS else "html")
+    format = args.format or _FORMAT_OF_ENDING.get(args.output.suffix.removeprefix(".").lower())
+    if format is None:
+        raise UsageError(f"{args.output}: its ending names no format; use --format with one of {', '.join(_FORMATS)}")
     if args.template is not None and format != "docx":
         raise UsageError("--template goes with --format docx")
     made = _load(args, io, args.run_id)

@@ -195,6 +195,11 @@ def test_reports_are_written_in_the_format_of_their_ending(
     assert (tmp_path / name).stat().st_mode & 0o077 == 0
 
 
+def test_an_ending_that_names_no_format_is_refused_and_nothing_written(assessed: Assessed, tmp_path: Path) -> None:
+    assert assessed.run("report", "--output", str(tmp_path / "r.pdf"), "-q") == 2
+    assert not (tmp_path / "r.pdf").exists()
+
+
 def test_a_word_report_is_filled_in_from_a_form_of_ones_own(assessed: Assessed, tmp_path: Path) -> None:
     form, report = str(tmp_path / "form.docx"), tmp_path / "report.docx"
     assert assessed.run("report", "--write-template", form) == 0
