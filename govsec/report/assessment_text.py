@@ -87,7 +87,8 @@ def _first(reading: Reading) -> Iterator[str]:
         facts = {
             "number": step["number"],
             "priority": text("priority." + step["priority"]),
-            "title": reading.say(step["advice"] or step["title"]),
+            # Advice alone may be the same for two checks: the state to reach says what it is for.
+            "title": text("colon").join(filter(None, (reading.say(step["title"]), reading.say(step["advice"])))),
             "objects": _names(reading, [thing["name"] for thing in step["objects"]]),
         }
         yield f"  {text('text.first', facts)}"

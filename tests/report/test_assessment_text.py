@@ -153,3 +153,10 @@ def test_a_run_with_nothing_to_repair_says_so() -> None:
 
     assert plan(record)["steps"] == []
     assert "没有需要整改的检查" in plan_markdown(plan(record), "zh")
+
+
+def test_what_to_do_first_says_what_it_is_for() -> None:
+    record = assessment()
+    step = plan(record)["steps"][0]
+
+    assert f"{step['title']['zh']}：{step['advice']['zh']}" in render_text(record, "zh", width=400)
