@@ -31,7 +31,16 @@ secret() {
   return 1
 }
 
-CUT='function cut(s) {
+CUT='function quoted(s,  done, m) {
+  done = ""
+  while (match(s, /([Pp][Aa][Ss][Ss]|[Pp][Aa][Ss][Ss][Ww][Dd]|[Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd]|[Pp][Ww][Dd]|[Ss][Ee][Cc][Rr][Ee][Tt]|[Tt][Oo][Kk][Ee][Nn])"?[ \t]*[=:(][ \t]*"[^"]+"/)) {
+    m = substr(s, RSTART, RLENGTH); sub(/"[^"]+"$/, "\"[cut]\"", m)
+    done = done substr(s, 1, RSTART - 1) m; s = substr(s, RSTART + RLENGTH)
+  }
+  return done s
+}
+function cut(s) {
+  s = quoted(s)
   gsub(/\$(1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3|apr1|scrypt|argon2[a-z]*|pbkdf2[a-z0-9-]*)\$[.\/A-Za-z0-9$=,+-]+/, "[cut]", s)
   gsub(/\{(SSHA|SHA|SMD5|MD5|CRYPT)[0-9]*\}[A-Za-z0-9+\/=$.]+/, "[cut]", s)
   gsub(/:\/\/[^\/@ \t:]*:[^\/@ \t]*@/, "://[cut]@", s)

@@ -35,6 +35,21 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         r"\1" + CUT,
     ),
+    # As settings and JSON write it: "splunk-token": "…", password("…"), pass = '…'.
+    (
+        re.compile(
+            r"((?:passwd|password|passphrase|passwort|pwd|secret|token|(?<![a-z])pass)[\"']?\s{0,8}[=:(]\s{0,8})"
+            r"(?:\"[^\"\n]+\"|'[^'\n]+')",
+            re.I,
+        ),
+        r"\1" + CUT,
+    ),
+    (
+        re.compile(
+            r"((?:passwd|password|passphrase|passwort|pwd|secret|bindpw)\s{1,8}=\s{1,8}|\bbindpw\s+)[^\s=]+", re.I
+        ),
+        r"\1" + CUT,
+    ),
     (
         re.compile(
             r"(--?(?:passwd|password|pass|passphrase|token|secret|requirepass|masterauth|api-key|auth)[ =]+)"
@@ -43,7 +58,10 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         r"\1" + CUT,
     ),
-    (re.compile(r"(?<![A-Za-z_-])((?:requirepass|masterauth|sentinel auth-pass \S+)\s+)\S+", re.I), r"\1" + CUT),
+    (
+        re.compile(r"(?<![A-Za-z_-])((?:requirepass|masterauth|sentinel auth-pass \S+)\s+)(?:\"[^\"\n]*\"|\S+)", re.I),
+        r"\1" + CUT,
+    ),
     (re.compile(r"(\b(?:mysql|mariadb)[a-z-]{0,12}\b[^|;\n]{0,200}?\s-p)[^\s]+"), r"\1" + CUT),
     (re.compile(r"(\b(?:redis-cli|sshpass)\b[^|;\n]{0,200}?\s-[ap]\s?)\S+"), r"\1" + CUT),
     (re.compile(r"(authorization:?\s*(?:basic|bearer)\s+)[^\s\"';]+", re.I), r"\1" + CUT),
@@ -54,7 +72,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 #: What at least one rule needs. Nearly every text of a fact has none of it, and is done after one look.
 _HINT = re.compile(
     r"[$]|PRIVATE KEY|\{(?:SSHA|SHA|SMD5|MD5|CRYPT|PBKDF2)|SCRAM-|md5|://|passw|passphrase|pwd|secret|token|bindpw|key=|"
-    r"--?(?:pass|auth|api)|requirepass|masterauth|auth-pass|mysql|mariadb|redis|sshpass|authorization",
+    r"--?(?:pass|auth|api)|pass[\"']?\s{0,8}[=:(]|requirepass|masterauth|auth-pass|mysql|mariadb|redis|sshpass|authorization",
     re.I,
 )
 

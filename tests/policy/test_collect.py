@@ -251,9 +251,11 @@ SECRETS = {
     "5 5 * * * root PGPASSWORD=PLANTEDpg psql\n",
     "etc/sudoers": "app ALL=(root) NOPASSWD: /usr/bin/tool --password PLANTEDsudo\n",
     "etc/pam.d/sshd": "auth required pam_mysql.so user=vsftpd passwd=PLANTEDpam db=x\n",
-    "etc/docker/daemon.json": '{"registry-mirrors": ["https://u:PLANTEDdocker@m"], "hosts": []}',
+    "etc/docker/daemon.json": '{"registry-mirrors": ["https://u:PLANTEDdocker@m"], "hosts": [], '
+    '"log-opts": {"splunk-token": "PLANTEDsplunk"}}',
     "etc/profile": "export DB_PASSWORD=PLANTEDprofile\numask 027\n",
-    "etc/rsyslog.conf": "*.* @@log.example.cn\n$x password=\"PLANTEDrsyslog\"\n",
+    "etc/rsyslog.conf": "*.* @@log.example.cn\n$x password=\"PLANTEDrsyslog\"\n"
+    'action(type="ompgsql" pass="PLANTEDompgsql" server="db")\n',
     "etc/postgresql/14/main/pg_hba.conf": "host all all 0.0.0.0/0 ldap ldapbindpasswd=PLANTEDldap\n",
     "etc/postgresql/14/main/postgresql.conf": "primary_conninfo = 'password=PLANTEDconninfo'\nssl = on\n",
     "etc/login.defs": "PASS_MAX_DAYS 90\n",

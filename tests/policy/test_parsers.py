@@ -486,6 +486,8 @@ def _hostile(corpus: list[bytes]) -> st.SearchStrategy[bytes]:
         "postgres://app:s3cret99@db/gov", "mysqldump -u root -ps3cret99 gov", "redis-cli -a s3cret99 info",
         "requirepass s3cret99", "password=s3cret99", "PGPASSWORD=s3cret99 psql",
         "--password s3cret99",
+        '{"log-opts": {"splunk-token": "s3cret99"}}', 'password("s3cret99")', 'action(type="ompgsql" pass="s3cret99")',
+        "password = s3cret99", "bindpw s3cret99", 'requirepass "two s3cret99"',
         "token='s3cret99'",
         "Authorization: Bearer s3cret99",
         "-----BEGIN RSA PRIVATE KEY-----\ns3cret99\n-----END RSA PRIVATE KEY-----",
@@ -500,7 +502,8 @@ def test_secrets_of_every_known_form_are_cut(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["return 301 https://$host$request_uri", "password requisite pam_pwquality.so minlen=8", "PASS_MAX_DAYS 90",
-     "password_encryption = scram-sha-256", "-a always,exit -F key=time-change", "PasswordAuthentication no"],
+     "password_encryption = scram-sha-256", "passwd: files systemd",
+     'proxy_pass "http://app"', "-a always,exit -F key=time-change", "PasswordAuthentication no"],
 )  # fmt: skip
 def test_settings_are_not_mistaken_for_secrets(text: str) -> None:
     assert redact(text) == text
