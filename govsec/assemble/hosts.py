@@ -110,7 +110,7 @@ def collect_all(
     """Every target asked, at most twenty at once, in the order of ``targets``. One that fails harms no other.
 
     ``walks`` are not asked: what an earlier walk found (``previous``, facts by host) counts with its age, and a host
-    that was never walked could not be looked at.
+    that was never walked, or not in the last thirty days, could not be looked at.
     """
 
     def ask(target: Target) -> Collected:
@@ -141,6 +141,10 @@ def _with_walks(facts: Facts, walks: Sequence[AnyProbe], previous: Facts | None)
             found[probe.identity] = ProbeOutcome(kind=WALK, status="error", reason=reason)
             continue
         when = old.found or previous.collected
+        if not timedelta(0) <= facts.collected - when <= FACTS_AGE_MAX:
+            reason = f"the last walk of {when.date()} is not of the last {FACTS_AGE_MAX.days} days: assess run --walk"
+            found[probe.identity] = ProbeOutcome(kind=WALK, status="error", reason=reason)
+            continue
         age_h = round((facts.collected - when).total_seconds() / 3600, 2)
         found[probe.identity] = old.model_copy(update={"value": {**old.value, "age_h": age_h}, "found": when})
     return facts.model_copy(update={"outcomes": {**facts.outcomes, **found}}) if found else facts

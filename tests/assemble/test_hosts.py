@@ -53,6 +53,23 @@ def test_the_last_walk_counts_with_its_age_however_often_it_is_carried_on() -> N
         assert outcome.value["age_h"] == pytest.approx(50, abs=0.1)
 
 
+def test_a_walk_of_long_ago_says_nothing_of_today() -> None:
+    site = _site()
+    (target,) = targets_of(site.config, ())
+    walked = ProbeOutcome(kind="walk", status="ok", value={"complete": True, "age_h": 0.0})
+    old = Facts(
+        host=target.name,
+        collected=SystemClock().now() - timedelta(days=31),
+        collector="0",
+        outcomes={WALK.identity: walked},
+    )
+
+    outcome = _facts(site, {target.name: old}).outcomes[WALK.identity]
+
+    assert outcome.status == "error"
+    assert "30 days" in outcome.reason
+
+
 def test_an_unknown_host_is_a_slip_of_the_pen_and_a_circle_of_jumps_is_told() -> None:
     with pytest.raises(UsageError, match="nowhere"):
         targets_of(_site().config, ["nowhere"])
