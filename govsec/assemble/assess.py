@@ -69,6 +69,7 @@ class Assessor:
         self._expressions = Expressions(site.clock, children_count=children)
         try:
             self.packs = load_packs(site, self._expressions, request.packs)
+            self._left_out = self._packs_left_out() if request.packs else ()
             checks = [check for pack in self.packs for check in pack.checks]
             item_levels = {item.key: item.level for item in self.scope.items}
             self._judge = Judge(
@@ -122,6 +123,7 @@ class Assessor:
         parts = Parts(
             scope=self.scope,
             packs=self.packs,
+            left_out=self._left_out,
             probes=self.probes,
             collected=tuple(collected),
             results=tuple(results),
@@ -132,6 +134,11 @@ class Assessor:
             altered_run=self.earlier.altered,
         )
         return write_assessment(self.site, parts, operator=self.request.operator, started=started), people
+
+    def _packs_left_out(self) -> tuple[Pack, ...]:
+        """The site's packs that were not asked for: what their checks decide stays open."""
+        chosen = {pack.id for pack in self.packs}
+        return tuple(pack for pack in load_packs(self.site, self._expressions) if pack.id not in chosen)
 
     def _record(self) -> ContinuityFacts:
         """What govsec itself knows of the system, and what its register says."""

@@ -24,7 +24,7 @@ from govsec.policy.difference import dangers_rectified, difference
 from govsec.policy.pack import Pack
 from govsec.policy.probes import AnyProbe
 from govsec.policy.rate import coverage, rates
-from govsec.policy.results import CaseState, CheckResult, ItemVerdict, Words
+from govsec.policy.results import CaseState, CheckResult, ItemVerdict, Role, Words
 from govsec.policy.rows import (
     case_row,
     check_row,
@@ -60,6 +60,8 @@ class Parts:
     judged: tuple[ContinuityResult, ...]
     people: Records
     earlier: Assessment | None
+    #: Packs of the site that were not asked for.
+    left_out: tuple[Pack, ...] = ()
     #: Why the run before is not compared with: it was altered.
     altered_run: str = ""
 
@@ -123,12 +125,18 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
 
 
 def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tuple[ItemVerdict, ...]:
+    # What a check decides is open as long as it was not run, also when nobody asked for its pack.
+    open_roles = {
+        check.id: {key: role for key, role in check.roles().items() if role is Role.DECIDES}
+        for pack in parts.left_out
+        for check in pack.checks
+    }
     return verdicts(
         parts.scope.items,
         parts.results,
-        {check: row.maps for check, row in checks.items()},
+        {check: row.maps for check, row in checks.items()} | open_roles,
         hosts=[one.target.name for one in parts.collected],
-        host_checks=[check.id for pack in parts.packs for check in pack.checks],
+        host_checks=[*(check.id for pack in parts.packs for check in pack.checks), *open_roles],
         attestations=parts.people.attestations,
         waivers=parts.people.waivers,
         evidence_checks=frozenset(continuity_checks()),

@@ -20,6 +20,7 @@ from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.config import Config, load_config
 from govsec.errors import ConfigurationError
+from govsec.policy.results import Verdict
 
 # Captured once: the facts of this machine are asked for by the first run alone, all others judge what it stored.
 ITEM = "8.1.4.9.a"
@@ -116,6 +117,19 @@ def test_judging_stored_facts_again_ends_with_findings_and_a_figure_with_its_cov
 
 def test_too_little_decided_ends_with_7(assessed: Assessed, capsys: pytest.CaptureFixture[str]) -> None:
     assert assessed.run("import", str(assessed.host_facts), "--coverage-min", "0.9", "--no-ledger", "-q") == 7
+
+
+def test_what_a_pack_decides_stays_open_when_the_pack_is_left_out(assessed: Assessed, tmp_path: Path) -> None:
+    from govsec.assemble.hosts import import_facts
+
+    site = Site(Config(state_dir=tmp_path), SystemClock())
+    request = Request(packs=("linux-system",))
+    run = run_assessment(site, request, collected=lambda _: import_facts([assessed.host_facts]))
+
+    # Plain-text log-in is looked at by linux-system, the strength of ssh by sshd.
+    item = next(item for item in run.assessment.items if item.key == "GEN-CES-1-c")
+    assert item.verdict not in (Verdict.CONFORM, Verdict.PARTIAL)
+    assert any("sshd-ciphers" in reason.en for reason in item.reasons)
 
 
 def test_an_s2a3_system_is_held_to_other_lines(assessed: Assessed, capsys: pytest.CaptureFixture[str]) -> None:
