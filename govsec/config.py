@@ -294,8 +294,9 @@ def explain(error: ValidationError) -> str:
     """What pydantic found wrong, in one line, without the values (they may be secrets)."""
     parts = []
     for item in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(step) for step in item["loc"]) or "(top level)"
-        parts.append(f"{where}: {item['msg']}")
+        where = ".".join(str(step) for step in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")  # pydantic's word for what our own validators say
+        parts.append(f"{where}: {message}" if where else message)
     return "; ".join(parts[:10])
 
 

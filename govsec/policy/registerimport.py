@@ -91,7 +91,7 @@ class _Reading:
                 yield System.model_validate(values)
             except ValidationError as error:
                 for item in error.errors(include_url=False, include_input=False):
-                    self._problem(self._place(name, item["loc"]), item["msg"])
+                    self._problem(self._place(name, item["loc"]), item["msg"].removeprefix("Value error, "))
 
     def _place(self, name: str, steps: Sequence[int | str]) -> Cell:
         """The cell that an error of the model is about, or the nearest one around it."""
