@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
 from govsec.cli.assessrun import site_of
-from govsec.errors import UsageError
+from govsec.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.assemble.systems import Site
@@ -47,7 +47,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     waive.add_argument("--check", required=True, metavar="ID", help="the check, as reports name it")
     waive.add_argument("--reason", required=True, help="why (10 characters at least)")
-    waive.add_argument("--compensation", required=True, help="what is done in its place")
+    waive.add_argument("--compensation", required=True, help="what is done in its place (10 characters at least)")
     waive.add_argument("--ticket", default="", help="where it is followed up")
     for verb in (attest, waive):
         add_statement(verb)
@@ -86,7 +86,14 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 def add_statement(verb: frame.Parser) -> None:
     """Add what every statement has: what it is about, how long it holds, and who signs it."""
     verb.add_argument("--host", action="append", default=[], help="a host it is about (repeatable; default: all)")
-    verb.add_argument("--evidence", action="append", default=[], type=Path, metavar="FILE", help="what was shown")
+    verb.add_argument(
+        "--evidence",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="what was shown (repeatable; an attested conform needs one)",
+    )
     verb.add_argument("--days", type=int, default=180, help=f"how long it holds, at most {_DAYS_MAX} (default 180)")
     verb.add_argument("--system", help="the system (default: the only one)")
     _add_signature(verb)
@@ -102,7 +109,10 @@ def run_attest(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.policy.attest import Attestation
     from govsec.policy.catalog import Catalog
 
-    Catalog.load().item(args.item)  # a slip of the pen is told before it is signed
+    try:
+        Catalog.load().item(args.item)  # a slip of the pen is told before it is signed
+    except ConfigurationError as error:
+        raise UsageError(f"{error}; see: govsec assess catalog") from error
     own = {"item": args.item, "verdict": args.verdict, "statement": args.statement}
     return keep(args, io, Attestation, own)
 
@@ -111,8 +121,20 @@ def run_waive(args: argparse.Namespace, io: frame.IO) -> int:
     """Waive a check."""
     from govsec.policy.attest import Waiver
 
+    _refuse_unknown_check(args, io)
     own = {"check": args.check, "reason": args.reason, "compensation": args.compensation, "ticket": args.ticket}
     return keep(args, io, Waiver, own)
+
+
+def _refuse_unknown_check(args: argparse.Namespace, io: frame.IO) -> None:
+    """What no run asked cannot have failed: a waiver of it would be signed and never count."""
+    from govsec.assemble.runs import runs_directory
+    from govsec.policy.runfolder import read_assessment, stored_runs
+
+    site, system = _site_and_system(args, io)
+    runs = stored_runs(runs_directory(site.config.state_dir), system)
+    if runs and args.check not in read_assessment(runs[-1]).checks:
+        raise UsageError(f"run {runs[-1].manifest.id} has no check {args.check!r}; see: govsec assess show --item ID")
 
 
 def keep(args: argparse.Namespace, io: frame.IO, model: Any, own: dict[str, object]) -> int:

@@ -341,7 +341,7 @@ def test_a_host_that_cannot_be_reached_ends_with_4_and_makes_nothing_better(
         (["report", "--output", "/dev/null/x"], 3),
         (["import", "/nonexistent"], 3),
         (["pack", "verify", "/nonexistent"], 3),
-        (["attest", "--item", "8.1.99.1", "--verdict", "conform", "--statement", "x", "--by", "x", "--key", "x"], 3),
+        (["attest", "--item", "8.1.99.1", "--verdict", "conform", "--statement", "x", "--by", "x", "--key", "x"], 2),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_told_by_the_exit_code(
@@ -428,3 +428,12 @@ def test_the_catalog_counts_are_those_of_the_standard(capsys: pytest.CaptureFixt
         counts[level] = len(output(capsys)["items"])
 
     assert counts == {1: 55, 2: 135, 3: 211, 4: 228}
+
+
+def test_a_waiver_of_a_check_that_no_run_asked_is_told_before_it_is_signed(
+    assessed: Assessed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--reason", "a reason that is long enough", "--compensation", "what is done in its place"]
+
+    assert assessed.run("waive", "--check", "sshd-no-such-check", *words, "--by", "x", "--key", "x", "-q") == 2
+    assert "no check 'sshd-no-such-check'" in capsys.readouterr().err
