@@ -209,7 +209,7 @@ def read_file(run: StoredRun, name: str) -> bytes:
     if row is None or not _DIGEST.fullmatch(row.sha256):
         raise IntegrityError(f"run {run.manifest.id}: its manifest names no {name}")
     data = _read(run.directory / _FILES / row.sha256, _FILE_SIZE_MAX)
-    if hashlib.sha256(data).hexdigest() != row.sha256:
+    if len(data) != row.size_bytes or hashlib.sha256(data).hexdigest() != row.sha256:
         raise IntegrityError(f"run {run.manifest.id}: {name} was altered after the run")
     return data
 
@@ -238,6 +238,9 @@ def flaws_of(run: StoredRun) -> list[Flaw]:
     known = {row.sha256 for row in run.manifest.files}
     folder = run.directory / _FILES
     strange = sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.is_dir() else []
+    # What lies beside the manifest is no part of the run either, and files that lie elsewhere are not kept with it.
+    strange += sorted(path.name for path in run.directory.iterdir() if path.name not in (_MANIFEST, _FILES))
+    strange += [_FILES] if folder.is_symlink() else []
     return flaws + [Flaw(name, "strange") for name in strange]
 
 

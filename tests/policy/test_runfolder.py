@@ -83,6 +83,21 @@ def test_a_file_that_the_manifest_does_not_name_is_strange(run: StoredRun) -> No
     assert [flaw.what for flaw in flaws_of(run)] == ["strange"]
 
 
+def test_what_lies_beside_the_manifest_or_elsewhere_is_strange(run: StoredRun, tmp_path: Path) -> None:
+    (run.directory / "assessment.json").write_bytes(b"better")
+    (run.directory / "files").rename(tmp_path / "elsewhere")
+    (run.directory / "files").symlink_to(tmp_path / "elsewhere")
+
+    assert [(flaw.name, flaw.what) for flaw in flaws_of(run)] == [("assessment.json", "strange"), ("files", "strange")]
+
+
+def test_a_manifest_that_tells_another_size_is_found_without_a_ledger(run: StoredRun) -> None:
+    rows = tuple(row.model_copy(update={"size_bytes": row.size_bytes + 1}) for row in run.manifest.files)
+    told = StoredRun(run.directory, run.manifest.model_copy(update={"files": rows}))
+
+    assert {flaw.what for flaw in flaws_of(told)} == {"altered"}
+
+
 def test_a_changed_manifest_has_another_digest(run: StoredRun) -> None:
     path = run.directory / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"not_conform"', b'"conform"'))
