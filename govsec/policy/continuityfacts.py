@@ -56,6 +56,10 @@ class CenterFact:
     flaws_count: int = 0
 
 
+#: Clocks of centers and ours may differ by this much.
+_AHEAD_MAX = timedelta(minutes=5)
+
+
 @dataclass(frozen=True, slots=True)
 class ContinuityFacts:
     """Everything about one system that the checks look at."""
@@ -96,7 +100,11 @@ class ContinuityFacts:
 
     def is_recent(self, moment: datetime | None) -> bool:
         """True when ``moment`` lies within the RPO."""
-        return moment is not None and self.age_s(moment) <= self.rpo_s
+        return moment is not None and self.is_past(moment) and self.age_s(moment) <= self.rpo_s
+
+    def is_past(self, moment: datetime) -> bool:
+        """False when ``moment`` lies ahead by more than clocks differ: a date to come proves nothing."""
+        return moment <= self.now + _AHEAD_MAX
 
     def recent_drills(self, days: float) -> list[DrillFact]:
         """Drills of the last ``days``, newest first; none from the future. None at all when they are not known."""

@@ -211,7 +211,8 @@ def _emergency_plan(view: View) -> list[Seen]:
 def _emergency_drill(view: View) -> list[Seen]:
     facts, drills, days = view.facts, view.drills(), view.figure("training_age_days_max")
     quality = [one for one in _drill_quality(drills) if one.name != "drill_came_back"]
-    is_trained = facts.training is not None and 0 <= facts.age_s(facts.training) <= days * _DAY_S
+    held = facts.training
+    is_trained = held is not None and facts.is_past(held) and facts.age_s(held) <= days * _DAY_S
     # A drill that failed was held all the same, and is what this line asks for; it is not what 8.1.4.9.a asks for.
     trained = Seen("trained", is_trained, False, {"training_age_days_max": int(days)})
     return [view.drill_seen(drills), *quality, trained]
@@ -237,7 +238,8 @@ def _sealed(view: View) -> list[Seen]:
 
 
 def _is_verified(facts: ContinuityFacts, center: CenterFact, days: float) -> bool:
-    return center.verified is not None and facts.age_s(center.verified) <= days * _DAY_S
+    seen = center.verified
+    return seen is not None and facts.is_past(seen) and facts.age_s(seen) <= days * _DAY_S
 
 
 def _none_of(name: str, centers: list[str], is_known: bool, *, is_needed: bool, **facts: Fact) -> Seen:
