@@ -183,10 +183,14 @@ def run_findings(args: argparse.Namespace, io: frame.IO) -> int:
     """Say what is due."""
     from govsec.assemble.register import register_findings
     from govsec.assemble.systems import Site
+    from govsec.policy.words import say
 
     site = None if args.register is not None else Site(io.config(), io.clock)
     found = register_findings(_register(args, io), io.clock.now(), args.system, site=site)
-    rows = [[one.severity.name.lower(), one.subject, one.kind, one.summary] for one in found]
+    lang = "en" if io.lang == "en" else "zh"
+    rows = [
+        [one.severity.name.lower(), one.subject, one.kind, getattr(say(one.kind, one.facts), lang)] for one in found
+    ]
     header = ["severity", "system", "finding", "summary"]
     io.result(
         {"findings": [one.canonical() for one in found]},

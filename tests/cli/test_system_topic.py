@@ -73,6 +73,12 @@ def test_findings_say_what_nobody_wrote_down(config: Path, capsys: pytest.Captur
     assert all(one["subject"] == "permits" for one in found["findings"])
 
 
+def test_findings_are_told_in_the_readers_language(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["system", "findings", "--lang", "zh", "--config", str(config)]) == 1
+
+    assert "没有应急预案" in capsys.readouterr().out
+
+
 def test_the_gate_names_everything_that_is_missing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = _json(capsys, "system", "launch", config=config)
 
