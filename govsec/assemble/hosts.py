@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import Config, HostConfig
-from govsec.errors import ConfigurationError, GovsecError, IntegrityError, UsageError
+from govsec.errors import ConfigurationError, FormatError, GovsecError, IntegrityError, UsageError
 from govsec.policy.collect import Transport, collect, import_output
 from govsec.policy.facts import FACTS_SIZE_MAX, Facts, ProbeOutcome, load_facts
 from govsec.policy.probes import AnyProbe
@@ -236,7 +236,11 @@ def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
     """
     found: dict[str, Collected] = {}
     for path in paths:
-        facts = load_facts(_read(path, FACTS_SIZE_MAX))
+        data = _read(path, FACTS_SIZE_MAX)
+        try:
+            facts = load_facts(data)
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}; the output of a script goes with --script FILE") from error
         if facts.host in found:
             raise ConfigurationError(f"{path}: these are facts of {facts.host} too")
         found[facts.host] = _from_file(facts)

@@ -437,3 +437,14 @@ def test_a_waiver_of_a_check_that_no_run_asked_is_told_before_it_is_signed(
 
     assert assessed.run("waive", "--check", "sshd-no-such-check", *words, "--by", "x", "--key", "x", "-q") == 2
     assert "no check 'sshd-no-such-check'" in capsys.readouterr().err
+
+
+def test_a_scripts_output_without_its_script_is_told_by_name(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vm.out").write_text("@0 1 2 3 4\n", encoding="utf-8")
+
+    assert assessed.run("import", str(tmp_path / "vm.out"), "-q") == 6
+    told = capsys.readouterr().err
+    assert "vm.out" in told
+    assert "--script" in told
