@@ -17,7 +17,7 @@ from govsec.policy.duedates import findings
 from govsec.policy.launch import LaunchAssessment, LaunchDecision, LaunchDrill, LaunchRequest, decide
 from govsec.policy.register import Register, register_of
 from govsec.policy.registerfile import to_yaml
-from govsec.policy.runfolder import Manifest, stored_runs
+from govsec.policy.runfolder import Manifest, newest_run, stored_runs
 from govsec.privatefile import write_private
 from govsec.records import Finding
 
@@ -91,7 +91,8 @@ def launch_decision(site: Site, system: SystemConfig) -> LaunchDecision:
 def _seen(site: Site) -> dict[str, datetime]:
     """When each system last answered an assessment."""
     found: dict[str, datetime] = {}
-    for run in stored_runs(runs_directory(site.config.state_dir)):
+    # A run that cannot be read shows nothing of its system; others still do.
+    for run in stored_runs(runs_directory(site.config.state_dir), damaged={}):
         # The system itself is an object too, and is there when none of its hosts answers.
         objects = run.manifest.objects.items()
         if any(row.state != "unreachable" for name, row in objects if name != run.manifest.system):
@@ -100,12 +101,12 @@ def _seen(site: Site) -> dict[str, datetime]:
 
 
 def _newest_assessment(site: Site, system: SystemConfig) -> LaunchAssessment | None:
-    runs = stored_runs(runs_directory(site.config.state_dir), system.name)
-    if not runs:
+    latest = newest_run(runs_directory(site.config.state_dir), system.name)
+    if latest is None:
         return None
-    manifest = runs[-1].manifest
+    manifest = latest.manifest
     try:
-        is_verified = verify_run(runs[-1], ledger_stores(site, system), site.trusted()).is_on_record
+        is_verified = verify_run(latest, ledger_stores(site, system), site.trusted()).is_on_record
     except GovsecError as error:
         log.warning("an assessment cannot be verified", extra={"run": manifest.id, "why": str(error)})
         is_verified = False

@@ -16,7 +16,7 @@ from govsec.ledger.entry import Entry
 from govsec.ledger.verify import LedgerReport, walk
 from govsec.policy.facts import Facts, load_facts
 from govsec.policy.run import EVIDENCE_KIND, Assessment
-from govsec.policy.runfolder import FACTS, Flaw, StoredRun, find_run, flaws_of, read_assessment, read_file, stored_runs
+from govsec.policy.runfolder import FACTS, Flaw, StoredRun, find_run, flaws_of, newest_run, read_assessment, read_file
 from govsec.store.api import ReadStore
 
 log = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ def earlier_run(state_dir: Path, system: str, wanted: str) -> Earlier:
     if wanted != "latest":
         return Earlier(read_assessment(find_run(base, wanted, system)))
     try:
-        runs = stored_runs(base, system)
-        return Earlier(read_assessment(runs[-1])) if runs else Earlier()
+        latest = newest_run(base, system)
+        return Earlier(read_assessment(latest)) if latest else Earlier()
     except IntegrityError as error:
         return Earlier(altered=str(error))
 
@@ -111,17 +111,19 @@ def earlier_facts(state_dir: Path, system: str) -> dict[str, Facts]:
     """The facts of the latest run by host, so that slow walks need not be made again; none that was altered since."""
     found: dict[str, Facts] = {}
     try:
-        runs = stored_runs(runs_directory(state_dir), system)
+        latest = newest_run(runs_directory(state_dir), system)
     except IntegrityError as error:
         log.warning("earlier runs are not used", extra={"why": str(error)})
         return found
-    for row in runs[-1].manifest.files if runs else ():
+    if latest is None:
+        return found
+    for row in latest.manifest.files:
         if row.name.startswith(FACTS):
             try:
-                facts = load_facts(read_file(runs[-1], row.name))
+                facts = load_facts(read_file(latest, row.name))
             except IntegrityError as error:
                 log.warning(
-                    "facts of an earlier run are not used", extra={"run": runs[-1].manifest.id, "why": str(error)}
+                    "facts of an earlier run are not used", extra={"run": latest.manifest.id, "why": str(error)}
                 )
                 continue
             found[facts.host] = facts

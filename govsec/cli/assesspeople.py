@@ -129,12 +129,12 @@ def run_waive(args: argparse.Namespace, io: frame.IO) -> int:
 def _refuse_unknown_check(args: argparse.Namespace, io: frame.IO) -> None:
     """What no run asked cannot have failed: a waiver of it would be signed and never count."""
     from govsec.assemble.runs import runs_directory
-    from govsec.policy.runfolder import read_assessment, stored_runs
+    from govsec.policy.runfolder import newest_run, read_assessment
 
     site, system = _site_and_system(args, io)
-    runs = stored_runs(runs_directory(site.config.state_dir), system)
-    if runs and args.check not in read_assessment(runs[-1]).checks:
-        raise UsageError(f"run {runs[-1].manifest.id} has no check {args.check!r}; see: govsec assess show --item ID")
+    latest = newest_run(runs_directory(site.config.state_dir), system)
+    if latest and args.check not in read_assessment(latest).checks:
+        raise UsageError(f"run {latest.manifest.id} has no check {args.check!r}; see: govsec assess show --item ID")
 
 
 def keep(args: argparse.Namespace, io: frame.IO, model: Any, own: dict[str, object]) -> int:

@@ -116,7 +116,10 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.runs import runs_directory
     from govsec.policy.runfolder import stored_runs
 
-    runs = stored_runs(runs_directory(site_of(io).config.state_dir), args.system)
+    damaged: dict[str, IntegrityError] = {}
+    runs = stored_runs(runs_directory(site_of(io).config.state_dir), args.system, damaged=damaged)
+    for error in damaged.values():
+        io.warn(f"not listed: {error}")
     values = [
         {
             "run": run.manifest.id,
@@ -142,8 +145,11 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
         for run in runs
     ]
     header = ["run", "system", "level", "coverage", "rate", "high-risk cases"]
-    io.result({"runs": values}, lambda: texts.table(header, rows) if rows else "no assessment is stored")
-    return 0
+    io.result(
+        {"runs": values, "damaged": sorted(damaged)},
+        lambda: texts.table(header, rows) if rows else "no assessment is stored",
+    )
+    return IntegrityError.exit_code if damaged else 0
 
 
 def run_show(args: argparse.Namespace, io: frame.IO) -> int:

@@ -49,6 +49,8 @@ _MANIFEST_SIZE_MAX = 4 << 20
 #: Years of nightly runs.
 _RUNS_MAX = 10_000
 _MANIFEST, _FILES = "manifest.json", "files"
+#: The words for runs that are named by their place.
+_BACK = {"latest": 0, "previous": 1}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -150,11 +152,16 @@ def write_run(base: Path, assessment: Assessment, facts: Mapping[str, bytes]) ->
     return StoredRun(directory, manifest)
 
 
-def stored_runs(base: Path, system: str | None = None) -> list[StoredRun]:
+def stored_runs(
+    base: Path, system: str | None = None, *, damaged: dict[str, IntegrityError] | None = None
+) -> list[StoredRun]:
     """The runs under ``base`` (of one system), oldest first; what has no manifest is no run.
 
+    A folder whose manifest is none goes into ``damaged`` by its name (nobody knows of which system it was), so that one
+    broken run does not hide all the others.
+
     Raises:
-        FormatError: a manifest is none.
+        IntegrityError: a manifest is none, and ``damaged`` was not given.
     """
     try:
         names = sorted(path.name for path in base.iterdir() if re.fullmatch(RUN_ID, path.name))[-_RUNS_MAX:]
@@ -162,9 +169,34 @@ def stored_runs(base: Path, system: str | None = None) -> list[StoredRun]:
         return []
     except OSError as error:
         raise ConfigurationError(f"{base}: {error.strerror}") from error
-    runs = [open_run(base / name) for name in names if (base / name / _MANIFEST).is_file()]
+    runs = []
+    for name in names:
+        if not (base / name / _MANIFEST).is_file():
+            continue
+        try:
+            runs.append(open_run(base / name))
+        except IntegrityError as error:
+            if damaged is None:
+                raise
+            damaged[name] = error
     mine = [run for run in runs if system in (None, run.manifest.system)]
     return sorted(mine, key=lambda run: (run.manifest.ended, run.manifest.id))
+
+
+def newest_run(base: Path, system: str | None = None, *, back: int = 0) -> StoredRun | None:
+    """The latest run, or the one ``back`` before it; None where there is none.
+
+    Raises:
+        IntegrityError: a folder that is newer has a manifest that is none. It may be the one that was asked for.
+    """
+    damaged: dict[str, IntegrityError] = {}
+    runs = stored_runs(base, system, damaged=damaged)
+    found = runs[-1 - back] if len(runs) > back else None
+    # Ids begin with the time of the run.
+    newer = [error for name, error in sorted(damaged.items()) if found is None or name > found.manifest.id]
+    if newer:
+        raise newer[-1]
+    return found
 
 
 def find_run(base: Path, wanted: str, system: str | None = None) -> StoredRun:
@@ -172,13 +204,21 @@ def find_run(base: Path, wanted: str, system: str | None = None) -> StoredRun:
 
     Raises:
         UsageError: there is none, or several fit.
+        IntegrityError: the folder that is meant has a manifest that is none.
     """
     folder = Path(wanted)
     if folder.is_dir() and (folder / _MANIFEST).is_file():
         return open_run(folder)
-    runs = stored_runs(base, system)
-    last = {"latest": runs[-1:], "previous": runs[-2:-1]}
-    fitting = last[wanted] if wanted in last else [run for run in runs if run.manifest.id.startswith(wanted)]
+    if wanted in _BACK:
+        found = newest_run(base, system, back=_BACK[wanted])
+        fitting = [found] if found else []
+    else:
+        damaged: dict[str, IntegrityError] = {}
+        runs = stored_runs(base, system, damaged=damaged)
+        fitting = [run for run in runs if run.manifest.id.startswith(wanted)]
+        meant = [error for name, error in damaged.items() if name.startswith(wanted)]
+        if meant:
+            raise meant[0]
     if len(fitting) != 1:
         raise UsageError(f"{len(fitting)} stored assessments fit {wanted!r}")
     return fitting[0]

@@ -127,6 +127,26 @@ def test_runs_are_found_by_id_by_first_characters_and_as_the_latest(tmp_path: Pa
         find_run(base, "latest", "another-system")
 
 
+def test_a_broken_manifest_hides_no_other_run_and_is_never_taken_for_an_older_one(tmp_path: Path) -> None:
+    base = tmp_path / "assessments"
+    runs = [write_run(base, assessment(id=f"2026112{day}T080000Z-00000001"), {}) for day in (1, 2, 3)]
+    (runs[0].directory / "manifest.json").write_bytes(b"{}")
+
+    damaged: dict[str, IntegrityError] = {}
+    listed = [run.manifest.id for run in stored_runs(base, damaged=damaged)]
+    assert listed == [runs[1].manifest.id, runs[2].manifest.id]
+    assert list(damaged) == [runs[0].directory.name]
+    assert find_run(base, "latest").manifest == runs[2].manifest
+    assert find_run(base, "previous").manifest == runs[1].manifest
+    with pytest.raises(IntegrityError, match="manifest"):
+        find_run(base, runs[0].directory.name)
+
+    (runs[2].directory / "manifest.json").write_bytes(b"{}")
+    for wanted in ("latest", "previous"):
+        with pytest.raises(IntegrityError, match=runs[2].directory.name):
+            find_run(base, wanted)
+
+
 def test_a_run_that_was_killed_before_its_manifest_is_no_run(run: StoredRun) -> None:
     (run.directory / "manifest.json").unlink()
 
