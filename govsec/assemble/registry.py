@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TypeVar
 
 from govsec.assemble.centers import status_of
@@ -144,7 +145,7 @@ def _with_jobs(site: Site, system: SystemConfig, facts: ContinuityFacts, missing
     """The history of the jobs, from the longest log that can be read, and when each commit was at the remote center."""
     logs: dict[str, tuple[ReadStore, Log]] = {}
     for name in site.config.centers:
-        found = _asked(f"log of {name}", missing, lambda name=name: _log(site, system, name))  # type: ignore[misc]
+        found = _asked(f"log of {name}", missing, partial(_log, site, system, name))
         if found is not None:
             logs[name] = found
     if not logs:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -244,8 +245,8 @@ def _unasked(check: Check, probes: Iterable[str], outcomes: Mapping[str, ProbeOu
 def _result(asked: _Asked, host: str) -> CheckResult:
     plan, check = asked.plan, asked.plan.check
 
-    def result(status: Status, reason: Words | None, **more: object) -> CheckResult:
-        return CheckResult(check.id, plan.pack, host, status, reason, probes=plan.identities, **more)  # type: ignore[arg-type]
+    def result(status: Status, reason: Words | None, **more: Any) -> CheckResult:
+        return CheckResult(check.id, plan.pack, host, status, reason, probes=plan.identities, **more)
 
     for name, absence in check.absent.items():
         outcome = asked.outcomes[name]
