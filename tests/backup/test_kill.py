@@ -18,6 +18,7 @@ from govsec.repo.repository import Repository, WritableRepository
 from govsec.store.local import LocalStore
 from tests.backup.conftest import CHEAP, PASSWORD
 from tests.support.restic import local_restic
+from tests.support.soak import wait_for_group
 
 
 def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
@@ -50,10 +51,13 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
     assert snapshots == 1
     for number in range(1, rounds + 1):
         grow(number)
+        began = time.monotonic()
         process = start()
         try:
             # The moment is what is being tried; where it falls in the run depends on the machine, and may.
             process.wait(choice.uniform(0.1, 1.0) * whole_s)
+            # It was over sooner: the machine is not as slow as it was when that was measured.
+            whole_s = min(whole_s, time.monotonic() - began)
         except subprocess.TimeoutExpired:
             # Half of the rounds lose the parent alone, half everything at once, as a power cut would.
             if number % 2:
@@ -62,7 +66,7 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-        _wait_for_group(process.pid)
+        wait_for_group(process.pid)
         remove_locks(store, Repository.open(store, PASSWORD).suite, SystemClock())
         restic.assert_clean(read_data=number % 5 == 0)
         found = len(restic.snapshots())
@@ -79,24 +83,11 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
     }
 
 
-def _wait_for_group(group: int) -> None:
-    """Wait until the last worker has gone; they end by themselves when their parent does."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        # Nothing reports the end of another process's children; a short look now and then is all there is.
-        time.sleep(0.02)
-    raise AssertionError(f"workers of {group} are still there")
-
-
 def test_ten_kills_leave_a_repository_that_restic_finds_clean(tmp_path: Path) -> None:
     run_rounds(tmp_path, 10, seed=2026)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)
 def test_two_hundred_kills_leave_a_repository_that_restic_finds_clean(tmp_path: Path) -> None:
     run_rounds(tmp_path, 200, seed=200)

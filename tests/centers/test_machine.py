@@ -221,6 +221,7 @@ test_three_centers_stay_valid_whatever_happens = ThreeCenters.TestCase
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 def test_three_centers_stay_valid_for_a_long_time() -> None:
     class Longer(ThreeCenters.TestCase):
         settings = settings(

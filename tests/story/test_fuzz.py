@@ -11,11 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import random
 import resource
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +42,12 @@ from govsec.store.s3 import S3Store
 from govsec.testing.clock import FakeClock
 from tests.repo.test_fuzz import mutated
 from tests.support.proxy import Proxy, answer
+from tests.support.soak import seeds
 
 SHORT_COUNT = 300
 #: YAML is read by a parser in Python, some milliseconds a file.
 SLOW = {"configuration", "plan", "roots"}
 SLOW_COUNT = 60
-SOAK_SECONDS = float(os.environ.get("GOVSEC_SOAK_SECONDS", "600"))
 #: What all inputs of one parser together may add to the process's peak; single inputs have a few kilobytes.
 MEMORY_MAX = 256 << 20
 CLOCK = FakeClock()
@@ -326,11 +323,7 @@ def test_mutated_input_raises_only_our_errors_within_bounded_memory(parser: Pars
 @pytest.mark.timeout(0)
 def test_ten_minutes_of_mutated_input_raise_only_our_errors_within_bounded_memory(parser: Parser) -> None:
     before = _peak_bytes()
-    seed = secrets.randbits(60)
-    print(f"{parser.name}: from seed {seed}")
-    end = time.monotonic() + SOAK_SECONDS
-    while time.monotonic() < end:
-        seed += 1
+    for seed in seeds(parser.name):
         feed(parser, _invented(parser, seed), seed)
     assert _peak_bytes() - before < MEMORY_MAX
 
@@ -379,9 +372,5 @@ def test_nonsense_from_an_s3_server_raises_only_our_errors(server: tuple[Proxy, 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_ten_minutes_of_nonsense_from_an_s3_server_raise_only_our_errors(server: tuple[Proxy, S3Store]) -> None:
-    seed = secrets.randbits(60)
-    print(f"S3: from seed {seed}")
-    end = time.monotonic() + SOAK_SECONDS
-    while time.monotonic() < end:
-        seed += 1
+    for seed in seeds("S3"):
         _ask(*server, seed)

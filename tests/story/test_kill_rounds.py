@@ -35,7 +35,7 @@ SOAK_ROUNDS = 200
 _PASSWORD = "kill rounds"
 _CENTERS = {"production": "main", "same_city": "near", "remote": "far"}
 _PROGRAMS = (("backup", "run"), ("center", "ship", "far"), ("drill", "run"))
-_TIMEOUT_S = 120
+_TIMEOUT_S = 600
 
 
 @dataclass
@@ -213,6 +213,6 @@ def test_ten_rounds_of_kill_leave_three_centers_that_restic_finds_clean(site: Si
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(0)
 def test_two_hundred_rounds_of_kill_leave_three_centers_that_restic_finds_clean(site: Site) -> None:
     _rounds(site, SOAK_ROUNDS)
