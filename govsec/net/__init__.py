@@ -1,0 +1,1 @@
+"""Packets in batches: capture files and live rings, flows, and what hosts said on them. It judges nothing."""
