@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from govsec.clock import SystemClock
-from govsec.policy.collect import collect
-from govsec.policy.script import compile_script
-from govsec.policy.transport import LocalTransport
-from govsec.policy.transport_ssh import SshTransport
-from tests.policy.probesets import every_probe, quick_probes
-from tests.policy.sshservers import start_sshd
+from govsec.collect.collect import collect
+from govsec.collect.script import compile_script
+from govsec.collect.transport import LocalTransport
+from govsec.collect.transport_ssh import SshTransport
+from tests.collect.probesets import every_probe, quick_probes
+from tests.collect.sshservers import start_sshd
 
 
 def main() -> None:

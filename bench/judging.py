@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from govsec.clock import SystemClock
-from govsec.policy.collect import collect
+from govsec.collect.collect import collect
+from govsec.collect.facts import load_facts
+from govsec.collect.transport import LocalTransport
 from govsec.policy.expressions import Expressions
-from govsec.policy.facts import load_facts
 from govsec.policy.judge import Judge
 from govsec.policy.pack import Condition, Expect, Pack
 from govsec.policy.packload import Known, load_shipped, shipped_packs
-from govsec.policy.transport import LocalTransport
 
 _BUDGET_S = 10.0
 _M = TypeVar("_M", Expect, Condition)

@@ -1,7 +1,7 @@
 """What the register (台账) knows of a system: ``systems[].register`` of the configuration.
 
 Every field may be left out: a register is filled over months, and what is missing is told by findings
-(:mod:`govsec.policy.duedates`) and by the launch gate, never guessed. Dates are days of the calendar, without a zone.
+(:mod:`govsec.register.duedates`) and by the launch gate, never guessed. Dates are days of the calendar, without a zone.
 
 Fields follow what a filing asks for (备案表) and what the assessors look up: owner, level with S and A, certificate,
 last assessment, platform, data classes, plan, training.

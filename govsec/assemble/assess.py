@@ -18,13 +18,13 @@ from govsec.assemble.hosts import WALK, Collected, collect_all, without_gaps
 from govsec.assemble.packs import load_packs
 from govsec.assemble.runs import Earlier, earlier_facts, earlier_run, record_run, runs_directory
 from govsec.assemble.systems import Site
+from govsec.collect.probes import AnyProbe
 from govsec.ledger.entry import Entry
 from govsec.policy.continuity import judge_continuity
 from govsec.policy.continuityfacts import ContinuityFacts, nothing_known
 from govsec.policy.expressions import Expressions
 from govsec.policy.judge import Judge, levels_of
 from govsec.policy.pack import Pack
-from govsec.policy.probes import AnyProbe
 from govsec.policy.results import CheckResult
 from govsec.policy.run import Assessment
 from govsec.policy.runfolder import StoredRun, write_run

@@ -16,13 +16,13 @@ from govsec.assemble.assessscope import Scope
 from govsec.assemble.attestations import Records, attestation_row, expiring_rows, waiver_row
 from govsec.assemble.hosts import Collected
 from govsec.assemble.systems import Site
+from govsec.collect.probes import AnyProbe
 from govsec.policy.cases import case_findings, danger_candidates
 from govsec.policy.catalogfile import FOLDER
 from govsec.policy.continuity import ContinuityResult, continuity_checks, continuity_evidence, continuity_pack
 from govsec.policy.continuityfacts import ContinuityFacts
 from govsec.policy.difference import dangers_rectified, difference
 from govsec.policy.pack import Pack
-from govsec.policy.probes import AnyProbe
 from govsec.policy.rate import coverage, rates
 from govsec.policy.results import CaseState, CheckResult, ItemVerdict, Role, Words
 from govsec.policy.rows import (
@@ -38,8 +38,8 @@ from govsec.policy.rows import (
     unreachable_row,
 )
 from govsec.policy.run import Assessment, CatalogRow, CheckRow, ItemRow, ObjectRow
-from govsec.policy.shipped import shipped
 from govsec.policy.verdicts import verdicts
+from govsec.shipped import shipped
 
 #: Beyond this the clock of a host makes the times in its logs doubtful as evidence.
 _CLOCK_OFFSET_S_MAX = 60.0

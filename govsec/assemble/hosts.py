@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
+from govsec.collect.collect import Transport, collect, import_output
+from govsec.collect.facts import FACTS_SIZE_MAX, Facts, ProbeOutcome, load_facts
+from govsec.collect.probes import AnyProbe
+from govsec.collect.script import Script, compile_script
 from govsec.config import Config, HostConfig
 from govsec.errors import ConfigurationError, FormatError, GovsecError, IntegrityError, UsageError
-from govsec.policy.collect import Transport, collect, import_output
-from govsec.policy.facts import FACTS_SIZE_MAX, Facts, ProbeOutcome, load_facts
-from govsec.policy.probes import AnyProbe
-from govsec.policy.script import Script, compile_script
 from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.runtime.lanes import for_each
 from govsec.secretfile import credential_path
 
 if TYPE_CHECKING:  # asyncssh takes its time, and is an extra
-    from govsec.policy.transport_ssh import SshAccount
+    from govsec.collect.transport_ssh import SshAccount
 
 #: This machine, whatever the configuration calls it.
 LOCAL = "local"
@@ -158,14 +158,14 @@ def transport_of(target: Target, config: Config, clock: Clock) -> Transport:
     """
     host = target.config
     if host.kind == "local":
-        from govsec.policy.transport import LocalTransport
+        from govsec.collect.transport import LocalTransport
 
         return LocalTransport(clock, sudo=host.sudo)
     if host.kind == "container":
-        from govsec.policy.transport import ContainerTransport
+        from govsec.collect.transport import ContainerTransport
 
         return ContainerTransport(host.container, clock, runtime=host.runtime)
-    from govsec.policy.transport_ssh import SshTransport
+    from govsec.collect.transport_ssh import SshTransport
 
     return SshTransport(_account(target.name, host), _jumps(host, config), sudo=host.sudo)
 
@@ -190,7 +190,7 @@ def _jumps(host: HostConfig, config: Config) -> tuple[SshAccount, ...]:
 
 
 def _account(name: str, host: HostConfig) -> SshAccount:
-    from govsec.policy.transport_ssh import SshAccount
+    from govsec.collect.transport_ssh import SshAccount
 
     agent = os.environ.get("SSH_AUTH_SOCK")
     return SshAccount(

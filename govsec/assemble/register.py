@@ -13,13 +13,13 @@ from govsec.assemble.runs import runs_directory, verify_run
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.errors import ConfigurationError, GovsecError
-from govsec.policy.duedates import findings
-from govsec.policy.launch import LaunchAssessment, LaunchDecision, LaunchDrill, LaunchRequest, decide
-from govsec.policy.register import Register, register_of
-from govsec.policy.registerfile import to_yaml
 from govsec.policy.runfolder import Manifest, newest_run, stored_runs
 from govsec.privatefile import write_private
 from govsec.records import Finding
+from govsec.register.duedates import findings
+from govsec.register.launch import LaunchAssessment, LaunchDecision, LaunchDrill, LaunchRequest, decide
+from govsec.register.register import Register, register_of
+from govsec.register.yamlfile import to_yaml
 
 log = logging.getLogger(__name__)
 _SPREADSHEET_SIZE_MAX = 64 << 20
@@ -31,7 +31,7 @@ def read_spreadsheet(path: Path) -> Register:
     Raises:
         ConfigurationError: it cannot be read, or a cell is wrong; with sheet and cell.
     """
-    from govsec.policy.registerimport import import_xlsx
+    from govsec.register.sheetreader import import_xlsx
 
     try:
         with path.open("rb") as file:
@@ -49,13 +49,13 @@ def write_spreadsheet(register: Register, path: Path) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    from govsec.policy.registerxlsx import export_xlsx
+    from govsec.register.sheetwriter import export_xlsx
 
     _write(path, export_xlsx(register))
 
 
 def write_register(register: Register, path: Path) -> None:
-    """The register as a file of its own (YAML), as :func:`govsec.policy.register.load_register` reads it.
+    """The register as a file of its own (YAML), as :func:`govsec.register.register.load_register` reads it.
 
     Raises:
         ConfigurationError: it cannot be written.

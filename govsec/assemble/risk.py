@@ -19,14 +19,13 @@ from govsec.assemble.ledger import ledger_stores, open_ledger
 from govsec.assemble.runs import runs_directory
 from govsec.assemble.systems import Site
 from govsec.clock import format_time
+from govsec.collect.facts import Facts, load_facts
 from govsec.config import SystemConfig, explain
 from govsec.drill.result import EVIDENCE_KIND as DRILL_KIND
 from govsec.errors import ConfigurationError, FormatError, GovsecError, UsageError
 from govsec.ledger.entry import Entry
 from govsec.ledger.verify import LedgerReport, walk
 from govsec.policy.attest import Acceptance
-from govsec.policy.facts import Facts, load_facts
-from govsec.policy.register import register_of
 from govsec.policy.risk import JudgedItem, PastIncident, RiskInput, Vulnerability, assess_risk
 from govsec.policy.riskmethod import load_method
 from govsec.policy.riskreport import RiskDifference, RiskReport, risk_difference
@@ -35,6 +34,7 @@ from govsec.policy.run import Assessment
 from govsec.policy.runfolder import FACTS, find_run, read_assessment, read_file, stored_runs
 from govsec.privatefile import make_private_directory, write_private
 from govsec.records import Evidence
+from govsec.register.register import register_of
 
 RISK_KIND = "risk.report"
 #: Entries of the ledger that are records of work, not of things that went wrong.

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from govsec.assemble.ledger import open_ledger
 from govsec.assemble.systems import Site
+from govsec.collect.facts import Facts, load_facts
 from govsec.config import SystemConfig
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import GovsecError, IntegrityError
 from govsec.ledger.entry import Entry
 from govsec.ledger.verify import LedgerReport, walk
-from govsec.policy.facts import Facts, load_facts
 from govsec.policy.run import EVIDENCE_KIND, Assessment
 from govsec.policy.runfolder import FACTS, Flaw, StoredRun, find_run, flaws_of, newest_run, read_assessment, read_file
 from govsec.store.api import ReadStore

@@ -11,9 +11,9 @@ from govsec.cli import frame, texts
 from govsec.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec system --help` does without it
-    from govsec.policy.grading import Harms
-    from govsec.policy.launch import Missing
-    from govsec.policy.register import Register, System
+    from govsec.register.grading import Harms
+    from govsec.register.launch import Missing
+    from govsec.register.register import Register, System
 
 _EXIT_FINDINGS = 1
 _OBJECTS = ("legal_rights", "social_order", "national_security")
@@ -84,7 +84,7 @@ def register(parser: frame.Parser) -> None:
 
 
 def _register(args: argparse.Namespace, io: frame.IO) -> Register:
-    from govsec.policy.register import load_register, register_of
+    from govsec.register.register import load_register, register_of
 
     return load_register(args.register) if args.register is not None else register_of(io.config())
 
@@ -153,7 +153,7 @@ def _lines(value: object, depth: int) -> list[str]:
 
 def run_grade(args: argparse.Namespace, io: frame.IO) -> int:
     """Grade."""
-    from govsec.policy.grading import grade
+    from govsec.register.grading import grade
 
     found = grade(_harms(args.information), _harms(args.service))
     lang = "en" if io.lang == "en" else "zh"
@@ -168,7 +168,7 @@ def run_grade(args: argparse.Namespace, io: frame.IO) -> int:
 
 
 def _harms(given: list[str]) -> Harms:
-    from govsec.policy.grading import Degree, HarmedObject
+    from govsec.register.grading import Degree, HarmedObject
 
     harms = {}
     for text in given:
@@ -183,7 +183,7 @@ def run_findings(args: argparse.Namespace, io: frame.IO) -> int:
     """Say what is due."""
     from govsec.assemble.register import register_findings
     from govsec.assemble.systems import Site
-    from govsec.policy.words import say
+    from govsec.register.words import say
 
     site = None if args.register is not None else Site(io.config(), io.clock)
     found = register_findings(_register(args, io), io.clock.now(), args.system, site=site)
@@ -233,7 +233,7 @@ def run_import(args: argparse.Namespace, io: frame.IO) -> int:
     """Take a spreadsheet in."""
     from govsec.assemble.register import read_spreadsheet, write_register
     from govsec.errors import ConfigurationError
-    from govsec.policy.register import Register, merge
+    from govsec.register.register import Register, merge
 
     try:
         before = _register(args, io)

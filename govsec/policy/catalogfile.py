@@ -16,7 +16,7 @@ from govsec.config import Model
 from govsec.datafile import FigureStatus, Text
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Attribute, Automatable, Catalog, Item, Kind, Level, Scope
-from govsec.policy.shipped import read_table, shipped
+from govsec.shipped import read_table, shipped
 
 FOLDER = "gbt22239-2019"
 

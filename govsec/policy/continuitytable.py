@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from govsec.config import Model
 from govsec.datafile import FigureStatus
 from govsec.policy.results import Role, Words
-from govsec.policy.shipped import read_table, shipped
+from govsec.shipped import read_table, shipped
 
 #: Named ``policies/<this>`` in the sources.
 _FOLDER = "continuity"

@@ -17,7 +17,7 @@ from govsec.config import Model
 from govsec.datafile import FigureStatus, Text
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog, Kind
-from govsec.policy.shipped import read_table, shipped
+from govsec.shipped import read_table, shipped
 
 FOLDER = "gbt39786-2021"
 

@@ -18,7 +18,7 @@ from govsec.config import Model
 from govsec.datafile import FigureStatus, Text
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog, Level, Scope
-from govsec.policy.shipped import read_table, shipped
+from govsec.shipped import read_table, shipped
 
 FOLDER = "high-risk-2025"
 #: The guide's chapters follow the standard's: general requirements first, then the extensions.

@@ -21,9 +21,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from govsec.clock import format_time
+from govsec.collect.facts import Facts, ProbeOutcome
 from govsec.errors import ConfigurationError
 from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job, with_parameters
-from govsec.policy.facts import Facts, ProbeOutcome
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words

@@ -23,9 +23,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from govsec.collect.probes import Probe
 from govsec.config import Model
 from govsec.datafile import FigureStatus
-from govsec.policy.probes import Probe
 from govsec.policy.results import Role, Words
 
 #: What this engine understands; a pack asks for it by ``requires_engine``.

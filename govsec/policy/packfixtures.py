@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pydantic import Field, JsonValue, ValidationError
 
 from govsec.clock import parse_time
+from govsec.collect.facts import Facts, OutcomeStatus, Platform, ProbeOutcome
 from govsec.config import Model, explain
 from govsec.errors import ConfigurationError
-from govsec.policy.facts import Facts, OutcomeStatus, Platform, ProbeOutcome
 from govsec.policy.judge import Judge
 from govsec.policy.pack import Check, Pack
 from govsec.policy.packfiles import PackFiles

@@ -16,16 +16,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from govsec.collect.facts import Platform
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog
 from govsec.policy.expressions import Expressions, Names
-from govsec.policy.facts import Platform
 from govsec.policy.highrisk import HighRiskCatalog
 from govsec.policy.pack import BUILT_IN, Check, CheckFile, Meaning, Pack, PackHead
 from govsec.policy.packfiles import PackFiles, read_folder, verify
-from govsec.policy.shipped import shipped
-from govsec.policy.yamllines import Document, read_document
+from govsec.shipped import shipped
+from govsec.yamllines import Document, read_document
 
 #: Trust of a pack that came with this installation.
 SHIPPED = "shipped"

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
+from govsec.collect.facts import OutcomeStatus
 from govsec.policy.expressions import Expressions
-from govsec.policy.facts import OutcomeStatus
 from govsec.policy.judge import Judge
 from govsec.policy.pack import Check, Pack
 from govsec.policy.packfiles import PackFiles

@@ -18,7 +18,7 @@ from govsec.config import Model
 from govsec.datafile import FigureStatus
 from govsec.policy.results import Basis, Status, Verdict, Words
 from govsec.policy.run import CoverageRow, ItemRow, RateRow, ResultRow
-from govsec.policy.shipped import read_table, shipped
+from govsec.shipped import read_table, shipped
 
 #: What a verdict is worth. Source: GB/T 28448-2019 has the three words; half for a partial one is the practice of 2021.
 _WORTH: Mapping[Verdict, float] = {Verdict.CONFORM: 1.0, Verdict.PARTIAL: 0.5}

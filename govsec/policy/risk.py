@@ -24,11 +24,11 @@ from pydantic import JsonValue
 
 from govsec.datafile import Text
 from govsec.policy.attest import Acceptance, Record, Standing
-from govsec.policy.register import System
 from govsec.policy.results import Verdict
 from govsec.policy.riskmethod import Method, Threat
 from govsec.policy.riskreport import AcceptanceRow, Reason, RiskReport, RiskRow
-from govsec.policy.words import fill
+from govsec.register.register import System
+from govsec.register.words import fill
 
 #: Incidents of this long count.
 INCIDENT_DAYS = 365

@@ -18,9 +18,9 @@ from govsec.config import Model
 from govsec.datafile import FigureStatus, Text
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog
-from govsec.policy.shipped import shipped
-from govsec.policy.yamllines import read_document
 from govsec.registerentry import DataLevel
+from govsec.shipped import shipped
+from govsec.yamllines import read_document
 
 _METHOD_SIZE_MAX = 1 << 20
 #: 1 (very low) to 5 (very high).

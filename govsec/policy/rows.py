@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
+from govsec.collect.facts import Facts, ProbeOutcome
+from govsec.collect.kinds import sources_of
+from govsec.collect.probes import AnyProbe
 from govsec.policy.catalog import Item
-from govsec.policy.facts import Facts, ProbeOutcome
-from govsec.policy.kinds import sources_of
 from govsec.policy.pack import Check, Pack
-from govsec.policy.probes import AnyProbe
 from govsec.policy.results import CaseFinding, CheckResult, DangerCandidate, ItemVerdict, Words
 from govsec.policy.run import (
     AttestationRow,

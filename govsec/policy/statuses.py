@@ -17,8 +17,8 @@ from pydantic import JsonValue
 from govsec.datafile import FigureStatus
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog
-from govsec.policy.shipped import shipped
-from govsec.policy.yamllines import read_document
+from govsec.shipped import shipped
+from govsec.yamllines import read_document
 
 #: Folders below ``policies/`` that hold tables of norms.
 TABLES = ("gbt20988", "gbt22240-2020", "gbt39786-2021", "high-risk-2025", "risk-20984")

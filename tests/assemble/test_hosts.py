@@ -11,10 +11,10 @@ import pytest
 from govsec.assemble.hosts import collect_all, import_facts, targets_of, without_gaps, write_facts
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
+from govsec.collect.facts import Facts, ProbeOutcome
+from govsec.collect.probes import parse_probe
 from govsec.config import Config
 from govsec.errors import ConfigurationError, UsageError
-from govsec.policy.facts import Facts, ProbeOutcome
-from govsec.policy.probes import parse_probe
 
 WALK = parse_probe({"kind": "walk"})
 

@@ -365,7 +365,7 @@ def test_a_signed_pack_is_used_and_an_altered_one_refused(
     assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from govsec.policy.packload import shipped_packs
-    from govsec.policy.shipped import shipped
+    from govsec.shipped import shipped
 
     pack_id = shipped_packs()[0]
     folder = tmp_path / pack_id

@@ -18,7 +18,7 @@ from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.config import load_config
-from govsec.policy.register import register_of
+from govsec.register.register import register_of
 
 
 @pytest.fixture(scope="module")

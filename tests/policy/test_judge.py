@@ -10,9 +10,9 @@ import pytest
 from pydantic import JsonValue
 
 from govsec.clock import SystemClock
+from govsec.collect.facts import Facts, OutcomeStatus, Platform, ProbeOutcome, load_facts
 from govsec.errors import ConfigurationError
 from govsec.policy.expressions import Expressions
-from govsec.policy.facts import Facts, OutcomeStatus, Platform, ProbeOutcome, load_facts
 from govsec.policy.judge import FACT_SIZE_MAX, Judge, levels_of
 from govsec.policy.pack import Pack
 from govsec.policy.results import CheckResult, Status

@@ -22,7 +22,7 @@ from govsec.policy.results import Verdict
 from govsec.policy.risk import JudgedItem, PastIncident, RiskInput, Vulnerability, assess_risk
 from govsec.policy.riskmethod import load_method
 from govsec.policy.riskreport import RiskReport, RiskRow, risk_difference
-from tests.policy.registers import NOW, system
+from tests.register.registers import NOW, system
 
 METHOD = load_method()
 ITEMS = tuple(
