@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,10 @@ class Failed(Exception):
     """A program did not do its part; a benchmark of what fails means nothing."""
 
 
+class TooSlow(Failed):
+    """It did not end in the time that it was given, and was ended with all its processes."""
+
+
 def measure(
     argv: Sequence[str],
     *,
@@ -36,8 +42,14 @@ def measure(
     cwd: Path | None = None,
     is_sampled: bool = True,
     exit_codes: Collection[int] = (0,),
+    limit_s: float | None = None,
 ) -> Measured:
-    """Run to the end and measure. Raises :class:`Failed` when the exit code is none of ``exit_codes``."""
+    """Run to the end and measure.
+
+    Raises:
+        TooSlow: it had not ended after ``limit_s``.
+        Failed: the exit code is none of ``exit_codes``.
+    """
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -52,11 +64,18 @@ def measure(
     sampler = _Sampler(process.pid)
     if is_sampled:
         sampler.start()
-    _, errors = process.communicate()
-    seconds = time.perf_counter() - started
-    sampler.is_done.set()
-    if is_sampled:
-        sampler.join()
+    try:
+        _, errors = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise TooSlow(f"{argv[0]} did not end within {limit_s} s") from error
+    finally:
+        seconds = time.perf_counter() - started
+        sampler.is_done.set()
+        if is_sampled:
+            sampler.join()
     if process.returncode not in exit_codes:
         raise Failed(f"{' '.join(argv)}: exit code {process.returncode}: {errors.decode(errors='replace')[-800:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
