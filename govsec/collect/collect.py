@@ -8,6 +8,7 @@ Secrets are cut on the host, and once more here before anything is kept.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -29,6 +30,11 @@ from govsec.collect.script import Script, compile_script
 from govsec.collect.sources import Answer, NoFactError, Reading
 from govsec.errors import HostUnreachableError, IntegrityError, LimitError
 
+#: Of an answer this much is prepared for people to read.
+_READABLE_SIZE = 16 << 10
+#: Comments and empty lines of files, each of whose lines stands behind one space: half a page of licence would be all
+#: that a person sees of a file of settings.
+_COMMENTS = re.compile(r"^ [ \t]*(?:[#;][^\n]*)?\n", re.MULTILINE)
 #: A single fact: larger, and judging it would be slow for every check that reads it.
 FACT_SIZE_MAX = 2 << 20
 
@@ -181,6 +187,6 @@ def _evidence(seen: Mapping[str, tuple[bytes, str]]) -> dict[str, JsonValue]:
 def _seen(answer: Answer, token: str) -> tuple[bytes, str]:
     """An answer without the run's token, which is random: its digest, and its beginning with every secret cut."""
     data = answer.data.replace(f"@{token} ".encode(), b"@ ")
-    beginning = data[: 2 * EXCERPT_LENGTH_MAX].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+    beginning = data[:_READABLE_SIZE].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
     digest = hashlib.sha256(f"{answer.exit_code} ".encode() + data).digest()
-    return digest, f"{answer.exit_code}]\n{redact(beginning)}"
+    return digest, f"{answer.exit_code}]\n{_COMMENTS.sub('', redact(beginning))}"

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 from govsec.collect.parse_accounts import GROUPS
 from govsec.collect.parse_files import read_states, stats_source
-from govsec.collect.parse_software import RUNNING, running_names
+from govsec.collect.parse_services import UNITS, Server
+from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import DockerProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import texts, whole_number
@@ -17,6 +18,7 @@ from govsec.collect.redact import redact_value
 from govsec.collect.sources import NoFactError, Reading, Source
 
 CONTAINERS_MAX = 200
+SERVER = Server("Docker", frozenset({"dockerd"}), r"docker(\.socket)?")
 _DAEMON_KEYS = (
     "authorization-plugins", "bip", "cgroup-parent", "data-root", "debug", "default-ulimits", "dns", "exec-opts",
     "experimental", "fixed-cidr", "group", "hosts", "icc", "init", "insecure-registries", "ip", "ip-forward",
@@ -48,11 +50,12 @@ ids=$(lim docker -H unix:///var/run/docker.sock ps -q --no-trunc | head -n {CONT
 lim docker -H unix:///var/run/docker.sock version --format '{{{{.Server.Version}}}}' >/dev/null || exit 0
 mark containers; [ -z "$ids" ] || lim docker -H unix:///var/run/docker.sock inspect -f {quote(_TEMPLATE)} $ids"""
     live = Source("live", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s, size_max=1 << 20)
-    return (live, DAEMON, STATES, GROUPS, RUNNING)
+    return (live, DAEMON, STATES, GROUPS, RUNNING, UNITS)
 
 
 def parse_docker(probe: DockerProbe, reading: Reading) -> JsonValue:
     """See :class:`DockerProbe`."""
+    is_running = SERVER.refuse_idle(reading, "live")
     parts = {record.partition("\n")[0]: record.partition("\n")[2] for record in reading.records("live")}
     version = next(
         (match.group(1) for head in parts if (match := re.search(r"version ([0-9][0-9.a-z~+-]*)", head[8:]))), None
@@ -72,7 +75,7 @@ def parse_docker(probe: DockerProbe, reading: Reading) -> JsonValue:
     )
     return {
         "version": version,
-        "running": "dockerd" in (running_names(reading) or ()),
+        "running": is_running,
         "socket": {key: socket[key] for key in ("mode", "permissions", "owner", "group")} if socket else None,
         "daemon": _daemon(reading.files("daemon").get("/etc/docker/daemon.json")),
         "containers": containers,

@@ -6,12 +6,14 @@ import re
 
 from pydantic import JsonValue
 
-from govsec.collect.parse_software import RUNNING, tell_silence
+from govsec.collect.parse_services import UNITS, Server
+from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import MysqlProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import scalar, texts, unquote, whole_number
 from govsec.collect.sources import Reading, Source
 
+SERVER = Server("MySQL or MariaDB", frozenset({"mysqld", "mariadbd"}), r"(mysqld?|mariadbd?)(@.*)?")
 MYSQL_VARIABLES: tuple[str, ...] = (
     "audit_log_policy", "audit_log_format", "auto_generate_certs", "authentication_policy", "bind_address",
     "binlog_expire_logs_seconds", "connection_control_failed_connections_threshold",
@@ -75,7 +77,7 @@ def mysql_sources(probe: MysqlProbe) -> tuple[Source, ...]:
         sentence = quote(statement.replace("@NAMES@", names))
         lines.append(f"one {name} {sentence} || exit {'90' if name == 'version' else '1'}")
     lines.append(" || ".join(f"one accounts {quote(statement)}" for statement in reversed(_ACCOUNTS)) + " || exit 1")
-    return (FILES, Source("live", "\n".join(lines), sudo=True, timeout_s=probe.timeout_s), RUNNING)
+    return (FILES, Source("live", "\n".join(lines), sudo=True, timeout_s=probe.timeout_s), RUNNING, UNITS)
 
 
 def parse_mysql(probe: MysqlProbe, reading: Reading) -> JsonValue:
@@ -91,7 +93,7 @@ def parse_mysql(probe: MysqlProbe, reading: Reading) -> JsonValue:
                 settings[name] = True if match.group(2) is None else unquote(match.group(2))
     live = _live(reading)
     if live is None:
-        tell_silence(reading, {"mysqld", "mariadbd"}, "MySQL or MariaDB")
+        raise SERVER.silence(reading)
     return {"settings": settings, "live": live, "running": True, "files": texts(files)}
 
 

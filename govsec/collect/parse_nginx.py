@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from govsec.collect.parse_software import RUNNING, running_names
+from govsec.collect.parse_services import UNITS, Server
+from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import NginxProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import texts
@@ -22,6 +23,7 @@ from govsec.collect.redact import redact
 from govsec.collect.sources import NoFactError, Reading, Source
 
 SERVERS_MAX = 300
+SERVER = Server("nginx", frozenset({"nginx", "openresty"}), r"(nginx|openresty|tengine)(@.*)?")
 _DEPTH_MAX = 12
 NGINX_DIRECTIVES: tuple[str, ...] = (
     "access_log", "add_header", "allow", "alias", "auth_basic", "auth_request", "autoindex", "client_body_timeout",
@@ -75,6 +77,7 @@ show "$f" {places}"""
     return (
         Source("nginx", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s, size_max=2 << 20),
         RUNNING,
+        UNITS,
     )
 
 
@@ -92,6 +95,7 @@ class Block:
 
 def parse_nginx(probe: NginxProbe, reading: Reading) -> JsonValue:
     """See :class:`NginxProbe`."""
+    is_running = SERVER.refuse_idle(reading, "nginx")
     files = reading.files("nginx")
     version = None
     for path in [path for path in files if path.startswith("version ")]:
@@ -108,10 +112,9 @@ def parse_nginx(probe: NginxProbe, reading: Reading) -> JsonValue:
     https = [block for block in main.blocks if block.words[:1] == ("http",)]
     http: dict[str, JsonValue] = {name: value for block in https for name, value in block.facts().items()}
     servers = [server for block in https for server in block.blocks if server.words[:1] == ("server",)]
-    names = running_names(reading)
     return {
         "version": version,
-        "running": "nginx" in (names or ()),
+        "running": is_running,
         "main": main.facts(),
         "http": http,
         "servers": [_server(server, http) for server in servers[:SERVERS_MAX]],

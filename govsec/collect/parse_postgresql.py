@@ -7,12 +7,14 @@ import re
 
 from pydantic import JsonValue
 
-from govsec.collect.parse_software import RUNNING, tell_silence
+from govsec.collect.parse_services import UNITS, Server
+from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import PostgresqlProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import joined_lines, plain_lines, strip_comment, texts, unquote, whole_number
-from govsec.collect.sources import Reading, Source
+from govsec.collect.sources import NoFactError, Reading, Source
 
+SERVER = Server("PostgreSQL", frozenset({"postgres", "postmaster"}), r"postgresql(-[0-9.]+)?(@.*)?")
 POSTGRESQL_SETTINGS: tuple[str, ...] = (
     "archive_mode", "authentication_timeout", "client_min_messages", "fsync", "full_page_writes", "hba_file",
     "hot_standby", "idle_in_transaction_session_timeout", "idle_session_timeout", "listen_addresses",
@@ -82,19 +84,21 @@ printf '%s\\n' "$x\""""
     live = Source(
         "live", shell.replace("need psql || exit 90", "have psql || exit 90"), sudo=True, timeout_s=probe.timeout_s
     )
-    return (FILES, live, RUNNING)
+    return (FILES, live, RUNNING, UNITS)
 
 
 def parse_postgresql(probe: PostgresqlProbe, reading: Reading) -> JsonValue:
     """See :class:`PostgresqlProbe`."""
     files = reading.files("files")
     live = _live(reading.maybe("live"))
+    folders = sorted({_folder(path) for path in files if path.endswith(".conf")})
+    instances = [instance for folder in folders if (instance := _instance(folder, files)) is not None]
     if live is None:
-        tell_silence(reading, {"postgres", "postmaster"}, "PostgreSQL")
-    instances = [
-        _instance(folder, files) for folder in sorted({_folder(path) for path in files if path.endswith(".conf")})
-    ]
-    return {"instances": [instance for instance in instances if instance is not None], "live": live, "running": True}
+        # Debian's unit is there, and starts, also where nobody made a database.
+        if not instances and not reading.unreadable("files") and SERVER.is_running(reading) is False:
+            raise NoFactError("absent", "neither a server nor a configuration of PostgreSQL")
+        raise SERVER.silence(reading)
+    return {"instances": [*instances], "live": live, "running": True}
 
 
 def _folder(path: str) -> str:

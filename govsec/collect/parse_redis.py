@@ -5,12 +5,16 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from govsec.collect.parse_files import read_states, stats_source
+from govsec.collect.parse_services import UNITS, Server
 from govsec.collect.parse_software import RUNNING, running
 from govsec.collect.probes_servers import RedisProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import plain_lines, texts, unquote, whole_number
 from govsec.collect.sources import NoFactError, Reading, Source
 
+SERVER = Server(
+    "Redis", frozenset({"redis-server", "valkey-server", "redis-sentinel"}), r"(redis|valkey)(-server|-sentinel)?(@.*)?"
+)
 _PLACES = (
     "/etc/redis/*.conf", "/etc/redis.conf", "/etc/redis/*/redis.conf", "/etc/valkey/*.conf",
     "/usr/local/etc/redis*.conf", "/usr/local/redis/*.conf", "/opt/redis/*.conf",
@@ -36,15 +40,15 @@ def redis_sources(probe: RedisProbe) -> tuple[Source, ...]:
         Source("files", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s),
         stats_source("states", words),
         RUNNING,
+        UNITS,
     )
 
 
 def parse_redis(probe: RedisProbe, reading: Reading) -> JsonValue:
     """See :class:`RedisProbe`."""
     files = reading.files("files")
-    users = sorted(
-        {user for user, name in running(reading) if name in ("redis-server", "valkey-server", "redis-sentinel")}
-    )
+    is_running = SERVER.is_running(reading)
+    users = sorted({user for user, name in running(reading) if name in SERVER.processes}) if is_running else []
     states = {str(state["path"]): state for state in read_states(reading, "states")}
     instances = [
         _instance(path, lines, states[path])
@@ -52,10 +56,11 @@ def parse_redis(probe: RedisProbe, reading: Reading) -> JsonValue:
         if path in states and not path.endswith("sentinel.conf")
     ]
     if not instances:
-        if users or reading.unreadable("files"):
+        if is_running is not False or reading.unreadable("files"):
             raise NoFactError("error", "Redis is here, but its configuration could not be read")
         raise NoFactError("absent", "neither a configuration nor a process of Redis")
-    return {"instances": [*instances], "running": bool(users), "run_as": texts(users)}
+    SERVER.refuse_idle(reading, "files")
+    return {"instances": [*instances], "running": is_running, "run_as": texts(users)}
 
 
 def _instance(path: str, lines: list[str], state: dict[str, JsonValue]) -> JsonValue:

@@ -6,6 +6,8 @@ import re
 
 from pydantic import JsonValue
 
+from govsec.collect.parse_services import UNITS, Server
+from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_services import SshdContext, SshdProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import numbers, scalar, texts, tight, whole_number
@@ -18,6 +20,7 @@ _COMMA_LISTS = frozenset({
     "ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes",
     "casignaturealgorithms", "hostbasedacceptedalgorithms", "hostbasedacceptedkeytypes",
 })  # fmt: skip
+SERVER = Server("sshd", frozenset({"sshd"}), r"sshd?(@.*)?(\.socket)?")
 _ALWAYS = ("acceptenv", "allowgroups", "allowusers", "denygroups", "denyusers")
 
 # A Match line names people and places by patterns; sshd is asked for one that each pattern means. What cannot be made
@@ -68,7 +71,7 @@ def sshd_sources(probe: SshdProbe) -> tuple[Source, ...]:
     """``sshd -T`` for each context. It reads the configuration and the host keys, and starts nothing."""
     contexts = "\n".join(f"one {quote(_specification(context))}" for context in probe.contexts) or ":"
     shell = _SHELL.replace("@CONTEXTS@", contexts)
-    return (Source("sshd", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s),)
+    return (Source("sshd", shell, sudo=probe.privilege == "sudo", timeout_s=probe.timeout_s), RUNNING, UNITS)
 
 
 def _specification(context: SshdContext) -> str:
@@ -77,6 +80,7 @@ def _specification(context: SshdContext) -> str:
 
 def parse_sshd(probe: SshdProbe, reading: Reading) -> JsonValue:
     """See :class:`SshdProbe`."""
+    is_running = SERVER.refuse_idle(reading, "sshd")
     version: str | None = None
     settings: dict[str, JsonValue] = {}
     contexts: dict[str, JsonValue] = {}
@@ -102,6 +106,7 @@ def parse_sshd(probe: SshdProbe, reading: Reading) -> JsonValue:
         raise NoFactError("error", "sshd printed no settings for a context that was asked")
     return {
         "version": version,
+        "running": is_running,
         "settings": settings,
         "contexts": contexts,
         "all": [settings, *contexts.values()],

@@ -18,7 +18,7 @@ class NginxProbe(ProbeModel):
 
     Fact::
 
-        {version: str|null, running: bool, main: {<directive>: [str]}, http: {<directive>: [str]},
+        {version: str|null, running: bool|null, main: {<directive>: [str]}, http: {<directive>: [str]},
          servers: [{listen: [str], names: [str], ssl: bool, directives: {<directive>: [str]},
                     effective: {<directive>: [str]}  (http's, overlaid by the server's),
                     locations: [{path, directives: {<directive>: [str]}}]}],
@@ -26,7 +26,8 @@ class NginxProbe(ProbeModel):
 
     Each value is a directive's argument text, once per occurrence. Known directives only (``NGINX_DIRECTIVES``): such
     as ssl_protocols, ssl_ciphers, server_tokens, autoindex, access_log, add_header, client_max_body_size, limit_req,
-    allow, deny, user; user names and passwords in addresses are cut out. Not installed: ``absent``.
+    allow, deny, user; user names and passwords in addresses are cut out. Not installed, or neither running nor
+    started by anything: ``absent``; ``running`` false: not now, and it starts by itself.
     """
 
     kind: Literal["nginx"] = "nginx"
@@ -48,8 +49,8 @@ class PostgresqlProbe(ProbeModel):
          running: true}
 
     Settings of a closed list (``POSTGRESQL_SETTINGS``): connection strings and passwords are not on it. Statements are
-    fixed, in a read-only transaction with a time limit, run as ``postgres``. No server runs: ``absent``, whatever lies
-    in files; one runs and does not answer over its socket: ``error``.
+    fixed, in a read-only transaction with a time limit, run as ``postgres``. None runs, and
+    nothing starts one: ``absent``, whatever lies in files; one runs, or would start, and does not answer: ``error``.
     """
 
     kind: Literal["postgresql"] = "postgresql"
@@ -70,8 +71,8 @@ class MysqlProbe(ProbeModel):
                 anonymous: int, plugins: [str], databases: [str]},
          running: true, files: [str]}
 
-    Closed list of variables (``MYSQL_VARIABLES``) and of fixed, reading statements. No server runs: ``absent``; one
-    runs and does not answer over its socket: ``error``.
+    Closed list of variables (``MYSQL_VARIABLES``) and of fixed, reading statements. None runs, and nothing
+    starts one: ``absent``; one runs, or would start, and does not answer over its socket: ``error``.
     """
 
     kind: Literal["mysql"] = "mysql"
@@ -89,9 +90,10 @@ class RedisProbe(ProbeModel):
                       acl_file: str|null, acl_users_count: int, default_user_off: bool, renamed_commands: [str],
                       disabled_commands: [str], append_only: bool, log_file: str|null, tls_auth_clients: str|null,
                       max_clients: int|null, replica_of: bool, enable_debug_command: str|null}],
-         running: bool, run_as: [str]}
+         running: bool|null, run_as: [str]}
 
-    A password is stated as set or not; neither it nor its length leaves the host. No file and no process: ``absent``.
+    A password is stated as set or not; neither it nor its length leaves the host. No file and no
+    process, or neither running nor started by anything: ``absent``.
     """
 
     kind: Literal["redis"] = "redis"
@@ -104,7 +106,7 @@ class DockerProbe(ProbeModel):
 
     Fact::
 
-        {version: str|null, running: bool, socket: {mode: "0660", permissions: int, owner, group}|null,
+        {version: str|null, running: bool|null, socket: {mode: "0660", permissions: int, owner, group}|null,
          daemon: {<key>: bool|int|str|[str]|{...}},   # known keys of daemon.json: live-restore, icc, hosts …
          containers: [{name, image, privileged: bool, user: str, read_only: bool, added: [str], dropped: [str],
                        network, pid, ipc, uts: str, security: [str], memory_bytes: int, pids_limit: int|null,
@@ -112,7 +114,7 @@ class DockerProbe(ProbeModel):
                        socket_mounted: bool}]|null,      # null: the socket does not answer
          group_members: [str]}
 
-    Not installed: ``absent``.
+    Not installed, or neither running nor started by anything: ``absent``.
     """
 
     kind: Literal["docker"] = "docker"

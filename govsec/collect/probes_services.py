@@ -23,7 +23,7 @@ class SshdProbe(ProbeModel):
 
     Fact::
 
-        {version: "OpenSSH_9.2p1 ..."|null,
+        {version: "OpenSSH_9.2p1 ..."|null, running: bool|null (false: not now, and it starts by itself),
          settings: {<keyword in lower case>: str|int|[str]},     # without a connection
          contexts: {"user=root,host=localhost,addr=127.0.0.1": {...}},   # as asked, and one for each Match line found
          all: [settings, ...contexts]   # so that a check says: sshd.all.all(s, s.permitrootlogin == "no")
@@ -35,7 +35,8 @@ class SshdProbe(ProbeModel):
     casignaturealgorithms, hostbasedacceptedalgorithms, authenticationmethods. ``none`` as only word of allow and deny
     lists and keywords that sshd does not print: allow and deny lists are [], other keywords are not there. Numbers are
     numbers (maxauthtries, clientaliveinterval, logingracetime in seconds …), ``yes``/``no`` stay text. ``maxstartups``
-    is text. sshd not installed: ``absent``; a configuration that sshd refuses: ``error``.
+    is text. Not installed, or neither running nor started by anything: ``absent``; a configuration that sshd refuses:
+    ``error``.
     """
 
     kind: Literal["sshd"] = "sshd"

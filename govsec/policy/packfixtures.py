@@ -3,7 +3,8 @@
 ``fixtures/<check id>/<outcome>-<name>.json``::
 
     {"probes": {"sshd": {…fact…}, "pam": {"status": "absent"}},      a probe that did not end ok has only "status"
-     "level": 3, "platform": {"os_id": "debian"}, "params": {"max_tries": 5}, "now": "2026-01-01T00:00:00Z"}
+     "level": 3, "platform": {"os_id": "debian"}, "params": {"max_tries": 5}, "now": "2026-01-01T00:00:00Z",
+     "high_risk": ["6.4.1.3"]}                                   exactly these cases open; left out: any may
 
 All but ``probes`` may be left out. :mod:`govsec.policy.packtest` proves a pack with them.
 """
@@ -53,6 +54,7 @@ class Fixture(Model):
     platform: Platform = Platform()
     params: Mapping[str, JsonValue] = Field(default_factory=dict)
     now: str = ""
+    high_risk: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

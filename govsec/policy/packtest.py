@@ -108,6 +108,12 @@ class _Prover:
             if result.status is not case.expected:
                 why = f": {result.reason.en}" if result.reason else ""
                 self._proof.wrong.append(f"{case.name} gives {result.status.value}{why}")
+            elif (opened := case.fixture.high_risk) is not None and set(opened) != {
+                hit.case for hit in result.high_risk
+            }:
+                self._proof.wrong.append(
+                    f"{case.name} opens {', '.join(hit.case for hit in result.high_risk) or 'no case'}"
+                )
             elif case.expected in (Status.PASS, Status.PARTIAL, Status.FAIL):
                 self._bend(judge, case, result)
         self._proof.blind = [one.name for one in self._check.expect if one.name not in self._changed]

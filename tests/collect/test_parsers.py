@@ -394,12 +394,30 @@ def test_mysql_files_and_server() -> None:
     assert not told["sock", "localhost"]["empty"]  # let in by the operating system, not by an empty password
 
 
-def test_a_server_that_runs_and_says_nothing_is_an_error_and_one_that_does_not_run_is_absent() -> None:
+UNITS = b"init systemd\n@T files\nnginx.service disabled disabled\n@T units\n"
+
+
+@pytest.mark.parametrize(
+    ("running", "unit", "status"),
+    [
+        (b"root nginx\n", b"postgresql.service disabled enabled\n", "absent"),
+        (b"root nginx\n", b"postgresql@15-main.service enabled enabled\n", "error"),
+        (b"postgres postgres\n", b"postgresql.service disabled enabled\n", "error"),
+    ],
+)
+def test_a_database_that_says_nothing_is_absent_only_when_nothing_runs_or_starts_it(
+    running: bytes, unit: bytes, status: str
+) -> None:
     files = {name: answer for name, answer in sample("ubuntu-22.04").items() if name != "live"}
-    for running, status in ((b"root nginx\n", "absent"), (b"postgres postgres\n", "error")):
-        with pytest.raises(NoFactError) as caught:
-            parse(PostgresqlProbe(), reading(PostgresqlProbe(), {**files, "running": Answer(running, 0)}))
-        assert caught.value.status == status
+    answers = {**files, "running": Answer(running, 0), "units": Answer(UNITS.replace(b"@T units\n", unit), 0)}
+
+    with pytest.raises(NoFactError) as caught:
+        parse(PostgresqlProbe(), reading(PostgresqlProbe(), answers))
+
+    assert caught.value.status == status
+
+
+def test_a_database_of_which_nobody_knows_whether_it_runs_is_an_error() -> None:
     with pytest.raises(NoFactError) as caught:
         parse(MysqlProbe(), reading(MysqlProbe(), {"running": Answer(b"", 92), "live": Answer(b"", 90)}))
     assert caught.value.status == "error"  # nobody knows what runs

@@ -185,6 +185,8 @@ def test_match_blocks_of_a_real_sshd_are_asked_one_by_one(folder: Path) -> None:
     text = script.text.replace("d=/etc/ssh", f"d={folder}").replace(
         "lim sshd -T", f"lim sshd -f {folder}/sshd_config -T"
     )
+    # As on a host that runs one: what does not run is not judged, and none has to be started to be asked.
+    text = text.replace("if have ps &&", "echo root sshd; if have ps &&")
     done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True, check=True)
     outcome = import_output(script, done.stdout, CLOCK).outcomes[probe.identity]
     assert outcome.status == "ok", outcome.reason
