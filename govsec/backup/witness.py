@@ -10,20 +10,26 @@ directory, or of the wrong one, is perfectly consistent. So just before a backup
 Both are sealed and stored beside the snapshot, as ``govsec/witness/<sha256 of the stored bytes>``::
 
     sealed canonical JSON: {"version": 1, "snapshot": id, "time": …, "nonce": {"path", "sha256"} or null,
-                            "samples": [{"path", "size_bytes", "sha256"}, …]}
+                            "samples": [{"path", "size_bytes", "sha256", "entry"}, …]}
+    entry: {"mode": 12 bits, "owner": "uid:gid", "mtime_ns": "decimal", "attributes": {name: sha256 of its value}}
 
-Paths are those in the snapshot, quoted as in a tree, so that names which are not text survive.
+Paths are those in the snapshot, quoted as in a tree, so that names which are not text survive; so are names of
+attributes. Samples of older witnesses have no ``entry``.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
 
 from govsec import canonical
 from govsec.backup.sources import FileSource
@@ -39,6 +45,8 @@ NONCE_NAME = b".govsec-nonce"
 _SAMPLE_SIZE_MAX = 64 << 20
 _WITNESS_SIZE_MAX = 16 << 20
 _SAMPLES_MAX = 10_000
+#: Of one file; more is not honest metadata.
+_ATTRIBUTES_MAX = 100
 #: How many blind ends (empty or unreadable directories) the search meets for each sample before it gives up.
 _TRIES_PER_SAMPLE = 8
 _DEPTH_MAX = 200
@@ -56,12 +64,26 @@ class Nonce:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What a file is besides its content, as plain system calls tell it."""
+
+    mode: int
+    #: ``uid:gid``
+    owner: str
+    mtime_ns: int
+    #: Extended attributes, ACLs among them, as their digests.
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A file of the source as it was read independently."""
 
     path: bytes
     size_bytes: int
     sha256: str
+    #: None in witnesses that were made before this was looked at.
+    entry: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +147,12 @@ def save_witness(store: ObjectStore, suite: Suite, witness: Witness) -> ObjectIn
         "time": format_time(witness.time),
         "nonce": None if nonce is None else {"path": quote(nonce.path), "sha256": nonce.sha256},
         "samples": [
-            {"path": quote(sample.path), "size_bytes": sample.size_bytes, "sha256": sample.sha256}
+            {
+                "path": quote(sample.path),
+                "size_bytes": sample.size_bytes,
+                "sha256": sample.sha256,
+                **({} if sample.entry is None else {"entry": _entry_json(sample.entry)}),
+            }
             for sample in witness.samples
         ],
     }
@@ -153,10 +180,7 @@ def load_witness(store: ReadStore, suite: Suite, name: str) -> Witness:
             snapshot_id=str(body["snapshot"]),
             time=parse_time(body["time"]),
             nonce=None if nonce is None else Nonce(unquote(nonce["path"]), str(nonce["sha256"])),
-            samples=tuple(
-                Sample(unquote(item["path"]), int(item["size_bytes"]), str(item["sha256"]))
-                for item in body["samples"][:_SAMPLES_MAX]
-            ),
+            samples=tuple(_sample(item) for item in body["samples"][:_SAMPLES_MAX]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{name}: not a witness: {error}") from error
@@ -173,6 +197,45 @@ def find_witness(store: ReadStore, suite: Suite, snapshot_id: str) -> Witness | 
         if witness.snapshot_id == snapshot_id:
             return witness
     return None
+
+
+def read_entry(descriptor: int) -> Entry:
+    """What an open file is besides its content. Raises ``OSError``."""
+    status = os.fstat(descriptor)
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        names = []
+    return Entry(
+        mode=stat.S_IMODE(status.st_mode),
+        owner=f"{status.st_uid}:{status.st_gid}",
+        mtime_ns=status.st_mtime_ns,
+        attributes={
+            quote(os.fsencode(name)): hashlib.sha256(os.getxattr(descriptor, name)).hexdigest()
+            for name in names[:_ATTRIBUTES_MAX]
+        },
+    )
+
+
+def _entry_json(entry: Entry) -> dict[str, JsonValue]:
+    # Nanoseconds since 1970 are more digits than a number in JSON is sure to keep.
+    return {
+        "mode": entry.mode,
+        "owner": entry.owner,
+        "mtime_ns": str(entry.mtime_ns),
+        "attributes": dict(entry.attributes),
+    }
+
+
+def _sample(item: dict[str, Any]) -> Sample:
+    seen = item.get("entry")
+    entry = None
+    if seen is not None:
+        attributes = {str(name): str(digest) for name, digest in seen["attributes"].items()}
+        entry = Entry(int(seen["mode"]), str(seen["owner"]), int(seen["mtime_ns"]), attributes)
+    return Sample(unquote(item["path"]), int(item["size_bytes"]), str(item["sha256"]), entry)
 
 
 def _modified(info: ObjectInfo) -> float:
@@ -231,11 +294,12 @@ def _read(path: bytes) -> tuple[Sample, tuple[int, ...]] | None:
         # O_NONBLOCK: a file that became a fifo since it was picked must not hang the backup.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
             content = file.read(_SAMPLE_SIZE_MAX + 1)
+            entry = read_entry(file.fileno())
     except OSError:
         return None
     if before is None or _state_of(path) != before or len(content) != before[0]:
         return None
-    return Sample(path, len(content), hashlib.sha256(content).hexdigest()), before
+    return Sample(path, len(content), hashlib.sha256(content).hexdigest(), entry), before
 
 
 def _state_of(path: bytes) -> tuple[int, ...] | None:

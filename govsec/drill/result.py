@@ -117,13 +117,22 @@ MismatchKind = Literal[
     "link_elsewhere",
     "content",
     "longer",
+    "owner",
     "mode",
     "time",
+    "attribute",
+    "acl",
+    "hard_link",
+    "device",
     "unreadable",
     "not_indexed",
     "sample_missing",
     "sample_unreadable",
     "sample_differs",
+    "sample_owner",
+    "sample_mode",
+    "sample_time",
+    "sample_attribute",
 ]
 
 
@@ -132,6 +141,8 @@ class Mismatch(Model):
 
     path: str
     what: MismatchKind
+    expected: str = ""
+    found: str = ""
 
 
 class ContentResult(Model):
@@ -148,6 +159,24 @@ class ContentResult(Model):
     def is_verified(self) -> bool:
         """True when files were compared with the repository *and* with samples of the source, and all agreed."""
         return self.files_checked > 0 and self.samples_checked > 0 and not self.mismatches_count
+
+
+class NotCompared(Model):
+    """What could not be compared, how often, and why: ``not_root``, ``socket``, ``no_time``, ``not_recorded``."""
+
+    what: str
+    why: str
+    count: int
+
+
+class MetadataResult(Model):
+    """What the comparison of everything but content found. ``compared`` counts by what was looked at."""
+
+    entries: int = 0
+    compared: Mapping[str, int] = Field(default_factory=dict)
+    not_compared: tuple[NotCompared, ...] = ()
+    mismatches_count: int = 0
+    mismatches: tuple[Mismatch, ...] = ()
 
 
 class IsolationResult(Model):
@@ -231,6 +260,7 @@ class DrillResult(Model):
     objectives: Targets
     measures: Measures
     content: ContentResult | None
+    metadata: MetadataResult | None = None
     isolation: IsolationResult
     steps: tuple[StepResult, ...]
     undo: tuple[StepResult, ...]

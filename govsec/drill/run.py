@@ -246,6 +246,7 @@ class _Run:
                 restored_bytes=self.runner.restored.size_bytes,
             ),
             content=content,
+            metadata=self.runner.metadata,
             isolation=self.isolation,
             steps=steps,
             undo=self._undo,
@@ -340,9 +341,10 @@ class _Run:
             self.reasons.append(reason("scratch_left", Verdict.PARTIAL, detail=why))
 
     def _measured(self, content: ContentResult | None, age_s: float | None, time_s: float | None) -> Measured:
-        chosen = self.chosen
+        chosen, metadata = self.chosen, self.runner.metadata
+        is_as_it_was = metadata is not None and not metadata.mismatches_count
         return Measured(
-            is_verified=content is not None and content.is_verified,
+            is_verified=content is not None and content.is_verified and is_as_it_was,
             is_offsite=chosen is not None and chosen.center.role is Role.REMOTE,
             recovery_point_age_s=age_s,
             restore_time_s=time_s,

@@ -17,6 +17,7 @@ from govsec.backup.witness import Witness, find_witness
 from govsec.drill.content import Extent, check_content
 from govsec.drill.inside import exists_inside
 from govsec.drill.judge import reason
+from govsec.drill.metadata import check_metadata
 from govsec.drill.nonce import check_nonce, planted_size
 from govsec.drill.plan import (
     CommandProbe,
@@ -32,7 +33,7 @@ from govsec.drill.plan import (
     SwitchAddressStep,
 )
 from govsec.drill.probes import ask_command, ask_sqlite, command_answer
-from govsec.drill.result import ContentResult, IsolationResult, Outcome, Reason, StepResult, Verdict
+from govsec.drill.result import ContentResult, IsolationResult, MetadataResult, Outcome, Reason, StepResult, Verdict
 from govsec.drill.sandbox import Sandbox, account_of
 from govsec.drill.scratch import Scratch, write_config
 from govsec.drill.watch import Note, StepFailedError, StepTimeoutError, Stopwatch
@@ -67,6 +68,7 @@ class StepRunner:
     ) -> None:
         self.reasons: list[Reason] = []
         self.content: ContentResult | None = None
+        self.metadata: MetadataResult | None = None
         self.restored = Extent(0, 0)
         self._plan = plan
         self._scratch = scratch
@@ -157,6 +159,7 @@ class StepRunner:
             raise StepTimeoutError(step.name)
         if isinstance(step, RestoreStep):
             self._expect()
+            self._check_metadata(step)
             self._hand_over(step)
 
     def _do(self, step: Step, note: Note, tick: Callable[[], None]) -> None:
@@ -211,6 +214,30 @@ class StepRunner:
                 self.reasons.append(reason("expect_bytes", found=size_bytes, minimum=expect.bytes_min))
             if missing or files < expect.files_min or size_bytes < expect.bytes_min:
                 note.outcome = Outcome.FAILED
+
+    def _check_metadata(self, step: RestoreStep) -> None:
+        """Part of a plan's content probe, and done while the restored tree is still as it was restored."""
+        if not any(
+            isinstance(other, ProbeStep) and isinstance(other.probe, ContentProbe) for other in self._plan.steps
+        ):
+            return
+        bound = self._require_bound()
+        witness = self._look_for_witness()
+        samples = witness.samples if witness is not None else None
+        with self._watch.step("metadata", "metadata") as note:
+            found = check_metadata(
+                bound.repository, bound.snapshot, self._scratch.tree, samples, self._ticker(step.timeout_s)
+            )
+            self.metadata = found
+            note.facts |= {"entries": found.entries, "mismatches": found.mismatches_count}
+            if found.mismatches_count:
+                first = found.mismatches[0]
+                facts: dict[str, JsonValue] = {"count": found.mismatches_count, "path": first.path, "what": first.what}
+                self.reasons.append(reason("metadata_mismatch", Verdict.FAIL, **facts))
+                note.outcome, note.detail = Outcome.FAILED, "metadata_mismatch"
+        left_out = sum(item.count for item in found.not_compared if item.why == "not_root")
+        if left_out:
+            self.reasons.append(reason("owners_not_compared", Verdict.PARTIAL, count=left_out))
 
     def _hand_over(self, step: RestoreStep) -> None:
         if not self._is_isolated:

@@ -104,13 +104,32 @@ class _View:
     def content(self) -> tuple[str, str]:
         """The state of the content verification (ok, bad, partial, none) and its words."""
         content = self._record["content"]
+        differing = sum(found["mismatches_count"] for found in self.compared())
         if content is None or not content["files_checked"]:
             return ("bad" if content and content["mismatches_count"] else "none"), self._words.text("card.content_none")
-        if content["mismatches_count"]:
-            return "bad", self._words.text("card.content_bad", {"count": content["mismatches_count"]})
+        if differing:
+            return "bad", self._words.text("card.content_bad", {"count": differing})
         if not content["samples_checked"]:
             return "partial", self._words.text("card.content_partial")
         return "ok", self._words.text("card.content_ok")
+
+    def compared(self) -> list[Mapping[str, Any]]:
+        """What was compared: contents, and everything else; records of older versions lack the latter."""
+        found = (self._record["content"], self._record.get("metadata"))
+        return [item for item in found if item is not None]
+
+    def metadata(self) -> list[dict[str, Any]]:
+        """What was compared besides content, how often, and what could not be."""
+        found = self._record.get("metadata")
+        if found is None:
+            return [{"is_ok": False, "text": self._words.text("proof.metadata_none")}]
+        counts = [f"{self._words.text(f'compared.{what}')} {count:,}" for what, count in found["compared"].items()]
+        text = self._words.text("proof.metadata", {"count": f"{found['entries']:,}"})
+        lines = [{"is_ok": not found["mismatches_count"], "text": " · ".join([text, *counts])}]
+        for item in found["not_compared"]:
+            facts = {"what": self._words.text(f"compared.{item['what']}"), "count": item["count"]}
+            lines.append({"is_ok": False, "text": self._words.text(f"not_compared.{item['why']}", facts)})
+        return lines
 
     def is_default(self, objective: str) -> bool:
         """True when nobody set the objective: a default that no owner of the system has agreed to."""
@@ -213,7 +232,7 @@ class _View:
 
     def name(self, step: Mapping[str, Any]) -> str:
         """What to call a step: the plan's own name, or words for what every drill does."""
-        is_own = step["kind"] in ("prepare", "expect", "hand_over")
+        is_own = step["kind"] in ("prepare", "expect", "metadata", "hand_over")
         return self._words.text(f"kind.{step['kind']}") if is_own else str(step["name"])
 
     def history(self) -> list[str]:
@@ -235,7 +254,7 @@ class _View:
 
     def _reason(self, item: Mapping[str, Any]) -> str:
         facts = dict(item["facts"])
-        if item["code"] == "content_mismatch":
+        if item["code"] in ("content_mismatch", "metadata_mismatch"):
             facts["what"] = self.mismatch(facts["what"])
         if "center_role" in facts:
             facts["center"] = self._role(facts["center_role"])

@@ -69,11 +69,12 @@ class Rig:
         *,
         paths: Sequence[Path] | None = None,
         exclude: Sequence[str] = (),
+        samples_count: int = 8,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Snapshot:
         """Back up with a witness, as ``govsec backup run`` does; ``meanwhile`` comes after observing."""
         source = FileSource(paths or [self.source], exclude=exclude)
-        seen = observe(source, clock=self.clock, samples_count=8)
+        seen = observe(source, clock=self.clock, samples_count=samples_count)
         meanwhile()
         result = archive(self.repository, source, clock=self.clock, workers=0, is_rereading=True)
         save_witness(self.repository.object_store, self.repository.suite, seen.confirm(result.snapshot_id))

@@ -286,20 +286,3 @@ def test_missed_objectives_fail_the_drill(shipped: Rig) -> None:
         return report
 
     assert codes(shipped.drill(slow, restorer=waiting)) == {"objective_rto"}
-
-
-@pytest.mark.parametrize("what", ["mode", "time"])
-def test_a_restore_that_loses_permissions_or_times_fails(what: str, shipped: Rig) -> None:
-    def losing(repository: Repository, snapshot: Snapshot, target: Path, progress: ProgressSink) -> RestoreReport:
-        report = restore(repository, snapshot, target, progress=progress)
-        path = target / str(shipped.source).lstrip("/") / "docs" / "dir0" / "公文0.txt"
-        if what == "mode":
-            path.chmod(path.stat().st_mode ^ 0o020)
-        else:
-            os.utime(path, (0, 0))
-        return report
-
-    result = shipped.drill(restorer=losing)
-    assert result.verdict is Verdict.FAIL
-    assert result.content is not None
-    assert [mismatch.what for mismatch in result.content.mismatches] == [what]

@@ -78,6 +78,22 @@ def passed() -> dict[str, Any]:
             "mismatches_count": 0,
             "mismatches": [],
         },
+        "metadata": {
+            "entries": 4480,
+            "compared": {
+                "acl": 3,
+                "attribute": 12,
+                "device": 1,
+                "hard_link": 4,
+                "mode": 4471,
+                "owner": 4480,
+                "sample": 32,
+                "time": 4480,
+            },
+            "not_compared": [{"what": "entry", "why": "socket", "count": 2}],
+            "mismatches_count": 0,
+            "mismatches": [],
+        },
         "isolation": {
             "is_isolated": True,
             "user": "govsec-drill",
@@ -91,6 +107,7 @@ def passed() -> dict[str, Any]:
             step("prepare", "prepare", 0.61, snapshot="4be14be1", files=4211, restored_bytes=1_402_113_024),
             step("restore", "restore", 21.37, files=4211, restored_bytes=1_402_113_024),
             step("expectations", "expect", 0.02, paths=3, files=4210, restored_bytes=1_402_112_959),
+            step("metadata", "metadata", 0.4, entries=4480, mismatches=0),
             step("all-content", "content", 9.8, files=4211, samples=32),
             step("planted-nonce", "nonce", 0.01),
             step("new-address", "configure", 0.03, files=1),
@@ -141,13 +158,25 @@ def failed() -> dict[str, Any]:
             {"path": "/srv/oa/附件/\u202efdp.exe", "what": "content"},
         ],
     }
+    record["metadata"] |= {
+        "not_compared": [
+            {"what": "owner", "why": "not_root", "count": 17},
+            {"what": "time", "why": "no_time", "count": 1},
+            {"what": "sample", "why": "not_recorded", "count": 3},
+        ],
+        "mismatches_count": 60,
+        "mismatches": [
+            {"path": "/srv/oa/bin/<b>run</b>", "what": "mode", "expected": "0750", "found": "0640"},
+            {"path": "/srv/oa/附件/a.pdf", "what": "attribute", "expected": "user.<i>", "found": "absent"},
+        ],
+    }
     for position, step in enumerate(record["steps"]):
         if step["name"] in ("all-content", "database"):
             step |= {"outcome": "failed", "facts": {}}
-        if position > 6:
+        if position > 7:
             step |= {"outcome": "skipped", "duration_s": 0.0, "facts": {}}
-    record["steps"][6]["detail"] = "integrity check: *** in database main ***"
-    record["steps"][6]["output"] = "*** in database main ***\nPage 41: btreeInitPage() returns error code 11"
+    record["steps"][7]["detail"] = "integrity check: *** in database main ***"
+    record["steps"][7]["output"] = "*** in database main ***\nPage 41: btreeInitPage() returns error code 11"
     record["controls"][0]["outcome"] = "failed"
     for capability in record["capability"]:
         capability |= {"limit": 0, "limit_title": {}}

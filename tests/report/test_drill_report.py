@@ -95,6 +95,8 @@ def test_every_text_of_the_record_is_escaped_wherever_it_is_printed() -> None:
             "host",
             "site",
             "path",
+            "expected",
+            "found",
             "hostname",
             "name",
             "system",
@@ -155,6 +157,20 @@ def test_a_failed_drill_is_offered_as_evidence_for_nothing_and_names_its_reasons
     assert "另有 212 处未列出" in zh
     assert "在空目录上也通过" in zh
     assert "没有测得恢复用时" in zh
+
+
+def test_what_was_compared_besides_content_and_what_could_not_be_is_told_with_both_values() -> None:
+    passed = Page(render_drill(samples.passed(), "en", ledger=LEDGER)).text
+    failed = Page(render_drill(samples.failed(), "en", ledger=LEDGER)).text
+
+    assert "4,480 entries · ACLs 3 · attributes 12 · device numbers 1" in passed
+    assert "Not compared: 2 sockets" in passed
+    assert "other permissions : expected 0750, found 0640" in failed.replace("permissions:", "permissions :")
+    assert "Not compared: owner of 17 entries, which only root can set" in failed
+    assert "274 mismatches" in failed
+    older = {key: value for key, value in samples.passed().items() if key != "metadata"}
+    assert parse_result(older).metadata is None
+    assert "were not compared" in Page(render_drill(older, "en", ledger=LEDGER)).text
 
 
 def test_figures_that_nobody_compared_with_the_norm_carry_that_mark() -> None:
@@ -254,6 +270,18 @@ def _reason_codes() -> set[str]:
     }
 
 
+def _tallied(counter: str, prefix: str, position: int = 0) -> set[str]:
+    """What ``tally.compared[…]`` and ``tally.skipped[…]`` are given in the source."""
+    found = set()
+    for node in ast.walk(ast.parse(Path(govsec.drill.__path__[0], "metadata.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == f"tally.{counter}":
+            key = node.slice.elts[position] if isinstance(node.slice, ast.Tuple) else node.slice
+            words = [key.body, key.orelse] if isinstance(key, ast.IfExp) else [key]
+            found |= {f"{prefix}.{ast.literal_eval(word)}" for word in words}
+    assert found
+    return found
+
+
 def test_whatever_a_record_can_say_has_words_in_both_languages() -> None:
     codes = _reason_codes()
     assert len(codes) > 25
@@ -271,7 +299,8 @@ def test_whatever_a_record_can_say_has_words_in_both_languages() -> None:
     keys |= {
         f"kind.{kind}" for kind in ("restore", "configure", "start", "switch_address", "content", "nonce", "command")
     }
-    keys |= {f"kind.{kind}" for kind in ("sqlite", "prepare", "expect", "hand_over", "undo", "control")}
+    keys |= {f"kind.{kind}" for kind in ("sqlite", "prepare", "expect", "metadata", "hand_over", "undo", "control")}
+    keys |= _tallied("compared", "compared") | _tallied("skipped", "compared") | _tallied("skipped", "not_compared", 1)
     for lang in LANGS:
         assert keys <= Catalogue("drill", lang).keys()
 
