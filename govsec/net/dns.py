@@ -18,7 +18,8 @@ from govsec.net.wire import ipv4_text, ipv6_text, show
 
 HEADER_SIZE = 12
 _NAME_MAX = 255
-_QUESTIONS_MAX = 16
+#: A multicast query asks for a whole house of names at once.
+_QUESTIONS_MAX = 128
 _RECORDS_MAX = 128
 _TEXT_MAX = 512
 _OPT = 41
