@@ -106,6 +106,9 @@ def all_filter(snap_length: int) -> bytes:
 def _program(*, deep: int, rest: int, is_narrow: bool) -> list[Step]:
     # Long jumps are rare in classic BPF (255 at most), so each part ends in answers of its own.
     return [
+        # The kernel refuses a program unless scratch is written before every place that reads it, jumps or not.
+        Step(STORE_SCRATCH, _PROTOCOL),
+        Step(STORE_SCRATCH, _END),
         *_link_part(deep, rest),
         *_ipv4_part(rest),
         *_ipv6_part(deep, rest),

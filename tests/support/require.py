@@ -29,6 +29,8 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "sshd": ("/usr/sbin/sshd", "ssh-keygen"),
     "nginx": ("/usr/sbin/nginx", "openssl"),
     "mariadb": ("/usr/sbin/mariadbd", "mariadb", "mariadb-install-db"),
+    "ip": ("/usr/sbin/ip",),
+    "tcpreplay": ("/usr/bin/tcpreplay",),
     "postgresql": ("postgres", "psql", "initdb"),
 }
 

@@ -1,0 +1,268 @@
+"""Live traffic of one interface as batches: two rings that the kernel fills, put together by time, losses counted.
+
+One idea: the wide ring has the first bytes of nearly everything (flows need no more), the deep ring the whole frames of
+the little that is dissected; each packet is in exactly one of them (``bpf``). A batch is what both hold up to one
+moment, sorted by the kernel's time stamps. Frames that are stamped later stay in their ring, so the order is right over
+batches too, and nothing is kept aside.
+
+Under load the sensor gives up depth before it loses packets: when the deep ring fills, both filters change to the
+narrow ones, and back after a quiet minute; how often is counted. An interface that goes away is waited for. Batches
+come at least every second, empty where nothing came, so that the caller's own work goes on.
+
+What this does not do: drop privileges (``privileges``, once the capture is open), keep flows, judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from govsec.clock import Clock
+from govsec.net import bpf
+from govsec.net.columns import PACKETS_MAX, Fault, PacketBatch
+from govsec.net.decode import Frames, decode
+from govsec.net.gather import SLACK
+from govsec.net.ring import SLOT_OVERHEAD, Ready, Ring
+from govsec.net.ringorder import Merged, merge
+
+log = logging.getLogger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_NS = 1_000_000_000
+#: A stamp is taken before the frame is in the ring; by then at most this much has passed.
+_SETTLING_NS = 2_000_000
+#: Steps of the clock below this are taken for what they nearly always are: stamps of two processors.
+_STEP_NS = _SECOND_NS
+#: Between two looks at the rings: long enough for batches of thousands at high rates, short for a person.
+_PAUSE_S = 0.02
+_IDLE_S = 1.0
+_RETRY_S = 1.0
+#: Share of the deep ring that makes the filters narrow, and how long it must have been calm to widen them.
+_PRESSED_SHARE = 0.5
+_CALM_S = 60.0
+
+
+class LiveOptions(BaseModel):
+    """How an interface is listened to. Memory is both slot counts times their slot sizes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Bytes kept of a packet that is not dissected: Ethernet with two tags, IPv6 with options, TCP with options fit.
+    snap_length: int = Field(default=128, ge=14, le=16384)
+    #: 131,072 packets are 0.4 s at 300,000 packets/s: longer than a pause of the processor or of Python's memory.
+    wide_slots: int = Field(default=131_072, ge=1024, le=4_194_304)
+    deep_slots: int = Field(default=8_192, ge=256, le=262_144)
+    #: Bytes of a slot of the deep ring; 2,048 hold a whole frame of Ethernet.
+    deep_slot_size: int = Field(default=2_048, ge=512, le=65_536)
+    is_promiscuous: bool = True
+    #: For ``lo``, where every packet is seen twice: leaves out what this machine sends.
+    ignores_outgoing: bool = False
+
+
+@dataclass(slots=True)
+class LiveCounters:
+    """What the capture saw and lost since it was opened; each only grows, save the last two."""
+
+    packets: int = 0
+    #: Frames that came while a ring was full.
+    wide_dropped: int = 0
+    deep_dropped: int = 0
+    deep_packets: int = 0
+    #: Frames larger than a wire has: the kernel or the card merged several (GRO); turn that off for true counts.
+    merged: int = 0
+    #: Frames of the deep ring that did not fit their slot.
+    deep_cut: int = 0
+    clock_steps_back: int = 0
+    interface_losses: int = 0
+    #: How often the deep ring was pressed, and the filters became narrow.
+    narrowings: int = 0
+    is_narrow: bool = False
+    is_interface_up: bool = True
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel had no room for: what was on the wire and nobody saw."""
+        return self.wide_dropped + self.deep_dropped
+
+
+class LiveCapture:
+    """An open capture; a context manager."""
+
+    def __init__(self, interface: str, options: LiveOptions, clock: Clock) -> None:
+        """Raises what :class:`~govsec.net.ring.Ring` does."""
+        self._clock = clock
+        self._counters = LiveCounters()
+        self._snap_length = options.snap_length
+        self._is_stopped = False
+        self._last_ns = 0
+        self._pressed_at = 0.0
+        self._deep_waiting = 0
+        slot_size = 1 << (options.snap_length + SLOT_OVERHEAD - 1).bit_length()
+        self._wide = Ring(
+            interface,
+            bpf.wide_filter(options.snap_length),
+            slot_size=slot_size,
+            slots_count=options.wide_slots,
+            is_promiscuous=options.is_promiscuous,
+            ignores_outgoing=options.ignores_outgoing,
+        )
+        try:
+            self._deep = Ring(
+                interface,
+                bpf.deep_filter(),
+                slot_size=1 << (options.deep_slot_size - 1).bit_length(),
+                slots_count=options.deep_slots,
+                is_promiscuous=options.is_promiscuous,
+                ignores_outgoing=options.ignores_outgoing,
+            )
+        except BaseException:
+            self._wide.close()
+            raise
+        self._poll = select.poll()
+        for ring in self._rings:
+            self._poll.register(ring, select.POLLIN)
+        self._counters.is_interface_up = not self._lost_interface()
+
+    def __enter__(self) -> LiveCapture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _rings(self) -> tuple[Ring, Ring]:
+        return self._wide, self._deep
+
+    def close(self) -> None:
+        """Stop listening and give the rings back. A batch that was taken stays valid."""
+        self._is_stopped = True
+        for ring in self._rings:
+            ring.close()
+
+    def stop(self) -> None:
+        """Let :meth:`batches` end after what the rings hold now; for a signal's handler."""
+        self._is_stopped = True
+
+    def counters(self) -> LiveCounters:
+        """A copy, with the kernel's own counts as of now."""
+        _, self._counters.wide_dropped = self._wide.statistics()
+        _, self._counters.deep_dropped = self._deep.statistics()
+        return LiveCounters(**asdict(self._counters))
+
+    def batches(self) -> Iterator[PacketBatch]:
+        """Batches in event-time order until :meth:`stop`; an empty one after every second without packets.
+
+        A batch never spans a step of the clock backwards; ``clock_steps_back`` has grown when the one after it comes.
+        """
+        idle_since = self._clock.monotonic()
+        while True:
+            is_last = self._is_stopped
+            batch = self._take(is_last)
+            now = self._clock.monotonic()
+            if len(batch) or now - idle_since >= _IDLE_S:
+                idle_since = now
+                yield batch
+            self._look_after_depth(now)
+            if len(batch) < PACKETS_MAX // 2:
+                if is_last and not len(batch):
+                    return
+                self._wait()
+
+    def _wait(self) -> None:
+        if not self._counters.is_interface_up:
+            self._clock.sleep(_RETRY_S)
+            is_found = [ring.rebind() for ring in self._rings]
+            if all(is_found) and not self._lost_interface():
+                self._counters.is_interface_up = True
+                log.info("interface back", extra={"interface": self._wide.interface})
+            return
+        events = self._poll.poll(_IDLE_S * 1000 / 4)
+        if any(event & select.POLLERR for _, event in events) and self._lost_interface():
+            self._counters.is_interface_up = False
+            self._counters.interface_losses += 1
+            log.warning("interface lost", extra={"interface": self._wide.interface})
+        elif not self._is_stopped:
+            self._clock.sleep(_PAUSE_S)
+
+    def _lost_interface(self) -> bool:
+        return True in {ring.lost_interface() for ring in self._rings}  # both are asked: asking takes the error away
+
+    def _take(self, is_last: bool) -> PacketBatch:
+        """What is due in both rings, oldest first, at most ``PACKETS_MAX``, copied out and decoded."""
+        now_ns = (self._clock.now() - _EPOCH) // timedelta(microseconds=1) * 1000
+        until_ns = now_ns + (_STEP_NS if is_last else -_SETTLING_NS)
+        # The deep ring is looked at first: what comes between the two looks is not due, by ``until_ns``.
+        deep = self._deep.ready(PACKETS_MAX, until_ns, now_ns + _STEP_NS)
+        wide = self._wide.ready(PACKETS_MAX, until_ns, now_ns + _STEP_NS)
+        self._deep_waiting = len(deep)
+        merged = merge((wide, deep), count_max=PACKETS_MAX, last_ns=self._last_ns, step_ns=_STEP_NS)
+        frames = self._copied((wide, deep), merged)
+        if len(frames.time_ns):
+            self._last_ns = int(frames.time_ns.max())
+            self._counters.clock_steps_back += merged.is_step_back
+        batch = decode(frames)
+        self._counters.merged += int(np.count_nonzero(batch.faults & Fault.MERGED))
+        return batch
+
+    def _copied(self, ready: tuple[Ready, Ready], merged: Merged) -> Frames:
+        """The frames in one buffer of this process, their slots given back."""
+        sizes = [ring.slot_size * count for ring, count in zip(self._rings, merged.counts, strict=True)]
+        data = np.empty(sum(sizes) + SLACK, np.uint8)
+        offsets, start = [], 0
+        for ring, found, count, size in zip(self._rings, ready, merged.counts, sizes, strict=True):
+            ring.copy_to(data[start : start + size], count)
+            ring.release(count)
+            offsets.append(start + np.arange(count, dtype=np.int64) * ring.slot_size + found.offset[:count])
+            start += size
+
+        def column(name: str) -> NDArray[Any]:
+            parts = [getattr(found, name)[:count] for found, count in zip(ready, merged.counts, strict=True)]
+            return np.concatenate(parts)[merged.order]
+
+        count, deep = len(merged.order), merged.counts[1]
+        captured, wire = column("captured_size"), column("wire_size")
+        self._counters.deep_cut += int(np.count_nonzero((captured < wire) & (merged.order >= merged.counts[0])))
+        position = np.arange(self._counters.packets, self._counters.packets + count, dtype=np.uint64)
+        self._counters.packets += count
+        self._counters.deep_packets += deep
+        return Frames(
+            data=data.data,
+            frame_offset=np.concatenate(offsets)[merged.order],
+            captured_size=captured,
+            wire_size=wire,
+            time_ns=column("time_ns"),
+            position=position,
+            vlan_moved=column("vlan"),
+        )
+
+    def _look_after_depth(self, now: float) -> None:
+        """Narrow filters while the deep ring fills, wide ones after it was calm.
+
+        The filter that takes more is always set first: for a moment a packet may be in both rings, never in none.
+        """
+        _, dropped = self._deep.statistics()
+        is_pressed = (
+            self._deep_waiting > _PRESSED_SHARE * self._deep.slots_count or dropped > self._counters.deep_dropped
+        )
+        self._counters.deep_dropped = dropped
+        if is_pressed:
+            self._pressed_at = now
+        if is_pressed and not self._counters.is_narrow:
+            self._wide.attach(bpf.wide_filter(self._snap_length, is_narrow=True))
+            self._deep.attach(bpf.deep_filter(is_narrow=True))
+            self._counters.narrowings += 1
+            self._counters.is_narrow = True
+            log.warning("capture narrowed", extra={"interface": self._wide.interface})
+        elif self._counters.is_narrow and now - self._pressed_at >= _CALM_S:
+            self._deep.attach(bpf.deep_filter())
+            self._wide.attach(bpf.wide_filter(self._snap_length))
+            self._counters.is_narrow = False
+            log.info("capture widened", extra={"interface": self._wide.interface})
