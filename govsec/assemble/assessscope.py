@@ -8,7 +8,7 @@ from govsec.assemble.hosts import Target, targets_of
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.policy.catalog import Catalog, Item, Levels
-from govsec.policy.run import SystemRow
+from govsec.policy.run import ExtentRow, SystemRow
 from govsec.registerentry import RegisterEntry
 
 #: What a host is assessed at when nobody said.
@@ -49,6 +49,7 @@ class Scope:
     scopes: tuple[str, ...]
     items: tuple[Item, ...]
     targets: tuple[Target, ...]
+    extent: ExtentRow
 
 
 def scope_of(site: Site, request: Request) -> Scope:
@@ -81,4 +82,16 @@ def scope_of(site: Site, request: Request) -> Scope:
         is_registered=system is not None and "register_" in system.model_fields_set,
     )
     items = Catalog.load().select(s, a, levels.system, scopes)
-    return Scope(system, entry, row, levels, scopes, items, targets)
+    return Scope(system, entry, row, levels, scopes, items, targets, _extent(site, system, targets))
+
+
+def _extent(site: Site, system: SystemConfig | None, targets: tuple[Target, ...]) -> ExtentRow:
+    """Whether these are all hosts of the system, as far as its register says."""
+    if system is None:
+        return ExtentRow(kind="machine")
+    if not system.register_.hosts:
+        return ExtentRow(kind="unlisted")
+    asked = {target.name for target in targets}
+    registered = (target.name for target in targets_of(site.config, system.register_.hosts))
+    left_out = tuple(name for name in registered if name not in asked)
+    return ExtentRow(kind="part" if left_out else "whole", left_out=left_out)

@@ -37,13 +37,14 @@ from govsec.policy.rows import (
     result_row,
     unreachable_row,
 )
-from govsec.policy.run import Assessment, CatalogRow, CheckRow, ItemRow, ObjectRow
+from govsec.policy.run import Assessment, CatalogRow, CheckRow, ExtentRow, ItemRow, ObjectRow
 from govsec.policy.verdicts import verdicts
 from govsec.shipped import shipped
 
 #: Beyond this the clock of a host makes the times in its logs doubtful as evidence.
 _CLOCK_OFFSET_S_MAX = 60.0
 _EXPIRING = timedelta(days=30)
+_NAMES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         controller=socket.gethostname(),
         version=version("govsec"),
         system=scope.row,
+        extent=_extent(parts),
         level=levels.system,
         s=levels.s,
         a=levels.a,
@@ -140,8 +142,27 @@ def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tu
         attestations=parts.people.attestations,
         waivers=parts.people.waivers,
         evidence_checks=frozenset(continuity_checks()),
+        gap=_gap(parts.scope.extent),
         now=now,
     )
+
+
+def _extent(parts: Parts) -> ExtentRow:
+    return parts.scope.extent.model_copy(update={"packs_left_out": tuple(pack.id for pack in parts.left_out)})
+
+
+def _gap(extent: ExtentRow) -> Words | None:
+    """Why the hosts that were asked are not the whole system."""
+    if extent.kind == "unlisted":
+        return Words(
+            zh="台账没有登记主机，所查主机不能代表整个系统",
+            en="the register names no hosts, so those that were asked do not stand for the whole system",
+        )
+    if extent.kind != "part":
+        return None
+    names = ", ".join(extent.left_out[:_NAMES_MAX])
+    more = f" +{len(extent.left_out) - _NAMES_MAX}" if len(extent.left_out) > _NAMES_MAX else ""
+    return Words(zh=f"本次未评估：{names}{more}，不能代表整个系统", en=f"a part of the system: {names}{more} not asked")
 
 
 def _items(

@@ -111,6 +111,8 @@ def write_site(directory: Path, centers: Mapping[str, object], source: Path) -> 
                     "level": 3,
                     "s": 3,
                     "a": 3,
+                    # This machine plays the system's only host.
+                    "hosts": ["local"],
                     "data": [{"name": "许可档案", "level": "general", "jobs": [_JOB]}],
                 },
                 "backups": [{"name": _JOB, "source": {"kind": "files", "paths": [str(source)]}}],

@@ -121,6 +121,7 @@ def _newest_assessment(site: Site, system: SystemConfig) -> LaunchAssessment | N
         coverage_percent=100 * (manifest.coverage.share or 0.0),
         high_risk=manifest.open_cases,
         silent_hosts=_silent_hosts(site, system, manifest),
+        is_unlisted=manifest.extent is None or manifest.extent.kind == "unlisted",
         is_verified=is_verified,
     )
 

@@ -19,6 +19,7 @@ from govsec.policy.continuityjudges import JUDGES, Fact, Seen, View
 from govsec.policy.continuitytable import continuity_table, table_sha256
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
 from govsec.policy.run import CheckRow, EvidenceRow, PackRow
+from govsec.policy.said import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,11 @@ def _words(template: Words, facts: Mapping[str, Fact]) -> Words:
 
 
 def _why_not_known(facts: ContinuityFacts) -> Words:
-    why = "; ".join(f"{name}: {reason}" for name, reason in sorted(facts.missing.items()))[:1500]
+    why = [said(f"{name}: {reason}") for name, reason in sorted(facts.missing.items())]
     if not why:
         return Words(zh="配置或台账没有写明判断所需的内容", en="Configuration or register do not say what is needed")
-    return Words(zh=f"无法查看：{why}", en=f"Could not be looked at: {why}")
+    zh, en = "；".join(one.zh for one in why)[:1500], "; ".join(one.en for one in why)[:1500]
+    return Words(zh=f"无法查看：{zh}", en=f"Could not be looked at: {en}")
 
 
 def _evidence(view: View) -> tuple[str, ...]:

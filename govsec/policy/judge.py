@@ -27,6 +27,7 @@ from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job, with
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
+from govsec.policy.said import said
 
 #: JSON of one probe's fact. A larger one is an error for every check that reads it.
 FACT_SIZE_MAX = 2 << 20
@@ -300,5 +301,5 @@ def _absence_reason(asked: _Asked) -> Words | None:
 
 
 def _why(answer: Answer) -> Words:
-    text = str(answer)[:500]
-    return Words(zh=f"无法判定:{text}", en=f"cannot be judged: {text}")
+    words = said(str(answer)[:500])
+    return Words(zh=f"无法判定：{words.zh}", en=f"cannot be judged: {words.en}")

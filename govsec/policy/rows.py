@@ -25,6 +25,7 @@ from govsec.policy.run import (
     ResultRow,
     WaiverRow,
 )
+from govsec.policy.said import said
 
 _EXCERPT_MAX = 2000
 _COMMAND_MAX = 500
@@ -65,7 +66,6 @@ def object_row(facts: Facts, *, kind: str, address: str, data: bytes) -> ObjectR
         kind=kind,  # type: ignore[arg-type]  # one of the kinds of a host
         address=address,
         state="unreachable" if not answered else "partial" if silent else "collected",
-        reason="" if not silent else f"{silent} of {len(outcomes)} probes could not look",
         platform=facts.platform.model_dump(mode="json"),
         collected=facts.collected,
         clock_offset_s=facts.clock_offset_s,
@@ -76,7 +76,7 @@ def object_row(facts: Facts, *, kind: str, address: str, data: bytes) -> ObjectR
 
 def unreachable_row(name: str, *, kind: str, address: str, reason: str) -> ObjectRow:
     """A host that gave no facts."""
-    return ObjectRow(name=name, kind=kind, address=address, state="unreachable", reason=reason)  # type: ignore[arg-type]
+    return ObjectRow(name=name, kind=kind, address=address, state="unreachable", reason=reason, told=said(reason))  # type: ignore[arg-type]
 
 
 def probe_rows(facts: Sequence[Facts], probes: Sequence[AnyProbe]) -> dict[str, ProbeRow]:
@@ -192,6 +192,7 @@ def _outcome(outcome: ProbeOutcome) -> OutcomeRow:
     return OutcomeRow(
         status=outcome.status,
         reason=outcome.reason,
+        told=said(outcome.reason) if outcome.reason else None,
         duration_ms=outcome.duration_ms,
         excerpt=outcome.raw_excerpt,
         is_truncated=len(outcome.raw_excerpt) >= _EXCERPT_MAX,

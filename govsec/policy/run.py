@@ -44,6 +44,18 @@ class SystemRow(Model):
     is_registered: bool = True
 
 
+class ExtentRow(Model):
+    """Of how much of the system the hosts that were asked are."""
+
+    #: ``whole``: every host that the register names. ``part``: some were left out. ``unlisted``: the register names no
+    #: hosts, so nobody knows whether these are all. ``machine``: there is no system; the hosts stand for themselves.
+    kind: Literal["whole", "part", "unlisted", "machine"]
+    #: Hosts of the register that were not asked.
+    left_out: tuple[str, ...] = ()
+    #: Packs of the site that were not used: what they decide stays open.
+    packs_left_out: tuple[str, ...] = ()
+
+
 class CatalogRow(Model):
     """The catalog that the items are from."""
 
@@ -94,6 +106,8 @@ class OutcomeRow(Model):
 
     status: Literal["ok", "absent", "denied", "timeout", "error"]
     reason: str = ""
+    #: The same in both languages; None where there is no reason.
+    told: Words | None = None
     duration_ms: float | None = None
     #: Redacted and bounded; the digest is that of all that came.
     excerpt: str = ""
@@ -110,6 +124,8 @@ class ObjectRow(Model):
     #: ``partial`` when some probes could not look; ``unreachable`` when none did.
     state: Literal["collected", "partial", "unreachable"]
     reason: str = ""
+    #: The same in both languages; None where there is no reason.
+    told: Words | None = None
     platform: Mapping[str, JsonValue] = Field(default_factory=dict)
     collected: Moment | None = None
     clock_offset_s: float | None = None
@@ -338,6 +354,8 @@ class Assessment(Model):
     version: str
     catalog: CatalogRow
     system: SystemRow
+    #: None in runs of versions that did not tell.
+    extent: ExtentRow | None = None
     level: int = Field(ge=1, le=4)
     s: int = Field(ge=1, le=4)
     a: int = Field(ge=1, le=4)

@@ -31,6 +31,7 @@ from govsec.policy.run import (
     Assessment,
     CatalogRow,
     CoverageRow,
+    ExtentRow,
     FileRow,
     PackRow,
     parse_assessment,
@@ -89,6 +90,8 @@ class Manifest(Model):
     catalog: CatalogRow
     packs: tuple[PackRow, ...]
     parameters: Mapping[str, Mapping[str, JsonValue]]
+    #: None in runs of versions that did not tell.
+    extent: ExtentRow | None = None
     objects: Mapping[str, ObjectRef]
     verdicts: Mapping[str, Verdict]
     coverage: CoverageRow
@@ -301,6 +304,7 @@ def _manifest(assessment: Assessment, files: tuple[FileRow, ...]) -> Manifest:
         catalog=assessment.catalog,
         packs=assessment.packs,
         parameters=assessment.parameters,
+        extent=assessment.extent,
         objects={
             name: ObjectRef(state=row.state, clock_offset_s=row.clock_offset_s, facts_sha256=row.facts_sha256)
             for name, row in assessment.objects.items()

@@ -11,6 +11,8 @@ GB/T 28448-2019 judges a line by its steps: all positive is conform, some partia
 * An **attestation** speaks where no decider does, when it holds and covers all hosts; elsewhere it can only worsen.
 * A **compensating** control lifts not conform to partial where it passes on every object that failed (整体测评).
 * A **waiver** changes nothing; it is named beside the verdict.
+* A **part** of a system never speaks for all of it: where hosts were left out, or nobody wrote down which there are,
+  a line that checks of hosts decide can fail, and stays undecided otherwise.
 
 Pure: no clock, no files. High-risk cases and candidates for hidden dangers are :mod:`govsec.policy.cases`.
 """
@@ -83,12 +85,14 @@ def verdicts(
     attestations: Sequence[Record] = (),
     waivers: Sequence[Record] = (),
     evidence_checks: Collection[str] = (),
+    gap: Words | None = None,
     now: datetime,
 ) -> tuple[ItemVerdict, ...]:
     """One verdict for each item, in order.
 
     ``maps`` says of each check which keys it speaks to, and how. Every check of ``host_checks`` must have a result for
     each of ``hosts``: one that is missing counts as an error. ``evidence_checks`` are those of govsec's own evidence.
+    ``gap`` says why ``hosts`` are not the whole system; None where they are.
     """
     seen = _by_key(results, maps, hosts, host_checks)
     helped = {(key, result.object) for result in results for key in result.compensates if result.status is Status.PASS}
@@ -101,9 +105,12 @@ def verdicts(
     for item in items:
         checks = seen.get(item.key, [])
         draft = _decide(checks, evidence_checks)
+        if gap is not None and any(one.check in host_checks for one in checks if one.role is Role.DECIDES):
+            _narrow(draft, gap)
         _compensate(draft, item.key, checks, helped)
         _support(draft, checks)
-        attestation = _attest(draft, said.get(item.id, ()), checks, hosts, now)
+        # Words for single hosts cover a system only where its hosts are known, and were all asked.
+        attestation = _attest(draft, said.get(item.id, ()), checks, hosts if gap is None else (), now)
         positions = [position for one in sorted(checks, key=_deciders_first) for position in one.positions]
         found.append(
             ItemVerdict(
@@ -168,6 +175,13 @@ def _decide(checks: Sequence[_Seen], evidence_checks: Collection[str]) -> _Draft
     if Status.PARTIAL in worst:
         return _Draft(Verdict.PARTIAL, basis, is_decided=True, reasons=_told(speaking, Status.PARTIAL))
     return _Draft(Verdict.CONFORM, basis, is_decided=True)
+
+
+def _narrow(draft: _Draft, gap: Words) -> None:
+    """Take back what hosts that are not the whole system cannot say of it; that they fail, they can."""
+    if draft.verdict in (Verdict.CONFORM, Verdict.PARTIAL):
+        draft.verdict, draft.basis, draft.is_blocked = Verdict.UNDECIDED, Basis.NONE, True
+        draft.reasons.append(gap)
 
 
 def _compensate(draft: _Draft, key: str, checks: Sequence[_Seen], helped: Collection[tuple[str, str]]) -> None:

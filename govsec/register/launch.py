@@ -49,6 +49,8 @@ class LaunchAssessment:
     high_risk: tuple[str, ...] = ()
     #: Hosts of the register of which it has no facts.
     silent_hosts: tuple[str, ...] = ()
+    #: The register named no hosts when it ran, so nobody knows whether it looked at all of the system.
+    is_unlisted: bool = False
     #: Its record was verified against the ledger.
     is_verified: bool = False
 
@@ -182,6 +184,8 @@ def _judged(request: LaunchRequest, assessment: LaunchAssessment) -> Iterator[Mi
         yield _missing("launch.assessment_flawed", **named)
     if narrow := sorted({"general", *(scope.value for scope in request.system.entry.scopes)} - set(assessment.scopes)):
         yield _missing("launch.assessment_narrow", **named, scopes=list(narrow))
+    if assessment.is_unlisted:
+        yield _missing("launch.assessment_unlisted", **named)
     if assessment.silent_hosts:
         yield _missing("launch.assessment_hosts", **named, hosts=list(assessment.silent_hosts))
     if assessment.coverage_percent < coverage_min:

@@ -9,7 +9,7 @@ Texts from hosts are passed on as they are: escaping is the business of the form
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -23,6 +23,7 @@ STATUSES = ("fail", "error", "unknown", "partial", "pass", "notapplicable")
 #: In the order of a bar: what is good, what is not, what nobody knows, what does not count.
 VERDICTS = ("conform", "partial", "not_conform", "undecided", "not_applicable")
 BEIJING_OFFSET_HOURS = 8
+_NAMES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,34 @@ class Reading:
             return self.words.text("no_value")
         return f"{min(share * 100, 99.9) if share < 1 else 100:.1f} %".replace(".0 %", " %")
 
+    def extent_short(self) -> str:
+        """The same in a word or two."""
+        return extent_words(self.words, self.record.get("extent"))
+
+    def extent(self) -> list[str]:
+        """What the run does not speak for: hosts and packs that were left out; nothing where it is whole."""
+        extent = self.record.get("extent")
+        if extent is None:
+            return [self.words.text("extent.unknown")]
+        hosts = [thing["name"] for thing in self.record["objects"].values() if thing["kind"] != "system"]
+        facts = {"asked": self._some(hosts), "left_out": self._some(extent["left_out"])}
+        found = [] if extent["kind"] == "whole" else [self.words.text(f"extent.{extent['kind']}", facts)]
+        if extent["packs_left_out"]:
+            packs = {"packs": self._some(extent["packs_left_out"])}
+            found.append(self.words.text("extent.packs", packs))
+        return found
+
+    def why(self, thing: Mapping[str, Any]) -> str:
+        """Why an object was not seen in full."""
+        blind = [row for row in thing["outcomes"].values() if row["status"] not in ("ok", "absent")]
+        if thing["reason"] or thing["state"] != "partial" or not blind:
+            return self.say(thing.get("told")) or str(thing["reason"])
+        return self.words.text("text.blind", {"count": len(blind), "total": len(thing["outcomes"])})
+
+    def _some(self, names: Sequence[str]) -> str:
+        more = f" +{len(names) - _NAMES_MAX}" if len(names) > _NAMES_MAX else ""
+        return self.words.text("list_comma").join(names[:_NAMES_MAX]) + more
+
     def value(self, rate: Mapping[str, Any], key: str = "value") -> str:
         """A rate for people, with its unit."""
         if rate[key] is None:
@@ -243,7 +272,7 @@ class Reading:
                         name=name,
                         command=self.record["probes"][probe]["command"],
                         status=outcome["status"],
-                        reason=outcome["reason"],
+                        reason=self.say(outcome.get("told")) or outcome["reason"],
                         excerpt=outcome["excerpt"],
                         is_truncated=outcome["is_truncated"],
                         sha256=outcome["raw_sha256"],
@@ -277,6 +306,13 @@ class Reading:
                     rollback=self.say(check["rollback"]),
                     needs_reboot=check["needs_reboot"],
                 )
+
+
+def extent_words(words: Catalogue, extent: Mapping[str, Any] | None) -> str:
+    """Of how much of a system a run is, in a word or two."""
+    found = [words.text(f"extent_short.{extent['kind'] if extent else 'unknown'}")]
+    found += [words.text("extent_short.packs")] if extent and extent["packs_left_out"] else []
+    return words.text("list_comma").join(found)
 
 
 def _worst_first(look: Look) -> tuple[int, int, str, str]:

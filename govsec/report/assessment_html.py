@@ -1,33 +1,31 @@
 """The assessment as one HTML file: for a leader on its first page, for an assessor from there on, and on paper.
 
 The order is that of the work: conclusion with coverage, high-risk cases, candidates for major hidden dangers, what to
-do first, differences, what expires; then category, control, item, object with command, output, decision and digest.
-A long output stands once, after the items that rest on it. The file is bounded whatever was collected: outputs are cut,
-and of many objects with the same fate only some are told; what was left out is counted in its place and lies in the
-record.
+do first, differences, what expires; then category, control, item, object with command, decision and advice. What to do
+about a check (R-1, R-2 …) and what a host answered (O-1, O-2 …) stand once, after the items, and are named by number
+where they count. The file is bounded whatever was collected: outputs are cut, and of many objects with the same fate
+only some are told; what was left out is counted in its place and lies in the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from govsec import canonical
 from govsec.report import rectify
-from govsec.report.assessment import VERDICTS, Look, Output, Reading, Requirement
+from govsec.report.assessment import VERDICTS, Look, Reading, Requirement
+from govsec.report.assessment_outputs import Outputs
 from govsec.report.catalog import Lang
 from govsec.report.chart import Slice, stack
 from govsec.report.page import LedgerRef, render_page
 
 #: Results told under one item; the worst come first, so what is left out is never worse than what is shown.
 _LOOKS_PER_ITEM_MAX = 24
-#: What is shorter stands where it was judged; what is longer stands once, at the end, and its beginning here.
-_INLINE_CHARS_MAX, _INLINE_LINES_MAX = 700, 8
-_BEGINNING_LINES = 4
-_OUTPUT_CHARS_MAX = 8_000
-#: All outputs at the end together, in characters: 200 hosts with 250 checks stay a file that a browser opens.
-_OUTPUTS_CHARS_MAX = 3_000_000
+#: A command where it counts; all of it stands with its output.
+_COMMAND_CHARS_MAX = 90
 _FIRST_COUNT = 8
 _NAMES_MAX = 6
 _BAR_WIDTH = 340.0
@@ -52,26 +50,15 @@ def render_html(record: Mapping[str, Any], lang: Lang, *, ledger: LedgerRef | No
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """An output as it stands under an item: all of it, or its beginning and where the rest is."""
+@dataclass(slots=True)
+class _Silent:
+    """Checks of one object that do not apply for one reason."""
 
-    text: str
-    lines_count: int
-    #: Anchor of the whole output at the end of the page; empty where it stands here in full, or had no room.
-    anchor: str
-    is_cut: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Appended:
-    """A long output at the end of the page."""
-
-    anchor: str
     thing: str
-    output: Output
-    text: str
-    is_cut: bool
+    reason: str
+    titles: list[str] = field(default_factory=list)
+    #: Of the outputs that say so.
+    numbers: list[int] = field(default_factory=list)
 
 
 class _View:
@@ -80,10 +67,10 @@ class _View:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._record = reading.record
-        self._outputs: dict[tuple[str, str, str], _Appended] = {}
-        self._outputs_chars = 0
         self.steps: list[dict[str, Any]] = rectify.plan(reading.record)["steps"]
         self.first = self.steps[:_FIRST_COUNT]
+        self._number_of: dict[str, int] = {step["check"]: step["number"] for step in self.steps}
+        self.outputs = Outputs({one.id: self.looks(one)[0] for one in reading.requirements})
 
     def overview(self) -> tuple[Slice, ...]:
         """All items in one bar."""
@@ -108,7 +95,7 @@ class _View:
     def warnings(self) -> list[str]:
         """What limits the conclusion, beside it."""
         text, coverage = self._reading.words.text, self._record["coverage"]
-        found = []
+        found = self._reading.extent()
         if coverage["undecided"]:
             found.append(text("warn.coverage", {**coverage, "share": self._reading.share()}))
         states = [thing["state"] for thing in self._record["objects"].values()]
@@ -124,25 +111,29 @@ class _View:
         shown = requirement.looks[:_LOOKS_PER_ITEM_MAX]
         return shown, len(requirement.looks) - len(shown)
 
-    def shown(self, thing: str, output: Output) -> _Shown:
-        """An output of one object where it was judged; a long one is put at the end of the page, once."""
-        lines = output.excerpt.splitlines()
-        if len(lines) <= _INLINE_LINES_MAX and len(output.excerpt) <= _INLINE_CHARS_MAX:
-            return _Shown(output.excerpt, len(lines), "", output.is_truncated)
-        beginning = "\n".join(lines[:_BEGINNING_LINES])[:_INLINE_CHARS_MAX]
-        key = (thing, output.command, output.sha256)
-        if key not in self._outputs:
-            text = output.excerpt[:_OUTPUT_CHARS_MAX]
-            if self._outputs_chars + len(text) > _OUTPUTS_CHARS_MAX:
-                return _Shown(beginning, len(lines), "", True)
-            self._outputs_chars += len(text)
-            is_cut = output.is_truncated or len(text) < len(output.excerpt)
-            self._outputs[key] = _Appended(f"o-{len(self._outputs) + 1}", thing, output, text, is_cut)
-        return _Shown(beginning, len(lines), self._outputs[key].anchor, output.is_truncated)
+    def not_applicable(self, looks: Sequence[Look]) -> list[_Silent]:
+        """The checks that do not apply, by object and reason: a line in place of a row each."""
+        found: dict[tuple[str, str], _Silent] = {}
+        for look in looks:
+            if look.status == "notapplicable":
+                group = found.setdefault((look.object, look.reason), _Silent(look.object, look.reason))
+                group.titles.append(look.title)
+                numbers = (self.outputs.of(look.object, output).number for output in look.outputs)
+                group.numbers += [number for number in numbers if number and number not in group.numbers]
+        return list(found.values())
 
-    def outputs(self) -> list[_Appended]:
-        """The long outputs that items pointed at, once all items are printed: by object, in reading order."""
-        return sorted(self._outputs.values(), key=lambda one: one.thing)
+    def advice(self, requirement: Requirement) -> Mapping[str, str]:
+        """What to do about each check that did not pass, in a sentence."""
+        return defaultdict(str, {advice.check: advice.text for advice in requirement.advice})
+
+    def step_of(self, check: str) -> int:
+        """The number under which the plan says what to do about a check that did not pass."""
+        return self._number_of[check]
+
+    def command(self, text: str) -> str:
+        """The beginning of a command, on one line."""
+        line = " ".join(text.split())
+        return line if len(line) <= _COMMAND_CHARS_MAX else line[: _COMMAND_CHARS_MAX - 1] + "…"
 
     def names(self, names: list[str]) -> str:
         """A few names, and how many more."""

@@ -113,7 +113,7 @@ class _Writer:
         return Result(
             uuid=self._id("result"),
             title=_line(f"{self._reading.system()} {self._reading.level()}"),
-            description=self._text("disclaimer"),
+            description=_line(" ".join([self._text("disclaimer"), *self._reading.extent()])),
             start=self._record["started"],
             end=self._record["ended"],
             props=tuple(self._figures()),
@@ -128,6 +128,8 @@ class _Writer:
     def _figures(self) -> Iterator[Property]:
         coverage = f"{self._text('label.coverage')} {self._reading.share()}"
         yield _property("coverage", self._reading.share())
+        extent = self._record.get("extent")
+        yield _property("extent", extent["kind"] if extent else "unknown", " ".join(self._reading.extent()) or None)
         for rate in self._record["rates"]:
             status = self._text("label.confirmed_rate" if rate["is_confirmed"] else "label.unconfirmed_rate")
             remarks = f"{coverage}; {status}; {self._reading.say(rate['formula'])}"

@@ -32,6 +32,7 @@ def _head(reading: Reading) -> Iterator[str]:
     facts = {"system": reading.system(), "level": reading.level(), "time": reading.moment(record["ended"])}
     yield f"{text('title')} · {text('disclaimer')}"
     yield text("text.head", facts)
+    yield from (text("text.extent_mark", {"words": words}) for words in reading.extent())
     if record["rates"]:
         yield text("text.conclusion", {"words": reading.say(record["rates"][0]["conclusion_words"])})
     share = text("text.coverage", {"share": reading.share(), "of": text("label.coverage_of", record["coverage"])})
@@ -49,7 +50,8 @@ def _head(reading: Reading) -> Iterator[str]:
     yield share
     unseen = [thing for thing in record["objects"].values() if thing["state"] != "collected"]
     for thing in unseen[:_UNSEEN_MAX]:
-        reason = f" ({thing['reason']})" if thing["reason"] else ""
+        why = reading.why(thing)
+        reason = f" ({why})" if why else ""
         yield f"! {thing['name']}{text('colon')}{text('object_state.' + thing['state'])}{reason}"
     if len(unseen) > _UNSEEN_MAX:
         yield f"! {text('text.more', {'count': len(unseen) - _UNSEEN_MAX})}"

@@ -154,6 +154,8 @@ def _summary(reading: Reading) -> Iterator[Sequence[Cell]]:
     yield [text("label.system"), reading.system(), ""]
     yield [text("label.organization"), record["organization"], ""]
     yield [text("label.scopes"), f"{reading.level()} {reading.scopes()}", ""]
+    for words in reading.extent():
+        yield [text("label.extent"), Coded(words, "partial"), ""]
     yield [text("label.time"), reading.moment(record["ended"]), text("zone")]
     yield [text("number"), record["id"], ""]
     yield [text("label.coverage"), reading.share(), text("label.coverage_of", record["coverage"])]
@@ -234,7 +236,7 @@ def _objects(reading: Reading) -> Iterator[Sequence[Cell]]:
             text("object_kind." + thing["kind"]),
             thing["address"],
             text("object_state." + thing["state"]),
-            thing["reason"],
+            reading.why(thing),
             " ".join(part for part in platform if part),
             reading.moment(thing["collected"]),
             thing["clock_offset_s"],

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from govsec.policy.results import Basis, Status, Verdict
+from govsec.policy.results import Basis, Status, Verdict, Words
 from tests.policy.verdict_samples import KEY, attested, result, verdict, waived
 
 
@@ -171,3 +171,36 @@ def test_a_waiver_is_named_and_changes_no_verdict() -> None:
     assert verdict(results, ["d"], let_pass=[waived("d", objects=["b"])]).waiver is None
     assert verdict(results, ["d"], let_pass=[waived("d", days=50)]).waiver is None
     assert verdict([result("d", "pass")], ["d"], let_pass=[waived("d")]).waiver is None
+
+
+GAP = Words(zh="只看了一部分", en="a part")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("pass", Verdict.UNDECIDED),
+        ("partial", Verdict.UNDECIDED),
+        ("fail", Verdict.NOT_CONFORM),
+        ("notapplicable", Verdict.UNDECIDED),
+    ],
+)
+def test_a_part_of_a_system_can_fail_for_all_of_it_and_never_conform(status: str, expected: Verdict) -> None:
+    found = verdict([result("c", status)], ["c"], gap=GAP)
+
+    assert found.verdict is expected
+    if status in ("pass", "partial"):
+        assert GAP in found.reasons
+        assert found.basis is Basis.NONE
+
+
+def test_nobodys_word_makes_a_part_the_whole() -> None:
+    for said in (attested("conform"), attested("conform", objects=["a"])):
+        assert verdict([result("c", "pass")], ["c"], said=[said], gap=GAP).verdict is Verdict.UNDECIDED
+    # A requirement that no host decides is a person's to attest, for the whole system and not for some hosts.
+    assert verdict([], said=[attested("conform")], gap=GAP).verdict is Verdict.CONFORM
+    assert verdict([], said=[attested("conform", objects=["a"])], gap=GAP).verdict is Verdict.UNDECIDED
+
+
+def test_govsecs_own_evidence_is_of_the_whole_system_whatever_hosts_were_asked() -> None:
+    assert verdict([result("e", "pass")], ["e"], evidence=["e"], gap=GAP).verdict is Verdict.CONFORM

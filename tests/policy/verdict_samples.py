@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from govsec.policy.attest import Attestation, EvidenceFile, Record, Waiver
 from govsec.policy.catalog import Catalog, Item
-from govsec.policy.results import CaseHit, CheckResult, ItemVerdict, Role, Status, Verdict
+from govsec.policy.results import CaseHit, CheckResult, ItemVerdict, Role, Status, Verdict, Words
 from govsec.policy.verdicts import verdicts
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -72,6 +72,7 @@ def verdict(
     let_pass: Sequence[Record] = (),
     evidence: Sequence[str] = (),
     item: Item = ITEM,
+    gap: Words | None = None,
 ) -> ItemVerdict:
     maps = {check: {item.key: Role.DECIDES} for check in decides}
     maps |= {check: {item.key: Role.SUPPORTS} for check in supports}
@@ -84,6 +85,7 @@ def verdict(
         attestations=said,
         waivers=let_pass,
         evidence_checks=evidence,
+        gap=gap,
         now=NOW,
     )
     return found

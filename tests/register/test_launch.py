@@ -72,6 +72,7 @@ def test_a_system_of_which_nothing_is_known_is_refused_with_everything_that_is_m
         ({"coverage_percent": 59.9}, "launch.assessment_coverage"),
         ({"scopes": ("general",)}, "launch.assessment_narrow"),
         ({"silent_hosts": ("web-2",)}, "launch.assessment_hosts"),
+        ({"is_unlisted": True}, "launch.assessment_unlisted"),
         ({"is_verified": False}, "launch.assessment_flawed"),
         ({"high_risk": ("6.4.1.1",)}, "launch.high_risk"),
     ],

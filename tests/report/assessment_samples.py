@@ -114,6 +114,7 @@ def _sample() -> dict[str, Any]:
             "is_key_industry": False,
             "is_registered": True,
         },
+        "extent": {"kind": "whole", "left_out": [], "packs_left_out": []},
         "level": 3,
         "s": 3,
         "a": 3,

@@ -3,14 +3,15 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import io
 import json
 import re
 import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
+import openpyxl
 import pytest
 
 from govsec import canonical
@@ -18,7 +19,7 @@ from govsec.policy import run
 from govsec.policy.results import Basis, CaseState, Principle, Status, Verdict
 from govsec.report import rectify
 from govsec.report.assessment import STATUSES, VERDICTS, Reading
-from govsec.report.assessment_docx import render_docx
+from govsec.report.assessment_docx import context, render_docx
 from govsec.report.assessment_html import render_html
 from govsec.report.assessment_oscal import render_oscal
 from govsec.report.assessment_text import render_text
@@ -27,32 +28,11 @@ from govsec.report.catalog import Catalogue, Lang
 from govsec.report.chart import stack
 from govsec.report.page import LedgerRef
 from tests.report.assessment_samples import BOMB, HOSTILE_NAME, assessment, hostile
+from tests.support.pages import Page
 from tests.support.require import require
 
 LANGS: tuple[Lang, ...] = ("zh", "en")
 LEDGER = LedgerRef("ab12" * 8, 17, "cd34" * 16, ("remote",))
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, and the text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -61,9 +41,8 @@ def test_the_page_loads_nothing_and_runs_nothing(lang: Lang) -> None:
     page = Page(html)
 
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
-    links = [value for _, name, value in page.attributes if name in ("href", "src")]
-    assert links
-    assert all(link.startswith("#") for link in links)
+    assert page.links
+    assert all(link.startswith("#") for link in page.links)
     assert not [item for item in page.attributes if item[1] == "style" or item[1].startswith("on")]
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None
@@ -86,11 +65,10 @@ def test_texts_of_hosts_stay_text_wherever_they_are_printed(lang: Lang) -> None:
 @pytest.mark.parametrize("lang", LANGS)
 def test_every_link_has_its_target_and_every_target_is_there_once(lang: Lang) -> None:
     page = Page(render_html(assessment(), lang))
-    targets = [value for _, name, value in page.attributes if name == "id"]
 
-    assert len(targets) == len(set(targets))
-    assert {value[1:] for _, name, value in page.attributes if name == "href"} <= set(targets)
-    assert sum(target.startswith("i-") for target in targets) == 211
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert sum(target.startswith("i-") for target in page.ids) == 211
 
 
 @pytest.mark.parametrize("render", [render_html, render_text, render_xlsx, render_docx, render_oscal])
@@ -129,23 +107,20 @@ def test_a_rate_is_never_printed_without_its_coverage_in_the_same_card() -> None
     assert all("覆盖率 <b>35.8 %</b>" in card for card in with_rate)
 
 
-def test_a_finding_is_told_with_command_output_decision_digest_and_advice() -> None:
+def test_a_finding_is_told_with_command_and_decision_and_points_at_its_output_and_advice() -> None:
     record = assessment()
-    page = render_html(record, "zh")
-    article = page[page.index('id="i-8.1.4.1.a"') : page.index('id="i-8.1.4.1.b"')]
+    page = Page(render_html(record, "zh"))
+    article = page.part("i-8.1.4.1.a")
     outcome = next(iter(record["objects"]["oa-db-01"]["outcomes"].values()))
 
-    for text in (
-        "oa-db-01",
-        "getent shadow",
-        "appview locked=no empty=yes",
-        "不通过",
-        "passwd -l appview",
-        "风险",
-        "回退",
-    ):
+    for text in ("oa-db-01", "getent shadow", "不通过"):
         assert text in article, text
-    assert outcome["raw_sha256"] in page
+    output = next(page.part(link[1:]) for link in re.findall(r'href="(#o-\d+)"', article))
+    for text in ("appview locked=no empty=yes", outcome["raw_sha256"], 'href="#i-8.1.4.1.a"'):
+        assert text in output, text
+    step = next(page.part(link[1:]) for link in re.findall(r'href="(#r-\d+)"', article))
+    for text in ("passwd -l appview", "风险", "回退", 'href="#i-8.1.4.1.a"'):
+        assert text in step, text
 
 
 def test_what_could_not_be_looked_at_is_never_shown_as_good() -> None:
@@ -208,15 +183,81 @@ def test_many_hosts_and_large_outputs_do_not_make_a_file_without_end() -> None:
     assert "未判定" in html
 
 
-def test_a_long_output_stands_once_and_every_item_that_rests_on_it_points_there() -> None:
-    page = render_html(assessment(), "zh")
-    outputs = page[page.index('id="outputs"') :]
-    linked = re.findall(r'<a href="#(o-\d+)">全文 30 行见“原始输出”', page)
+def test_every_output_and_every_piece_of_advice_stands_once_and_is_pointed_at_from_where_it_counts() -> None:
+    html = render_html(assessment(), "zh")
+    page = Page(html)
+    numbered = [target for target in page.ids if re.fullmatch(r"[or]-\d+", target)]
 
-    assert page.count("path=/usr/bin/tool29 ") == outputs.count("path=/usr/bin/tool29 ") == 2
-    assert page.count("path=/usr/bin/tool00 ") == 2 + len(linked)
-    assert len(linked) == 4
-    assert len(set(linked)) == 2
+    assert html.count("path=/usr/bin/tool29 ") == 2, "two objects answered so"
+    assert html.count("path=/usr/bin/tool00 ") == 2
+    assert html.count("passwd -l appview") == 1
+    assert len(numbered) > 20
+    assert {f"#{target}" for target in numbered} <= set(page.links)
+    assert [target for target in numbered if target[0] == "o"] == [
+        f"o-{number}" for number in range(1, 1 + sum(target[0] == "o" for target in numbered))
+    ]
+
+
+def test_a_short_output_is_read_where_it_counts() -> None:
+    record = assessment()
+    for thing in record["objects"].values():
+        for outcome in thing["outcomes"].values():
+            outcome |= {"excerpt": "[sysctl: 0]\n net.ipv4.ip_forward\n 1\n", "status": "ok"}
+    page = Page(render_html(record, "zh"))
+
+    assert "→ net.ipv4.ip_forward 1" in Page(page.part("i-8.1.4.1.a")).text
+
+
+def test_checks_that_do_not_apply_are_one_line_by_reason() -> None:
+    record = assessment()
+    item = next(item for item in record["items"] if len(item["results"]) > 2)
+    for position in item["results"]:
+        record["results"][position] |= {"status": "notapplicable", "reason": {"zh": "没有安装", "en": "not there"}}
+    part = Page(render_html(record, "zh")).part(f"i-{item['id']}")
+    names = {record["results"][position]["object"] for position in item["results"]}
+
+    assert "<table" not in part
+    assert part.count("没有安装") == len(names)
+
+
+EXTENTS = {
+    "part": ("部分主机", "未评估 oa-ca-01"),
+    "unlisted": ("主机未登记", "台账没有登记主机"),
+    "machine": ("单机", "没有登记的系统"),
+}
+
+
+@pytest.mark.parametrize("kind", [*EXTENTS, "unknown"])
+def test_every_format_says_that_a_part_is_no_whole(kind: str) -> None:
+    record = assessment()
+    record["extent"] = None if kind == "unknown" else _extent(kind, ["oa-ca-01"] if kind == "part" else [])
+    short, words = EXTENTS.get(kind, ("范围未记录", "没有记录是否看了系统的全部主机"))
+
+    html = Page(render_html(record, "zh")).text
+    assert short in html
+    assert words in html
+    assert words in render_text(record, "zh").replace("\n  ", "")
+    assert words in json.loads(render_oscal(record, "zh"))["assessment-results"]["results"][0]["description"]
+    assert any(words in cell for cell in _cells(render_xlsx(record, "zh")))
+    assert words in context(Reading(record, "zh"))["conclusion"]
+
+
+def test_a_whole_run_says_nothing_of_parts_and_a_left_out_pack_is_named() -> None:
+    record = assessment()
+    assert "部分主机" not in render_html(record, "zh")
+
+    record["extent"] = _extent("whole", []) | {"packs_left_out": ["tls"]}
+    for words in (render_html(record, "zh"), render_text(record, "zh")):
+        assert "未使用检查包 tls" in words
+
+
+def _extent(kind: str, left_out: list[str]) -> dict[str, Any]:
+    return {"kind": kind, "left_out": left_out, "packs_left_out": []}
+
+
+def _cells(workbook: bytes) -> list[str]:
+    sheets = openpyxl.load_workbook(io.BytesIO(workbook), read_only=True)
+    return [str(cell) for row in sheets.worksheets[0].iter_rows(values_only=True) for cell in row if cell]
 
 
 def test_what_is_left_out_under_an_item_is_never_worse_than_what_is_shown() -> None:
