@@ -10,7 +10,7 @@ from govsec.assemble.access import has_access, may_write, own_store
 from govsec.assemble.locks import Locking, lock_shipped
 from govsec.assemble.probes import protection_of
 from govsec.assemble.systems import Site
-from govsec.centers import names
+from govsec.centers import adoption, names
 from govsec.centers.commits import SnapshotRef
 from govsec.centers.init import (
     InitReport,
@@ -23,7 +23,7 @@ from govsec.centers.init import (
     refuse_orphan,
     sync_keys,
 )
-from govsec.centers.near import Adopted, Change, Near, Receipt
+from govsec.centers.near import Change, Near, Receipt
 from govsec.centers.ship import ShipReport, ship
 from govsec.centers.state import States
 from govsec.centers.status import Status, collect_status
@@ -89,10 +89,10 @@ def attach_key(near: Near, repository: Repository) -> None:
     near.key_holder = RepositoryKeyHolder(Repository(near, repository.suite.clone(), repository.config))
 
 
-def adopt(near: Near, repository: Repository) -> Adopted:
+def adopt(near: Near, repository: Repository) -> adoption.Adopted:
     """Give commits to snapshots that have none; ``repository`` was opened over ``near``."""
     attach_key(near, repository)
-    return near.adopt()
+    return adoption.adopt(near)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from govsec.store.api import ObjectInfo, ObjectStore, ReadStore
 from govsec.store.local import LocalStore
 
 if TYPE_CHECKING:
+    from govsec.centers.adoption import Adopted
     from govsec.centers.init import KeySyncReport
-    from govsec.centers.near import Adopted, Near, Receipt
+    from govsec.centers.near import Near, Receipt
 
 #: Between release and removal for a directory that no configuration speaks of.
 GRACE_DEFAULT = timedelta(days=30)
@@ -175,12 +176,13 @@ def commit_adopted(place: Place, *, is_releasing: bool = False) -> tuple[Adopted
     if not place.has_near:
         return None
     from govsec.assemble.centers import adopt, attach_key
+    from govsec.centers.adoption import release_absent
 
     with _near(place) as near:
         receipt = None
         if is_releasing:
             attach_key(near, WritableRepository.open(near, place._password()))
-            receipt = near.release_absent()
+            receipt = release_absent(near)
         near.resync()
         return adopt(near, WritableRepository.open(near, place._password())), receipt
 

@@ -19,36 +19,36 @@ again. So before a snapshot is put, a :class:`KeyHolder` is asked what such inde
 center that gets the snapshot, and named by its commit. Without one, nothing that no commit names is touched.
 
 When both near centers were written apart (each side saw only one), the log has two ends; the next commit names both as
-parents and so joins them.
+parents and so joins them. Reading the logs and giving a center what it lacks is ``nearlog``'s; snapshots that came
+without a commit are ``adoption``'s.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, Self
 
 from govsec.centers import names
 from govsec.centers.checkpoints import COMMITS_BETWEEN, write_checkpoint
-from govsec.centers.claims import Outcome, claim, finish_claim, unclaim
+from govsec.centers.claims import Outcome, claim, unclaim
+from govsec.centers.claims import finish_claim as finish_stored_claim
 from govsec.centers.commits import Commit, Entry, SnapshotRef, sign_commit, split_names
 from govsec.centers.copying import Meter, Named, absent, copy_objects
-from govsec.centers.log import Log, Position, compare, named_objects, read_log, union
-from govsec.centers.quorum import Quorum
-from govsec.centers.records import damage_of, forget_damage
-from govsec.centers.ship import confirm, has_commit, repository_of, ship
-from govsec.centers.state import CenterState, States, SyncState
+from govsec.centers.log import Log, named_objects
+from govsec.centers.nearlog import NearLog, Survey
+from govsec.centers.records import damage_of
+from govsec.centers.ship import confirm
+from govsec.centers.state import CenterState, States
 from govsec.clock import Clock
 from govsec.config import Mode
 from govsec.crypto.signing import Signer, TrustedKeys
 from govsec.errors import (
-    ConfigurationError,
     GovsecError,
     IntegrityError,
     ObjectNotFoundError,
-    RefusedError,
     StoreError,
     StoreUnavailableError,
     TryAgainError,
@@ -108,25 +108,7 @@ class KeyHolder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """Snapshots without a commit that now have one, and those that could not be given one."""
-
-    receipts: tuple[Receipt, ...]
-    refused: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class _Survey:
-    """The near centers' logs at one moment."""
-
-    repository: str
-    joint: Log
-    #: Centers whose own log holds every commit.
-    current: list[ObjectStore]
-
-
-class Near(Quorum):
+class Near(NearLog):
     """The near centers as one store, with the commit log on top."""
 
     def __init__(
@@ -143,12 +125,17 @@ class Near(Quorum):
         threads: int = 0,
         key_holder: KeyHolder | None = None,
     ) -> None:
-        super().__init__(production, same_city, mode, states=states, timeout_s=timeout_s)
+        super().__init__(
+            production,
+            same_city,
+            mode,
+            states=states,
+            trusted=trusted,
+            clock=clock,
+            timeout_s=timeout_s,
+            threads=threads,
+        )
         self._signer = signer
-        self._trusted = trusted
-        self._clock = clock
-        self._threads = threads
-        self._has_looked = False
         #: Set it once the repository is open.
         self.key_holder = key_holder
         self._own_indexes: set[str] = set()
@@ -169,24 +156,6 @@ class Near(Quorum):
                 key_holder=self.key_holder,
             )
         )
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """As :meth:`Quorum.list`, without the indexes and snapshots that production released and does not list.
-
-        Same-city keeps those for a while. A backup that found blobs by them would rest on packs that every center is
-        about to let go of.
-        """
-        if not prefix.startswith((names.INDEXES, names.SNAPSHOTS)):
-            yield from super().list(prefix)
-            return
-        at_production: set[str] | None = None
-        released: frozenset[str] = frozenset()
-        for info in super().list(prefix):
-            if at_production is None and self.production.name not in info.held_by:
-                at_production = self._listed_at_production(prefix)
-                released = self._released()
-            if at_production is None or info.name not in released or info.name in at_production:
-                yield info
 
     def put(
         self, name: str, data: bytes, *, if_absent: bool = False, retain_until: datetime | None = None
@@ -212,7 +181,7 @@ class Near(Quorum):
         if change.snapshot is not None and self._carried:
             change = replace(change, objects=(*self._carried, *change.objects))
         for _ in range(_ATTEMPTS_MAX):
-            survey = self._survey()
+            survey = self.survey()
             done = self._commit_of(survey.joint, change.snapshot)
             if done is not None:
                 return self._receipt(done, [store.name for store in survey.current])
@@ -231,95 +200,17 @@ class Near(Quorum):
         Not in the middle of a run that has put objects: those are in no log yet.
         """
         self.states.refresh()
-        survey = self._survey(is_forced=True)
-        self._finish_claim(survey)
+        survey = self.survey(is_forced=True)
+        self.finish_claim(survey)
         for store in survey.current:
             self._mark_in_step(store)
         return {store.name: self.states.get(store.name) for store in self.centers}
 
-    def adopt(self) -> Adopted:
-        """Give a commit to each snapshot that has none: of stock restic, or of a run that died before its commit.
-
-        A snapshot that is not whole is refused and stays as it is. Raises ``ConfigurationError`` without a key holder.
-        """
-        if self.key_holder is None:
-            raise ConfigurationError("snapshots without a commit are adopted by whoever holds the repository's key")
-        closure = self.key_holder.closure
-        self.states.refresh()
-        survey = self._survey()
-        self._finish_claim(survey)
-        known = set(named_objects(self._survey().joint, self).added)
-        found = {info.name for store in self._sources() for info in store.list(names.SNAPSHOTS)}
-        closures: list[Closure] = []
-        refused: dict[str, str] = {}
-        for name in sorted(found - known):
-            snapshot_id = name.removeprefix(names.SNAPSHOTS)
-            try:
-                closures.append(closure(snapshot_id))
-            except (IntegrityError, ObjectNotFoundError) as error:
-                refused[snapshot_id] = str(error)
-        receipts = []
-        for found_closure in sorted(closures, key=lambda item: (item.snapshot.time, item.snapshot.id)):
-            objects = [ObjectInfo(name, size) for name, size in found_closure.objects if name not in known]
-            receipts.append(self.commit(Change(objects, found_closure.snapshot)))
-            known.update(info.name for info in objects)
-        return Adopted(tuple(receipts), refused)
-
-    def release_absent(self) -> Receipt | None:
-        """Commit as released what production no longer has, and as added what stands in its place; None for nothing.
-
-        That is what stock restic's ``forget`` and ``prune`` leave. It cannot be told from a loss, so a person asks for
-        it, after production alone was checked whole; the other centers let go under their own retention.
-
-        Raises:
-            ConfigurationError: there is no key holder.
-        """
-        if self.key_holder is None:
-            raise ConfigurationError("what stock restic removed is released by whoever holds the repository's key")
-        self._finish_claim(self._survey(is_forced=True))
-        named = named_objects(self._survey(is_forced=True).joint, self)
-        kinds = (names.PACKS, names.INDEXES, names.SNAPSHOTS)
-        present = {info.name: info.size_bytes for kind in kinds for info in self.production.list(kind)}
-        absent_here = [
-            (name, size) for name, size in named.live.items() if name.startswith(kinds) and name not in present
-        ]
-        if not absent_here:
-            # An earlier call may have died between its commit and this.
-            forget_damage(self.production, named.released)
-            return None
-        added: dict[str, int] = {}
-        for name in sorted(present):
-            if name.startswith(names.INDEXES) and name not in named.added:
-                added.update(self.key_holder.packs_of(name.removeprefix(names.INDEXES)))
-                added[name] = present[name]
-        objects = [
-            ObjectInfo(name, size, held_by=(self.production.name,))
-            for name, size in added.items()
-            if name not in named.added
-        ]
-        receipt = self.commit(Change(objects, released=absent_here))
-        # Not before the commit: until then what is missing is damage, and production's word is not to be taken.
-        forget_damage(self.production, {name for name, _ in absent_here})
-        return receipt
-
-    def _listed_at_production(self, prefix: str) -> set[str]:
-        if not self.states.is_usable(self.production.name):
-            return set()
-        try:
-            return {info.name for info in self.production.list(prefix)}
-        except StoreError as error:
-            self.failed(self.production, error)
-            return set()
-
-    def _released(self) -> frozenset[str]:
-        joint = union(self._logs(repository_of(self)).values())
-        return named_objects(joint, self).released
-
     def _carry_orphans(self, key_holder: KeyHolder) -> None:
         """Complete what a run that died left, in every center that is in step; the next commit names it."""
-        joint = self._survey().joint
+        joint = self.survey().joint
         named = {name for name in named_objects(joint, self).added if name.startswith(names.INDEXES)}
-        found = {info.name for store in self._sources() for info in store.list(names.INDEXES)}
+        found = {info.name for store in self.sources() for info in store.list(names.INDEXES)}
         self._carried = []
         for name in sorted(found - named - self._own_indexes):
             try:
@@ -336,77 +227,7 @@ class Near(Quorum):
                         self.failed(store, error)
             self._carried += objects
 
-    def _survey(self, *, is_forced: bool = False) -> _Survey:
-        """The joint log, after every center that can be was given what it lacks."""
-        repository = repository_of(self)
-        logs = self._logs(repository, is_forced=is_forced)
-        lacking = {center for center, missing in compare(logs).items() if missing}
-        lacking |= {store.name for store in self.centers if store.name not in logs}
-        for store in self.centers:
-            if store.name in lacking and self._is_followed(store) and (is_forced or self.states.is_usable(store.name)):
-                self._catch_up(store)
-        if lacking:
-            logs = self._logs(repository, is_forced=is_forced)
-        missing = compare(logs)
-        current = [store for store in self.centers if store.name in logs and not missing[store.name]]
-        return _Survey(repository, union(logs.values()), current)
-
-    def _logs(self, repository: str, *, is_forced: bool = False) -> dict[str, Log]:
-        """The logs of the centers that answer and hold the place where reading begins, all from the same place."""
-        logs: dict[str, Log] = {}
-        base: Position | None = None
-        errors: list[GovsecError] = []
-        asked = self._sources() if self.mode is Mode.MAXIMUM_AVAILABILITY and not is_forced else self.centers
-        for store in asked:
-            try:
-                if base is not None and not has_commit(store, base):
-                    continue  # far behind: it lacks commits, and will be given them
-                found = read_log(store, self._trusted, repository=repository, after=base, threads=self._threads)
-            except StoreError as error:
-                self.failed(store, error)
-                errors.append(error)
-                if self.mode is Mode.MAXIMUM_PROTECTION:
-                    raise
-                continue
-            logs[store.name] = found
-            base = base or found.base
-        if not logs:
-            raise errors[0]
-        return logs
-
-    def _catch_up(self, store: ObjectStore) -> None:
-        for other in self.centers:
-            if other is store:
-                continue
-            try:
-                self.states.resyncing(store.name)
-                ship(other, store, self._trusted, clock=self._clock, threads=self._threads)
-            except (StoreError, IntegrityError, RefusedError, TryAgainError) as error:
-                self.failed(store, error)
-
-    def _look(self) -> None:
-        """Find out, once a run, which centers are in step; give those what they lack that have not failed since."""
-        self._has_looked = True
-        is_known = [self.states.get(store.name) for store in self.centers if self._is_followed(store)]
-        if all(state.state is SyncState.SYNCED and state.since for state in is_known):
-            return
-        for store in self._survey().current:
-            if self.states.get(store.name).failures_total == self._failures_before[store.name]:
-                self.states.synced(store.name)
-
-    def _mark_in_step(self, store: ObjectStore) -> None:
-        """``store`` was seen to hold everything; a failure before this moment no longer matters."""
-        self.states.synced(store.name)
-        self._failures_before[store.name] = self.states.get(store.name).failures_total
-
-    def _is_followed(self, store: ObjectStore) -> bool:
-        # In maximum-performance same-city follows by shipping alone.
-        return store is self.production or self.mode is not Mode.MAXIMUM_PERFORMANCE
-
-    def _sources(self) -> _Stores:
-        return [store for store in self.centers if self.states.is_usable(store.name)] or list(self.centers)
-
-    def _holders(self, change: Change, survey: _Survey) -> _Stores:
+    def _holders(self, change: Change, survey: Survey) -> _Stores:
         """The centers that hold the change and everything before it, production first; copies what can be copied."""
         wanted = [store for store in self.centers if self._is_followed(store)]
         holders = []
@@ -447,7 +268,7 @@ class Near(Quorum):
             copy_objects(others, store, part, threads=self._threads, meter=meter)
             confirm(store, part, threads=self._threads)
 
-    def _sign(self, change: Change, survey: _Survey, holders: Sequence[ObjectStore]) -> tuple[Entry, bytes]:
+    def _sign(self, change: Change, survey: Survey, holders: Sequence[ObjectStore]) -> tuple[Entry, bytes]:
         heads = sorted(survey.joint.heads, key=lambda entry: (entry.commit.epoch, entry.number, entry.digest))
         position = survey.joint.head
         added, lists = split_names((info.name, info.size_bytes) for info in change.objects)
@@ -473,15 +294,16 @@ class Near(Quorum):
         )
         return sign_commit(self._signer, commit)
 
-    def _claim(self, entry: Entry, data: bytes, arbiter: ObjectStore, survey: _Survey) -> bool:
+    def _claim(self, entry: Entry, data: bytes, arbiter: ObjectStore, survey: Survey) -> bool:
         """True when the number is ours; False when it was taken, and what took it is finished."""
         outcome = claim(arbiter, entry, data)
         if outcome is Outcome.HELD_BY_ANOTHER:
-            self._finish_claim(survey)
+            self.finish_claim(survey)
         return outcome is Outcome.OURS
 
-    def _finish_claim(self, survey: _Survey) -> None:
-        finish_claim(survey.current, self._trusted, survey.repository, survey.joint.head)
+    def finish_claim(self, survey: Survey) -> None:
+        """Complete the commit whose number an earlier run claimed and left."""
+        finish_stored_claim(survey.current, self._trusted, survey.repository, survey.joint.head)
 
     def _publish(self, entry: Entry, data: bytes, holders: Sequence[ObjectStore]) -> Receipt:
         acks: list[str] = []
@@ -518,7 +340,7 @@ class Near(Quorum):
             states={store.name: self.states.get(store.name) for store in self.centers},
         )
 
-    def _checkpoint(self, survey: _Survey, entry: Entry, holders: Sequence[ObjectStore]) -> None:
+    def _checkpoint(self, survey: Survey, entry: Entry, holders: Sequence[ObjectStore]) -> None:
         previous = survey.joint.checkpoint
         if entry.number - (previous.number if previous else 0) < COMMITS_BETWEEN:
             return

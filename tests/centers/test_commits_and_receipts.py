@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from govsec.centers import names
+from govsec.centers.adoption import adopt
 from govsec.centers.commits import SnapshotRef
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
@@ -63,7 +64,7 @@ def test_whatever_call_fails_the_next_run_completes_what_was_begun(mode: Mode, k
         world.clock.advance(3600)
         near = world.near()
         near.resync()
-        near.adopt()
+        adopt(near)
         world.backup(near)
         near.resync()
         assert_valid(world.production, world.same_city)
@@ -144,11 +145,11 @@ def test_a_snapshot_of_stock_restic_gets_a_commit_and_reaches_same_city() -> Non
     alone = world.near(wrap=lambda store: store, mode=Mode.MAXIMUM_PERFORMANCE)
     change = world.store_backup(alone)
     near = world.near()
-    adopted = near.adopt()
+    adopted = adopt(near)
     assert [receipt.snapshot_id for receipt in adopted.receipts] == [change.snapshot.id]
     assert adopted.receipts[0].held_by == ("production", "same_city")
     assert repository_part(world.production) == repository_part(world.same_city)
-    assert near.adopt().receipts == ()
+    assert adopt(near).receipts == ()
 
 
 def test_a_snapshot_that_is_not_whole_is_refused_and_named() -> None:
@@ -158,7 +159,7 @@ def test_a_snapshot_that_is_not_whole_is_refused_and_named() -> None:
     change = world.store_backup(near)
     for store in (world.production, world.same_city):
         store.delete(change.objects[0].name)
-    adopted = near.adopt()
+    adopted = adopt(near)
     assert adopted.receipts == ()
     assert set(adopted.refused) == {change.snapshot.id}
 

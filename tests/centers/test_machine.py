@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from govsec.centers import names
+from govsec.centers.adoption import adopt
 from govsec.centers.heal import heal
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change, Receipt
@@ -87,7 +88,7 @@ class ThreeCenters(RuleBasedStateMachine):
     @rule()
     def adopt(self) -> None:
         with contextlib.suppress(GovsecError):
-            self.world.near(wrap=self.wrapped(no_faults())).adopt()
+            adopt(self.world.near(wrap=self.wrapped(no_faults())))
 
     @rule()
     def production_forgets_its_oldest_snapshot(self) -> None:
@@ -178,7 +179,7 @@ class ThreeCenters(RuleBasedStateMachine):
         self.world.clock.advance(2 * 86400)
         world.near().resync() if self.out is None else None
         with contextlib.suppress(GovsecError):
-            world.near().adopt() if self.out is None else None
+            adopt(world.near()) if self.out is None else None
         for store in world.stores:
             others = [other for other in world.stores if other is not store]
             with contextlib.suppress(GovsecError):

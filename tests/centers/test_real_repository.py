@@ -11,6 +11,7 @@ import pytest
 from govsec.backup.archive import archive
 from govsec.backup.sources import FileSource
 from govsec.centers import names
+from govsec.centers.adoption import adopt
 from govsec.centers.closure import RepositoryKeyHolder
 from govsec.centers.commits import SnapshotRef
 from govsec.centers.init import initialise
@@ -74,7 +75,7 @@ class Story:
         near = self.near(faults)
         near.resync()
         near.key_holder = RepositoryKeyHolder(self.over(near))
-        near.adopt()
+        adopt(near)
         repository = WritableRepository(near, self.repository.suite.clone(), self.repository.config)
         result = archive(repository, FileSource([self.source]), clock=self.clock, workers=0, pack_size=4 << 20)
         snapshot = SnapshotRef(id=result.snapshot_id, time=result.snapshot.time)
@@ -247,7 +248,7 @@ def test_a_snapshot_of_stock_restic_is_adopted_shipped_and_restored_from_remote(
     near = mixed.near()
     near.resync()
     near.key_holder = RepositoryKeyHolder(mixed.over(near))
-    adopted = near.adopt()
+    adopted = adopt(near)
     assert len(adopted.receipts) == 1
     assert adopted.receipts[0].held_by == ("production", "same_city")
     mixed.ship()

@@ -6,6 +6,7 @@ import pytest
 
 import govsec.centers.ship as shipping
 from govsec.centers import names
+from govsec.centers.adoption import release_absent
 from govsec.centers.log import START, named_objects, read_log
 from govsec.centers.near import Change
 from govsec.centers.records import VerificationRecord, damage_of, write_record
@@ -125,7 +126,7 @@ def test_what_stock_restic_removed_is_released_when_a_person_says_so() -> None:
     world.live_packs = []
     world.backup()
     snapshot, moved = _stock_prune(world)
-    receipt = world.near().release_absent()
+    receipt = release_absent(world.near())
     assert receipt is not None
     log = read_log(world.same_city, world.trusted, repository=world.repository, after=START)
     named = named_objects(log, world.same_city)
@@ -133,7 +134,7 @@ def test_what_stock_restic_removed_is_released_when_a_person_says_so() -> None:
     assert moved in named.live
     # The pack that took the place of others is there before anything that needed those is let go of.
     assert world.same_city.head(moved)
-    assert world.near().release_absent() is None
+    assert release_absent(world.near()) is None
 
 
 def test_released_damage_no_longer_keeps_production_from_counting() -> None:
@@ -146,7 +147,7 @@ def test_released_damage_no_longer_keeps_production_from_counting() -> None:
     with pytest.raises(IntegrityError, match="repo adopt --released") as refused:
         world.backup()
     assert refused.value.exit_code == 6, "waiting brings nothing back"
-    world.near().release_absent()
+    release_absent(world.near())
     world.live_packs = []
     assert world.backup().held_by == ("production", "same_city")
 
@@ -161,6 +162,6 @@ def test_a_release_that_could_not_be_committed_leaves_the_damage_on_record() -> 
     full = Faults(1, FaultKind.FULL, Moment.BEFORE, is_permanent=True, operations=frozenset({"put"}))
     near = world.near(wrap=lambda store: FaultStore(store, full) if store is world.same_city else store)
     with pytest.raises(GovsecError):
-        near.release_absent()
+        release_absent(near)
     full.assert_injected()
     assert damage_of(world.production) == 1
