@@ -24,8 +24,9 @@ from pathlib import Path
 from govsec.backup.patterns import Patterns
 from govsec.backup.restorechoices import Choices, Overwrite
 from govsec.backup.restorelate import LateWork
+from govsec.backup.restoreparts import Deferred, Late, Part
 from govsec.backup.restoretally import Tally
-from govsec.backup.restorewalk import Deferred, Late, Part, RestoreWork
+from govsec.backup.restorewalk import RestoreWork
 from govsec.backup.target import Powers, Target, open_target
 from govsec.backup.walk import Problem
 from govsec.clock import Clock, SystemClock

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from govsec.backup.restorechoices import Choices
+from govsec.backup.restoreparts import Deferred, Late, directory_at, file_item, finish_directory, link_key
 from govsec.backup.restoretally import Tally
-from govsec.backup.restorewalk import Deferred, Late, directory_at, file_item, finish_directory, link_key
 from govsec.backup.restorework import Batch, BatchWriter, FileItem, Inode, UnitResult, plan_batch
 from govsec.backup.target import Directory, Target
 from govsec.backup.walk import join_path

@@ -1,7 +1,7 @@
 """Walking a snapshot's trees and writing what they hold: what each worker of a restore does.
 
 One idea: no process plans for the others. Whoever walks a directory also makes it, writes its files and sets its
-metadata; a worker that sees another without work gives away directories that it has not entered (:class:`Part`), from
+metadata; a worker that sees another without work gives away directories that it has not entered (a ``Part``), from
 as high up as it can, so that the parts are large and few. Files are collected until a batch is full and are then
 written pack by pack (``restorework``), so memory does not grow with the snapshot.
 
@@ -13,12 +13,20 @@ several names, because the names may lie in several parts, and files so large th
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from govsec.backup.restorechoices import Choices
+from govsec.backup.restoreparts import (
+    Deferred,
+    Late,
+    Part,
+    directory_at,
+    file_item,
+    finish_directory,
+    link_key,
+)
 from govsec.backup.restoretally import Tally
 from govsec.backup.restorework import BatchWriter, FileItem, plan_batch
 from govsec.backup.target import Directory, Target
@@ -45,38 +53,6 @@ _SHARED_MAX = 1000
 _SHARE_AFTER = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Entries of one directory that are to be restored with all below them."""
-
-    path: bytes
-    #: The directory was there before this restore.
-    was_there: bool
-    is_included: bool
-    nodes: Sequence[Node]
-    #: All entries of the directory: what else is there is foreign to it.
-    is_whole: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """An entry that one worker alone should not restore."""
-
-    path: bytes
-    name: bytes
-    node: Node
-    #: Nothing lies under its name.
-    is_free: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A directory that gets its metadata when all is done."""
-
-    path: bytes
-    node: Node
-
-
 @dataclass(slots=True)
 class _Level:
     """A directory that the walk is in."""
@@ -87,20 +63,6 @@ class _Level:
     names: set[bytes]
     is_included: bool
     is_whole: bool = True
-
-
-def directory_at(path: bytes, *, was_there: bool = False) -> Directory:
-    """A directory that was made, by its path in the snapshot."""
-    directory = Directory(None, b"", None, b"/", is_made=True, was_there=True)
-    for name in path.split(b"/")[1:] if path != b"/" else ():
-        directory = Directory(directory, name, None, join_path(directory.path, name), is_made=True)
-    directory.was_there = was_there
-    return directory
-
-
-def link_key(node: Node) -> tuple[int, int] | None:
-    """What the names of one file have in common; None for a file with one name."""
-    return (node.device_id, node.inode) if node.links > 1 and node.inode else None
 
 
 class RestoreWork:
@@ -335,21 +297,6 @@ class RestoreWork:
             if self._choices.is_dry_run:  # the directory was not made
                 return None
             raise
-
-
-def file_item(directory: Directory, name: bytes, node: Node, *, is_free: bool) -> FileItem:
-    """A file to be written; when something lies under its name, under another one until it is complete."""
-    ids = b"".join([bytes.fromhex(blob_id) for blob_id in node.content or ()])
-    return FileItem(directory, name, node, ids, name if is_free else b".govsec-" + secrets.token_hex(8).encode())
-
-
-def finish_directory(target: Target, directory: Directory, tally: Tally) -> None:
-    """Set the metadata of a directory whose content is complete; what cannot be set is a problem."""
-    assert directory.node is not None  # only the top has none, and it keeps its own
-    try:
-        target.set_file_metadata(target.descriptor(directory), directory.node, directory.path)
-    except OSError as error:
-        tally.note(directory.path, f"metadata: {os.strerror(error.errno or 0)}")
 
 
 def _be_late(directory: Directory | None) -> None:
