@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from govsec.errors import FormatError
-from govsec.net.dcerpc import RpcState
+from govsec.net.dcerpc import RpcState, is_dcerpc
 from govsec.net.messages import FlowRef, LoginOutcome, Message
 from govsec.net.ntlm import find_ntlm
 
@@ -69,10 +69,18 @@ class SmbState:
             _put(self._pipes, file, RpcState(self.flow, name.lstrip("\\").lower()))
 
     def pipe(self, is_originator: bool, file: bytes, data: bytes, time_ns: int) -> None:
-        """What travels over an open pipe; nothing when the file is none, or what it carries is no DCE/RPC."""
-        state = self._pipes.get(file)
-        if state is None or len(data) < 16 or data[0] != 5:
+        """What travels over a pipe; nothing when the file is none, or what it carries is no DCE/RPC.
+
+        A file whose opening was not seen is a pipe when a client binds an interface on it.
+        """
+        if len(data) < 16 or data[0] != 5:
             return
+        state = self._pipes.get(file)
+        if state is None:
+            if not is_dcerpc(data):
+                return
+            state = RpcState(self.flow)
+            _put(self._pipes, file, state)
         try:
             self._messages += state.read(is_originator, data, time_ns)
         except FormatError:
