@@ -2,8 +2,7 @@
 
 Three things are compared: the log with itself and with the other centers' logs (forged, missing, cut off), the list of
 objects with what the log names (missing, swapped in size, junk), and the bytes of each object with its name. The first
-two are done whole in every run; reading bytes costs money and time, so it has a budget, takes the folder that was
-verified longest ago first, and goes on where it stopped (:mod:`govsec.centers.records`).
+two are done whole in every run; reading bytes costs money and time, so it has a budget (:mod:`govsec.centers.reading`).
 
 What a run did not look at is never reported as good: ``is_clean`` needs at least one object read that a commit names (a
 center that was wiped has none), no damage known and the other centers' heads seen; ``oldest_verified`` says how old the
@@ -18,21 +17,19 @@ is told and not healed. The same holds for production, whose key files are the o
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import islice
 
 from govsec.centers import names
 from govsec.centers.copying import Meter
-from govsec.centers.inventory import Inventory, named_elsewhere, take_inventory
+from govsec.centers.inventory import named_elsewhere, take_inventory
 from govsec.centers.log import START, Flaw, FlawKind, Log, compare, read_log, union
+from govsec.centers.reading import Damage, DamageKind, Reading, oldest_look, read_folders, read_objects
 from govsec.centers.records import (
     DAMAGED_NAMES_MAX,
     KEYS_MAX,
-    FolderRecord,
     VerificationRecord,
     read_record,
     write_record,
@@ -40,33 +37,12 @@ from govsec.centers.records import (
 from govsec.centers.ship import repository_of
 from govsec.clock import Clock
 from govsec.crypto.signing import TrustedKeys
-from govsec.errors import GovsecError, IntegrityError, ObjectNotFoundError, RefusedError, StoreError
+from govsec.errors import GovsecError, RefusedError, StoreError
 from govsec.progress import ProgressSink, silent
-from govsec.runtime.lanes import for_each
 from govsec.store.api import ObjectStore, ReadStore
 
-#: Read at once between two looks at the budget; also how much is read again after a crash.
-_PORTION_BYTES = 256 << 20
-_PORTION_COUNT = 64
 #: In one report; a center with more damage is healed in several rounds.
 _DAMAGED_MAX = 100_000
-
-
-class DamageKind(StrEnum):
-    """What is wrong with an object of a center."""
-
-    MISSING = "missing"
-    CORRUPT = "corrupt"
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One object that is not what it should be."""
-
-    kind: DamageKind
-    name: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +93,6 @@ class VerifyReport:
         return self.checked_count > 0 and not is_faulty
 
 
-@dataclass(slots=True)
-class _Run:
-    store: ReadStore
-    threads: int
-    meter: Meter
-    budget_bytes: int | None
-    inventory: Inventory
-    folders: dict[str, FolderRecord]
-    damaged: dict[str, Damage] = field(default_factory=dict)
-    checked: set[str] = field(default_factory=set)
-    #: Those of ``checked`` that a commit names: key files and older lists prove nothing about a center.
-    counted: int = 0
-
-    @property
-    def is_spent(self) -> bool:
-        """True when the budget is used up, and for something that counts."""
-        is_over = self.budget_bytes is not None and self.meter.bytes_count >= self.budget_bytes
-        return is_over and bool(self.counted or not self.inventory.expected)
-
-    def note_checked(self, name: str) -> None:
-        """Take note that the bytes of ``name`` were asked for."""
-        self.checked.add(name)
-        self.counted += name in self.inventory.expected
-
-
 def verify(
     store: ReadStore,
     trusted: TrustedKeys,
@@ -182,12 +133,13 @@ def verify(
     record = read_record(store, now)
     total_bytes = sum(inventory.present.values())
     meter = Meter(progress, "verify", min(total_bytes, budget_bytes or total_bytes), None)
-    run = _Run(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
+    run = Reading(store, threads, meter, budget_bytes, inventory, dict(record.folders if record else {}))
     run.damaged.update((damage.name, damage) for damage in (*config_damage, *commit_damage))
     _compare_lists(run)
     unshared_keys = _compare_keys(run, others, record, is_production=is_production)
-    _look_again(run, record)
-    _read_folders(run, now)
+    # What an earlier run found damaged, before anything else.
+    read_objects(run, [name for name in (record.damaged if record else ()) if name in inventory.present])
+    read_folders(run, now)
     report_damage = tuple(sorted(run.damaged.values(), key=lambda damage: damage.name))
     own_lacking = lacking[store.name]
     if record_to is not None:
@@ -209,7 +161,7 @@ def verify(
         behind={center: len(entries) for center, entries in lacking.items()},
         behind_since=min((entry.commit.time for entry in own_lacking), default=None),
         unseen=unseen,
-        oldest_verified=_oldest(run),
+        oldest_verified=oldest_look(run),
         lag_max_s=lag_max_s,
         seconds=clock.monotonic() - began,
     )
@@ -284,7 +236,7 @@ def _flaws_of(log: Log, repository: str) -> tuple[Flaw, ...]:
     return (*log.flaws, *foreign)
 
 
-def _compare_lists(run: _Run) -> None:
+def _compare_lists(run: Reading) -> None:
     for name in run.inventory.missing:
         run.damaged[name] = Damage(DamageKind.MISSING, name, f"{name}: a commit names it, and it is not there")
     for name, size_bytes in run.inventory.expected.items():
@@ -295,7 +247,7 @@ def _compare_lists(run: _Run) -> None:
 
 
 def _compare_keys(
-    run: _Run, others: Sequence[ReadStore], record: VerificationRecord | None, *, is_production: bool
+    run: Reading, others: Sequence[ReadStore], record: VerificationRecord | None, *, is_production: bool
 ) -> tuple[str, ...]:
     """Note lost key files as damage; what every other center has and this one perhaps never had is returned."""
     here = _keys_in(run.inventory.present)
@@ -320,96 +272,7 @@ def _keys_in(found: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in found if name.startswith(names.KEYS) and names.digest_of(name) is not None)
 
 
-def _look_again(run: _Run, record: VerificationRecord | None) -> None:
-    known = [name for name in (record.damaged if record else ()) if name in run.inventory.present]
-    _read(run, known)
-
-
-def _read_folders(run: _Run, now: datetime) -> None:
-    folders: dict[str, list[str]] = {}
-    for name in sorted(run.inventory.present):
-        is_ours = name in run.inventory.expected or name.startswith((names.KEYS, names.LISTS))
-        if is_ours and names.digest_of(name) is not None:
-            folders.setdefault(name[: name.rindex("/") + 1], []).append(name)
-    for gone in run.folders.keys() - folders.keys():
-        del run.folders[gone]
-    for folder in sorted(folders, key=lambda folder: _order(run.folders.get(folder, FolderRecord()), folder)):
-        if run.is_spent:
-            return
-        _read_folder(run, folder, folders[folder], now)
-
-
-def _order(record: FolderRecord, folder: str) -> tuple[bool, str, str]:
-    # A pass that was begun is finished first; then what was never verified; then the oldest.
-    last = record.verified.isoformat() if record.verified else ""
-    return (not record.cursor, last, folder)
-
-
-def _read_folder(run: _Run, folder: str, members: Sequence[str], now: datetime) -> None:
-    record = run.folders.get(folder, FolderRecord())
-    if not record.cursor or record.began is None or record.began > now:
-        record = FolderRecord(verified=record.verified, began=now)
-    rest = [name for name in members if name > record.cursor]
-    for portion in _portions(rest, run.inventory.present):
-        if run.is_spent:
-            run.folders[folder] = record
-            return
-        _read(run, portion)
-        record = record.model_copy(update={"cursor": portion[-1]})
-    run.folders[folder] = FolderRecord(verified=record.began)
-
-
-def _portions(members: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    portion: list[str] = []
-    size_bytes = 0
-    for name in members:
-        portion.append(name)
-        size_bytes += sizes[name]
-        if len(portion) >= _PORTION_COUNT or size_bytes >= _PORTION_BYTES:
-            yield portion
-            portion, size_bytes = [], 0
-    if portion:
-        yield portion
-
-
-def _read(run: _Run, portion: Sequence[str]) -> None:
-    def prepare() -> Callable[[str], Damage | str]:
-        own = run.store.clone()
-
-        def look(name: str) -> Damage | str:
-            size_bytes = run.inventory.present[name]
-            try:
-                data = own.get(name, size_max=size_bytes)
-            except ObjectNotFoundError:
-                return Damage(DamageKind.MISSING, name, f"{name}: listed, and gone when it was read")
-            except (StoreError, IntegrityError) as error:
-                # A disk that cannot read one sector, a server that answers 500 for one object: found, and reported.
-                return Damage(DamageKind.UNREADABLE, name, str(error))
-            run.meter.add(len(data), name)
-            if hashlib.sha256(data).hexdigest() != names.digest_of(name):
-                return Damage(DamageKind.CORRUPT, name, f"{name}: the bytes are not what the name says")
-            return name
-
-        return look
-
-    for seen in for_each([name for name in portion if name not in run.checked], prepare, threads=run.threads):
-        if isinstance(seen, Damage):
-            run.damaged[seen.name] = seen
-            run.note_checked(seen.name)
-        else:
-            run.note_checked(seen)
-
-
-def _oldest(run: _Run) -> datetime | None:
-    if not run.folders or any(record.verified is None for record in run.folders.values()):
-        return None
-    wanted = {name[: name.rindex("/") + 1] for name in run.inventory.expected}
-    if wanted - run.folders.keys():
-        return None
-    return min(record.verified for record in run.folders.values() if record.verified)
-
-
-def _write(record_to: ObjectStore, run: _Run, now: datetime) -> None:
+def _write(record_to: ObjectStore, run: Reading, now: datetime) -> None:
     damaged = sorted(run.damaged)
     keys = sorted(_keys_in([*run.inventory.present, *damaged]))
     write_record(

@@ -12,9 +12,10 @@ from govsec.centers import names
 from govsec.centers.heal import HealReport, heal, uncover
 from govsec.centers.log import read_log
 from govsec.centers.near import Change
+from govsec.centers.reading import DamageKind
 from govsec.centers.records import damage_of, read_record
 from govsec.centers.ship import ship
-from govsec.centers.verify import DamageKind, VerifyReport, verify
+from govsec.centers.verify import VerifyReport, verify
 from govsec.errors import GovsecError
 from govsec.store.memory import MemoryStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore, Killed, Moment, sweep
