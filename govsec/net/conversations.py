@@ -157,7 +157,7 @@ class Conversations:
                 side.consume(parser.read(is_originator, bytes(side.buffer), time_ns))
             except FormatError as error:
                 parser.stop()
-                self._counters.faults += 1
+                self._counters.malformed_flows += 1
                 position = side.next - len(side.buffer)
                 messages.append(ProtocolError(time_ns, conversation.flow, parser.name, str(error)[:200], position))
         messages[:0] = parser.messages

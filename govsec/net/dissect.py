@@ -60,7 +60,7 @@ class DissectLimits:
 @dataclass(slots=True)
 class _Counters:
     messages: int = 0
-    faults: int = 0  # packets that a parser refused
+    malformed_packets: int = 0  # a parser refused them
     fragments: int = 0  # first parts of datagrams that are not put together
 
 
@@ -276,7 +276,7 @@ class Dissector:
 
     def _fault(self, view: _View, at: int, kind: int, error: FormatError) -> list[Message]:
         """A packet that is not what it should be; of a flow the first one is told."""
-        self._own.faults += 1
+        self._own.malformed_packets += 1
         flow = None
         if kind == _KNOWN_DATAGRAM:
             flow = view.flow(at)

@@ -43,7 +43,7 @@ class StreamCounters:
     cuts: int = 0  # sides given up where the capture cut a packet
     limits: int = 0  # sides that said more than is read
     unrecognised: int = 0  # flows that speak nothing that is read
-    faults: int = 0  # flows given up because they broke their protocol
+    malformed_flows: int = 0  # given up because they broke their protocol
 
 
 class Side:
