@@ -131,7 +131,11 @@ def test_a_process_id_that_is_none_is_not_asked_after(
     assert is_stale(lock, clock.now()) is expected
 
 
-@pytest.mark.parametrize("junk", [b"junk", SUITE.seal(b"\x02junk"), SUITE.seal(b'{"time":"never"}')], ids=str)
+@pytest.mark.parametrize(
+    "junk",
+    [b"junk", SUITE.seal(b"\x02junk"), SUITE.seal(b'{"time":"never"}')],
+    ids=["not sealed", "unknown coding", "no time"],
+)
 def test_a_lock_that_cannot_be_read_stops_deletion_but_not_backups(
     store: MemoryStore, clock: FakeClock, junk: bytes
 ) -> None:
