@@ -26,6 +26,7 @@ _DAEMON_KEYS = (
     "no-new-privileges", "registry-mirrors", "seccomp-profile", "selinux-enabled", "storage-driver", "tls", "tlscacert",
     "tlscert", "tlsverify", "userland-proxy", "userns-remap",
 )  # fmt: skip
+_DAEMON_LISTS = ("hosts", "insecure-registries", "registry-mirrors", "dns")
 #: A Go template of docker's that prints one JSON list a container; Config.Env, Cmd and Labels are not in it.
 _TEMPLATE = "[" + ",".join(
     f"{{{{json .{path}}}}}" for path in (
@@ -92,6 +93,9 @@ def _daemon(lines: list[str] | None) -> JsonValue:
         raise NoFactError("error", "daemon.json is not JSON") from error
     if not isinstance(document, dict):
         raise NoFactError("error", "daemon.json holds no object")
+    for key in _DAEMON_LISTS:
+        if not isinstance(document.get(key, []), list):
+            raise NoFactError("error", f"daemon.json: {key} is no list, and Docker would not start with it")
     return redact_value({key: _bounded(document[key]) for key in _DAEMON_KEYS if key in document})
 
 

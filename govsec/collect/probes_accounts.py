@@ -88,7 +88,7 @@ class PamProbe(ProbeModel):
 class LoginDefsProbe(ProbeModel):
     """Settings of ``/etc/login.defs``.
 
-    Fact: ``{values: {PASS_MAX_DAYS: int, UMASK: "022", ENCRYPT_METHOD: "YESCRYPT", ...}}``: whole numbers without a
+    Fact: ``{values: {<PASS_MAX_DAYS, UMASK, ENCRYPT_METHOD …>: int|str}}``: whole numbers without a
     leading zero as numbers, others as text. No such file: ``absent``.
     """
 
@@ -125,7 +125,7 @@ class FaillockProbe(ProbeModel):
         {active: bool                 # in the auth stack of system-auth, password-auth, common-auth, login or sshd
          module: "pam_faillock.so"|"pam_tally2.so"|"pam_tally.so"|null, services: [str],
          effective: {deny: int, unlock_time: int, fail_interval: int, even_deny_root: bool, root_unlock_time: int|null},
-         file: {...}, arguments: {...}}
+         file: {<name>: int|str|true}, arguments: {<name>: int|str|true}}
 
     Defaults of faillock.conf(5): deny 3, unlock_time 600, fail_interval 900. pam_tally has no limit by default: deny 0.
     ``unlock_time`` in seconds; 0 or ``never`` is 0 (until an administrator unlocks).

@@ -41,7 +41,8 @@ class PostgresqlProbe(ProbeModel):
     Fact::
 
         {instances: [{configuration: path, settings: {<name>: str}   # postgresql.conf and auto.conf, last one wins
-                      hba: [{type, databases: [str], users: [str], address: str|null, method, options: {...}}]}],
+                      hba: [{type, databases: [str], users: [str], address: str|null, method,
+                             options: {<name>: str}}]}],
          live: {version: str, settings: {<name>: str},   # what is in force
                 roles: [{name, superuser, login, create_role, replication: bool, valid_until: str|null,
                          password: "scram"|"md5"|"none"|"unknown", connection_limit: int}],
@@ -107,7 +108,8 @@ class DockerProbe(ProbeModel):
     Fact::
 
         {version: str|null, running: bool|null, socket: {mode: "0660", permissions: int, owner, group}|null,
-         daemon: {<key>: bool|int|str|[str]|{...}},   # known keys of daemon.json: live-restore, icc, hosts …
+         daemon: {hosts: [str], insecure-registries: [str], registry-mirrors: [str], dns: [str],
+                  <key>: bool|int|str|[str]|{...}},   # known keys of daemon.json, those that are set
          containers: [{name, image, privileged: bool, user: str, read_only: bool, added: [str], dropped: [str],
                        network, pid, ipc, uts: str, security: [str], memory_bytes: int, pids_limit: int|null,
                        cpu_shares: int, restart: str, mounts: [{source, target, writable: bool}], ports: [str],

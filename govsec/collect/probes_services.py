@@ -25,8 +25,8 @@ class SshdProbe(ProbeModel):
 
         {version: "OpenSSH_9.2p1 ..."|null, running: bool|null (false: not now, and it starts by itself),
          settings: {<keyword in lower case>: str|int|[str]},     # without a connection
-         contexts: {"user=root,host=localhost,addr=127.0.0.1": {...}},   # as asked, and one for each Match line found
-         all: [settings, ...contexts]   # so that a check says: sshd.all.all(s, s.permitrootlogin == "no")
+         contexts: {"user=root,host=localhost,addr=127.0.0.1": {<keyword>: str|int|[str]}},   # asked, or matched
+         all: [{<keyword>: str|int|[str]}],   # settings, contexts: sshd.all.all(s, s.permitrootlogin == "no")
          match_lines: [str],            # as written in the configuration
          unresolved: int}               # Match lines that no context could be made for (exec, over 8 lines, failed)
 
@@ -144,7 +144,7 @@ class LoggingProbe(ProbeModel):
     Fact::
 
         {journald: {present, active: bool|null, storage: str, persistent: bool, max_retention_s: int|null,
-                    values: {...}, oldest: time|null, oldest_days: number|null},
+                    values: {<name>: str}, oldest: time|null, oldest_days: number|null},
          rsyslog: {present: bool, active: bool|null, files: {<selector>: [path]},
                    remote: [{target, protocol: "tcp"|"udp"|"relp", tls: bool|null, selector}], file_mode: str|null},
          syslog_ng: {present: bool, active: bool|null},
@@ -201,7 +201,7 @@ class TlsProbe(ProbeModel):
                       ciphers: {<protocol>: str}        # what was agreed
                       weak_accepted: bool|null          # RC4, 3DES, NULL, EXPORT or anonymous suites
                       sm: {tried: [str], accepted: [str]}   # TLS_SM4_GCM_SM3, ECC-SM4-SM3 …; tried []: unknown
-                      certificate: {as CertificatesProbe without path and position}|null}]}
+                      certificate: {as CertificatesProbe.certificates without path and position}|null}]}
 
     openssl not there: ``absent``. An endpoint that does not answer is ``reachable: false`` with null protocols.
     """

@@ -45,7 +45,19 @@ _READ_SIZE = 64 << 10
 _NOTHING = "false"
 _CHILD = Path(__file__).with_name("expressionchild.py")
 _FUNCTIONS = frozenset(
-    {"size", "matches", "startsWith", "endsWith", "contains", "int", "double", "string", "timestamp", "duration"}
+    {
+        "size",
+        "matches",
+        "startsWith",
+        "endsWith",
+        "contains",
+        "int",
+        "double",
+        "string",
+        "timestamp",
+        "duration",
+        "keys",
+    }
 )
 _STRING = re.compile(r"""[rR]?("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 _SYNTAX = re.compile(r"<input>:1:([0-9]+): (.*?)(?: expecting|$)")

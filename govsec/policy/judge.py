@@ -22,6 +22,7 @@ from pydantic import JsonValue
 
 from govsec.clock import format_time
 from govsec.collect.facts import Facts, ProbeOutcome
+from govsec.collect.shapes import Shape, fact_shapes
 from govsec.errors import ConfigurationError
 from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job, with_parameters
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
@@ -96,6 +97,9 @@ class Judge:
         self._levels: list[int] = []
         self._plans: list[_Plan] = []
         self._cuts: dict[str, int] = {}
+        shapes = fact_shapes()
+        #: By identity of each probe that is read.
+        self._shapes = {probe.identity: shapes[probe.kind] for _, check in checks for probe in check.probes.values()}
         # Equal expressions with equal parameters are one program, and are answered once a host.
         params = {check.id: _params(check, levels[check.id], overrides.get(check.id, {})) for _, check in checks}
         numbers: dict[str, int] = {}
@@ -126,7 +130,8 @@ class Judge:
 
     def judge(self, facts: Facts) -> tuple[CheckResult, ...]:
         """One result for each check, in the order of the packs."""
-        values = {identity: _encoded(outcome) for identity, outcome in facts.outcomes.items()}
+        outcomes = facts.outcomes
+        values = {one: _encoded(outcomes[one], shape) for one, shape in self._shapes.items() if one in outcomes}
         asked = [self._ask(plan, facts, values) for plan in self._plans]
         platform = json.dumps(facts.platform.model_dump(mode="json"))
         groups, order = [], []
@@ -186,7 +191,7 @@ class Judge:
         for text in (*plan.applies, *plan.expect, *plan.conclusive, *filter(None, plan.risks)):
             answer = _unasked(plan.check, text.probes, outcomes)
             if answer is None and any(values.get(plan.identities[name]) is None for name in text.probes):
-                answer = f"the fact is larger than {FACT_SIZE_MAX} bytes"
+                answer = f"the fact is larger than {FACT_SIZE_MAX} bytes, or built as no probe builds it"
             if answer is None and is_bomb:
                 answer = f"not evaluated: cut on {_CUTS_MAX} hosts before"
             if answer is None:
@@ -216,10 +221,15 @@ def _params(check: Check, level: int, overrides: Mapping[str, JsonValue]) -> dic
     return params
 
 
-def _encoded(outcome: ProbeOutcome) -> str | None:
-    """The fact as JSON, written once for all checks that read it; None where it is too large."""
+def _encoded(outcome: ProbeOutcome, shape: Shape) -> str | None:
+    """The fact as JSON, written once for all checks that read it; None where it cannot be judged.
+
+    Facts may come from a file. A mapping in the place of a list would be looped over in an order of chance.
+    """
     if outcome.status != "ok":
         return "null"
+    if not shape.is_built_so(outcome.value):
+        return None
     text = json.dumps(outcome.value)
     return text if len(text) <= FACT_SIZE_MAX else None
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from govsec.collect.facts import Platform
+from govsec.collect.shapes import LEAF, Shape, fact_shapes
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import ConfigurationError
 from govsec.policy.catalog import Catalog
 from govsec.policy.expressions import Expressions, Names
+from govsec.policy.fields import flaws
 from govsec.policy.highrisk import HighRiskCatalog
 from govsec.policy.pack import BUILT_IN, Check, CheckFile, Meaning, Pack, PackHead
 from govsec.policy.packfiles import PackFiles, read_folder, verify
@@ -36,14 +38,17 @@ _CHECKS = re.compile(r"checks/[a-z][a-z0-9-]*\.yaml")
 _FIXTURE = re.compile(r"fixtures/([^/]+)/(pass|partial|fail|not-applicable|error|unknown)-[a-z0-9-]+\.json")
 _TEXTS = frozenset({"README.md", "LICENSE"})
 _PLATFORM = frozenset(Platform.model_fields)
+_LIST = Shape(items=LEAF)
+_PLATFORM_SHAPE = Shape({name: _LIST if name == "os_like" else LEAF for name in Platform.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a pack may name: requirement keys of the catalog, and high-risk cases."""
+    """What a pack may name: requirement keys of the catalog, high-risk cases, and fields of facts by kind of probe."""
 
     keys: frozenset[str]
     cases: frozenset[str]
+    shapes: Mapping[str, Shape] = field(default_factory=fact_shapes)
 
     @classmethod
     def shipped(cls) -> Known:
@@ -106,6 +111,7 @@ def read_pack(files: PackFiles, trust: str, known: Known, expressions: Expressio
     _refuse(_lint_names(places, head, known))
     _refuse(_lint_fixtures(places, files))
     _refuse(_lint_expressions(places, expressions))
+    _refuse(_lint_fields(places, known))
     return Pack(head=head, checks=tuple(place.check for place in places), sha256=files.sha256, trust=trust)
 
 
@@ -209,6 +215,17 @@ def _lint_expressions(places: Sequence[_Place], expressions: Expressions) -> Ite
         for name in place.check.params:
             if f"params.{name}" not in read[place.check.id]:
                 yield f"{place.where('params', name)}: {place.check.id}: no expression reads parameter {name}"
+
+
+def _lint_fields(places: Sequence[_Place], known: Known) -> Iterator[str]:
+    for place in places:
+        check = place.check
+        params = {name: _LIST if one.type == "texts" else LEAF for name, one in check.params.items()}
+        shapes = {name: known.shapes[probe.kind] for name, probe in check.probes.items()}
+        shapes |= {"platform": _PLATFORM_SHAPE, "params": Shape(params), "level": LEAF, "now": LEAF}
+        for path, text in texts_of(check):
+            for flaw in flaws(text, shapes):
+                yield f"{place.where(*path)}: {check.id}: expression {flaw}"
 
 
 def _lint_expression(check: Check, names: Names) -> Iterator[str]:

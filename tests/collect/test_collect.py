@@ -36,6 +36,7 @@ from govsec.collect.probes import (
     WalkProbe,
 )
 from govsec.collect.script import Script, compile_script
+from govsec.collect.shapes import fact_shapes
 from govsec.collect.transport import ContainerTransport, FileTransport, LocalTransport
 from govsec.errors import ConfigurationError, GovsecError, HostUnreachableError, IntegrityError, LimitError
 from govsec.testing.clock import FakeClock
@@ -127,6 +128,7 @@ def test_three_shells_find_the_same(name: str) -> None:
     for probe in quick_probes():
         a, b = ours.outcomes[probe.identity], theirs.outcomes[probe.identity]
         assert a.status == b.status, (probe.kind, a.reason, b.reason)
+        assert list(fact_shapes()[probe.kind].misfits(a.value)) == [], probe.kind
         if probe.kind in stable and a.status == "ok":  # a server that nobody started is not looked at
             assert _without_acl(a.value) == _without_acl(b.value), probe.kind
             compared += 1

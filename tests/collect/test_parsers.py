@@ -46,6 +46,7 @@ from govsec.collect.probes import (
     UsersProbe,
 )
 from govsec.collect.redact import redact
+from govsec.collect.shapes import fact_shapes
 from govsec.collect.sources import Answer, NoFactError
 from tests.collect.probesets import every_probe
 from tests.collect.samples import RAW, reading, sample
@@ -54,7 +55,9 @@ DISTRIBUTIONS = sorted(path.stem for path in RAW.glob("*.txt"))
 
 
 def fact(distribution: str, probe: AnyProbe) -> Any:
-    return parse(probe, reading(probe, sample(distribution)))
+    found = parse(probe, reading(probe, sample(distribution)))
+    assert list(fact_shapes()[probe.kind].misfits(found)) == []  # its docstring says so
+    return found
 
 
 def test_samples_of_six_distributions_are_here() -> None:

@@ -150,6 +150,18 @@ def test_the_level_of_a_check_is_the_highest_of_the_lines_it_speaks_to(pack: Pac
     assert levels_of(pack.checks, {}, 3) == {"small-lock": 3}
 
 
+@pytest.mark.parametrize("forged", [{"effective": [4]}, {"services": {"sshd": 1}}, {"module": {"a": 1}}, ["deny"]])
+def test_a_fact_that_is_built_as_no_probe_builds_it_is_an_error(
+    pack: Pack, child: Expressions, forged: JsonValue
+) -> None:
+    value = {**GOOD, **forged} if isinstance(forged, dict) else forged
+
+    result = judged(pack, child, facts(pack, value))
+
+    assert result.status is Status.ERROR
+    assert result.reason is not None and "as no probe builds it" in result.reason.en
+
+
 def test_a_fact_that_is_larger_than_any_honest_one_is_an_error(pack: Pack, child: Expressions) -> None:
     result = judged(pack, child, facts(pack, {**GOOD, "more": "x" * FACT_SIZE_MAX}))
 
