@@ -7,13 +7,14 @@ directory that systemd passes credentials in.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from govsec.errors import ConfigurationError
 from govsec.registerentry import RegisterEntry
@@ -220,6 +221,31 @@ class AssessmentConfig(Model):
     )
 
 
+class MonitorConfig(Model):
+    """The network sensor: what is ours, what is known to be bad, and how sensitive its detectors are."""
+
+    home_networks: tuple[str, ...] = Field(
+        default=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"),
+        description="networks that are ours; also the public ones, where the site has some",
+    )
+    indicators: tuple[Path, ...] = Field(
+        default=(), description="lists of bad addresses, networks, domains, fingerprints and hashes: plain or CSV files"
+    )
+    flows_max: int = Field(
+        default=262_144, ge=1024, le=4_194_304, description="flows kept at a time; about 200 bytes each"
+    )
+    detectors: Mapping[Name, Mapping[str, JsonValue]] = Field(
+        default_factory=dict, description="detector: setting: value, in place of the detector's own"
+    )
+
+    @field_validator("home_networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)  # its ValueError names the network and what is wrong with it
+        return networks
+
+
 class SigningConfig(Model):
     """Which keys this site signs with, and which roots it trusts. Made by ``govsec center init``."""
 
@@ -240,6 +266,7 @@ class Config(Model):
     signing: SigningConfig = SigningConfig()
     hosts: Mapping[Name, HostConfig] = Field(default_factory=dict)
     assessment: AssessmentConfig = AssessmentConfig()
+    monitor: MonitorConfig = MonitorConfig()
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")
