@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,6 +48,8 @@ _RETRY_S = 1.0
 #: Share of the deep ring that makes the filters narrow, and how long it must have been calm to widen them.
 _PRESSED_SHARE = 0.5
 _CALM_S = 60.0
+#: After a change of filters, how long frames that came during it may still be in the rings.
+_SWITCH_S = 2.0
 
 
 class LiveOptions(BaseModel):
@@ -80,6 +82,8 @@ class LiveCounters:
     merged: int = 0
     #: Frames of the deep ring that did not fit their slot.
     deep_cut: int = 0
+    #: Frames found in both rings while filters changed; one of each was left out.
+    duplicates: int = 0
     clock_steps_back: int = 0
     interface_losses: int = 0
     #: How often the deep ring was pressed, and the filters became narrow.
@@ -105,6 +109,7 @@ class LiveCapture:
         self._last_ns = 0
         self._pressed_at = 0.0
         self._deep_waiting = 0
+        self._switching_until = 0.0
         slot_size = 1 << (options.snap_length + SLOT_OVERHEAD - 1).bit_length()
         self._wide = Ring(
             interface,
@@ -205,6 +210,8 @@ class LiveCapture:
         self._deep_waiting = len(deep)
         merged = merge((wide, deep), count_max=PACKETS_MAX, last_ns=self._last_ns, step_ns=_STEP_NS)
         frames = self._copied((wide, deep), merged)
+        if self._clock.monotonic() < self._switching_until:
+            frames = self._without_twins(frames, merged)
         if len(frames.time_ns):
             self._last_ns = int(frames.time_ns.max())
             self._counters.clock_steps_back += merged.is_step_back
@@ -227,21 +234,34 @@ class LiveCapture:
             parts = [getattr(found, name)[:count] for found, count in zip(ready, merged.counts, strict=True)]
             return np.concatenate(parts)[merged.order]
 
-        count, deep = len(merged.order), merged.counts[1]
         captured, wire = column("captured_size"), column("wire_size")
         self._counters.deep_cut += int(np.count_nonzero((captured < wire) & (merged.order >= merged.counts[0])))
-        position = np.arange(self._counters.packets, self._counters.packets + count, dtype=np.uint64)
-        self._counters.packets += count
-        self._counters.deep_packets += deep
+        first = self._counters.packets
+        self._counters.packets += len(merged.order)
+        self._counters.deep_packets += merged.counts[1]
         return Frames(
             data=data.data,
             frame_offset=np.concatenate(offsets)[merged.order],
             captured_size=captured,
             wire_size=wire,
             time_ns=column("time_ns"),
-            position=position,
+            position=np.arange(first, self._counters.packets, dtype=np.uint64),
             vlan_moved=column("vlan"),
         )
+
+    def _without_twins(self, frames: Frames, merged: Merged) -> Frames:
+        """Of a packet that is in both rings, known by its stamp and size, the whole one stays."""
+        is_deep = merged.order >= merged.counts[0]
+        is_twin = np.zeros(len(is_deep), np.bool_)
+        is_twin[:-1] = (is_deep[1:] & ~is_deep[:-1]) & (frames.time_ns[1:] == frames.time_ns[:-1])
+        is_twin[:-1] &= frames.wire_size[1:] == frames.wire_size[:-1]
+        kept = np.flatnonzero(~is_twin)
+        twins_count = len(is_twin) - len(kept)
+        self._counters.duplicates += twins_count
+        self._counters.packets -= twins_count
+        columns = ("frame_offset", "captured_size", "wire_size", "time_ns", "vlan_moved")
+        taken = {name: getattr(frames, name)[kept] for name in columns}
+        return replace(frames, **taken, position=frames.position[: len(kept)])
 
     def _look_after_depth(self, now: float) -> None:
         """Narrow filters while the deep ring fills, wide ones after it was calm.
@@ -255,13 +275,16 @@ class LiveCapture:
         self._counters.deep_dropped = dropped
         if is_pressed:
             self._pressed_at = now
+        is_calm = now - self._pressed_at >= _CALM_S
+        if (self._counters.is_narrow and is_calm) or (is_pressed and not self._counters.is_narrow):
+            self._switching_until = now + _SWITCH_S
         if is_pressed and not self._counters.is_narrow:
             self._wide.attach(bpf.wide_filter(self._snap_length, is_narrow=True))
             self._deep.attach(bpf.deep_filter(is_narrow=True))
             self._counters.narrowings += 1
             self._counters.is_narrow = True
             log.warning("capture narrowed", extra={"interface": self._wide.interface})
-        elif self._counters.is_narrow and now - self._pressed_at >= _CALM_S:
+        elif self._counters.is_narrow and is_calm:
             self._deep.attach(bpf.deep_filter())
             self._wide.attach(bpf.wide_filter(self._snap_length))
             self._counters.is_narrow = False
