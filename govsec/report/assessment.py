@@ -308,6 +308,11 @@ class Reading:
                 )
 
 
+def telling(looks: Sequence[Look]) -> tuple[Look, ...]:
+    """Those that say something of their object: what does not apply has nothing to show."""
+    return tuple(look for look in looks if look.status != "notapplicable")
+
+
 def extent_words(words: Catalogue, extent: Mapping[str, Any] | None) -> str:
     """Of how much of a system a run is, in a word or two."""
     found = [words.text(f"extent_short.{extent['kind'] if extent else 'unknown'}")]

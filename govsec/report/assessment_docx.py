@@ -17,7 +17,7 @@ from typing import Any
 from govsec.clock import parse_time
 from govsec.errors import ConfigurationError
 from govsec.report import rectify
-from govsec.report.assessment import VERDICTS, Category, Control, Reading, Requirement
+from govsec.report.assessment import VERDICTS, Category, Control, Reading, Requirement, telling
 from govsec.report.assessment_docxtemplate import build_template
 from govsec.report.catalog import Lang, plain
 from govsec.report.office import office_extra, settle
@@ -82,6 +82,9 @@ def context(reading: Reading) -> dict[str, Any]:
     ``docs/guides/report-template.md`` names every value; a template that names another fails.
     """
     record, text = reading.record, reading.words.text
+    steps = rectify.plan(record)["steps"]
+    numbers = {step["check"]: step["number"] for step in steps}
+    categories = [_category(reading, part, numbers) for part in reading.categories]
     first = record["rates"][0]["conclusion_words"] if record["rates"] else None
     return {
         "title": text("title"),
@@ -103,11 +106,11 @@ def context(reading: Reading) -> dict[str, Any]:
         "coverage": {**record["coverage"], "share": reading.share()},
         "rates": [_rate(reading, rate) for rate in record["rates"]],
         "counts": {**reading.counts, "total": len(reading.requirements)},
-        "categories": [_category(reading, part) for part in reading.categories],
-        "items": [row for part in reading.categories for row in _category(reading, part)["rows"]],
+        "categories": categories,
+        "items": [row for part in categories for row in part["rows"]],
         "cases": [_case(reading, case) for case in reading.cases()],
         "dangers": [_danger(reading, danger) for danger in record["dangers"]],
-        "plan": [_step(reading, step) for step in rectify.plan(record)["steps"]],
+        "plan": [_step(reading, step) for step in steps],
         "changes": _changes(reading),
         "expiring": [
             {
@@ -138,26 +141,24 @@ def _rate(reading: Reading, rate: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _category(reading: Reading, part: Category) -> dict[str, Any]:
-    rows = [_item(reading, part, control, one) for control in part.controls for one in control.requirements]
+def _category(reading: Reading, part: Category, steps: Mapping[str, int]) -> dict[str, Any]:
+    rows = [_item(reading, part, control, one, steps) for control in part.controls for one in control.requirements]
     counts = {name: part.counts[name] for name in VERDICTS}
     return {"id": part.id, "name": part.name, **counts, "total": len(rows), "rows": rows}
 
 
-def _item(reading: Reading, part: Category, control: Control, requirement: Requirement) -> dict[str, Any]:
+def _item(
+    reading: Reading, part: Category, control: Control, requirement: Requirement, steps: Mapping[str, int]
+) -> dict[str, Any]:
     text, row = reading.words.text, requirement.row
     marks = [] if row["is_confirmed"] else [text("label.unconfirmed")]
     marks += [text("label.optional")] if row["is_optional"] else []
     if waiver := row["waiver"]:
         marks.append(text("label.waived", {"approver": waiver["approver"], "until": reading.day(waiver["until"])}))
-    commands = dict.fromkeys(output.command for look in requirement.looks for output in look.outputs)
-    outputs = [
-        f"[{look.object}] {output.excerpt.strip()}"
-        for look in requirement.looks
-        for output in look.outputs
-        if output.excerpt
-    ]
-    digests = [output.sha256 for look in requirement.looks for output in look.outputs if output.sha256]
+    seen = [(look.object, output) for look in telling(requirement.looks) for output in look.outputs]
+    commands = dict.fromkeys(output.command for _, output in seen)
+    outputs = dict.fromkeys(f"[{name}] {output.excerpt.strip()}" for name, output in seen if output.excerpt)
+    digests = [output.sha256 for _, output in seen if output.sha256]
     digests += [entry["digest"] for entry in requirement.evidence]
     return {
         "id": requirement.id,
@@ -171,9 +172,10 @@ def _item(reading: Reading, part: Category, control: Control, requirement: Requi
         "basis": text(f"basis.{row['basis']}"),
         "found": _bounded(_found(reading, requirement)),
         "commands": _bounded(list(commands)),
-        "outputs": _bounded(outputs),
+        "outputs": _bounded(list(outputs)),
         "digests": _bounded(list(dict.fromkeys(digests))),
         "advice": _bounded([line for advice in requirement.advice for line in (advice.text, *advice.commands)]),
+        "steps": _bounded([f"R-{steps[advice.check]} {advice.text}" for advice in requirement.advice]),
         "show": requirement.hint if requirement.verdict == "undecided" else "",
         "marks": text("list_comma").join(marks),
         "high_risk": text("list_comma").join(row["high_risk"]),
@@ -188,10 +190,12 @@ def _found(reading: Reading, requirement: Requirement) -> list[str]:
         key = "label.attested_expired" if attestation["is_expired"] else "label.attested"
         days = {name: reading.day(attestation[name]) for name in ("made", "until")}
         lines.append(text(key, {"by": attestation["by"], **days}))
-    for look in requirement.looks:
+    for look in telling(requirement.looks):
         bad = [message for message, holds in look.expectations if holds is False]
         detail = text("colon") + "; ".join([look.reason, *bad] if look.reason else bad) if bad or look.reason else ""
         lines.append(f"[{look.object}] {look.title} {text('status.' + look.status)}{detail}")
+    if silent := len(requirement.looks) - len(telling(requirement.looks)):
+        lines.append(text("text.not_applicable", {"count": silent}))
     return lines
 
 

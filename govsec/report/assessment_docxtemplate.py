@@ -79,11 +79,16 @@ def _lists(form: _Form, words: Catalogue) -> None:
     form.rows("dangers", ("danger", "case", "title", "principle", "reason", "objects"), heads, (20, 50, 24, 50, 30))
     form.heading(text("plan.title"))
     form.line(text("plan.notice"))
-    heads = [
-        text(f"label.{key}") for key in ("number", "priority", "check", "advice", "where", "gain", "risk", "rollback")
-    ]
-    of_step = ("step", "number", "priority", "title", "advice", "objects", "clauses", "risk", "rollback")
-    form.rows("plan", of_step, heads, (10, 20, 30, 36, 22, 20, 18, 18))
+    heads = [text(f"label.{key}") for key in ("number", "check", "advice", "where", "risk")]
+    back = text("label.rollback") + text("colon")
+    cells = (
+        "R-{{ step.number }}\n{{ step.priority }}",
+        "{{ [step.title, step.clauses]|select|join('\\n') }}",
+        "{{ [step.advice, step.commands, step.reboot]|select|join('\\n') }}",
+        "{{ step.objects }}",
+        "{{ step.risk }}{% if step.rollback %}\n" + back + "{{ step.rollback }}{% endif %}",
+    )
+    form.loop_table("step in plan", cells, heads, (20, 38, 58, 22, 36))
     form.heading(text("section.difference"))
     heads = [text(f"label.{key}") for key in ("clause", "state", "before", "after")]
     form.rows("changes", ("change", "id", "direction", "before", "after"), heads, (44, 44, 43, 43))
@@ -110,8 +115,8 @@ def _details(form: _Form, words: Catalogue) -> None:
         "{{ [row.id, row.unit, row.marks]|select|join('\\n') }}",
         "{{ row.requirement }}",
         "{{ row.verdict }}\n{{ row.basis }}",
-        "{{ [row.found, row.commands, row.digests]|select|join('\\n') }}",
-        "{{ row.advice or row.show }}",
+        "{{ [row.found, row.commands]|select|join('\\n') }}",
+        "{{ row.steps or row.show }}",
     )
     form.loop_table("row in part.rows", cells, heads, (24, 32, 20, 64, 34))
     form.line("{%p endfor %}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from govsec.clock import parse_time
 from govsec.report import rectify
-from govsec.report.assessment import VERDICTS, Control, Look, Reading, Requirement
+from govsec.report.assessment import VERDICTS, Control, Look, Output, Reading, Requirement, telling
 from govsec.report.catalog import Lang
 from govsec.report.office import settle
 from govsec.report.sheets import Book, Cell, Coded
@@ -52,7 +52,7 @@ _COLUMNS = (
     ("label.host", 18),
     ("label.decision", 12),
     ("label.check", 32),
-    ("label.found", 36),
+    ("plan.failed", 36),
     ("label.command", 40),
     ("label.output", 60),
     ("label.evidence", 30),
@@ -78,7 +78,7 @@ def _row(
 ) -> Sequence[Cell]:
     text, row = reading.words.text, requirement.row
     worst = looks[0].status if looks else ""
-    outputs = [output for look in looks for output in look.outputs]
+    outputs = list({output.command: output for look in telling(looks) for output in look.outputs}.values())
     digests = [output.sha256 for output in outputs if output.sha256]
     digests += [entry["digest"] for entry in requirement.evidence]
     digests += row["attestation"]["evidence"] if row["attestation"] else []
@@ -93,10 +93,10 @@ def _row(
         text(f"basis.{row['basis']}"),
         name or reading.system(),
         Coded(text(f"status.{worst}") if worst else "", worst),
-        _lines(f"{look.title} [{look.check}] {text('status.' + look.status)}" for look in looks),
+        _lines(f"{text('status.' + look.status)}{text('colon')}{look.title} [{look.check}]" for look in looks),
         _lines(_found(reading, requirement, looks)),
         _lines(dict.fromkeys(output.command for output in outputs)),
-        _lines(_output(reading, output.excerpt, output.status, output.reason) for output in outputs),
+        _lines(_output(reading, output, is_one=len(outputs) == 1) for output in outputs),
         _lines(dict.fromkeys(digests)),
         _lines(_advice(reading, requirement, looks)),
         _lines(dict.fromkeys(case for look in looks for case in look.cases)),
@@ -110,18 +110,21 @@ def _lines(parts: Iterator[str] | Mapping[str, None]) -> str:
 
 def _found(reading: Reading, requirement: Requirement, looks: tuple[Look, ...]) -> Iterator[str]:
     yield from requirement.reasons
+    yield from dict.fromkeys(look.reason for look in looks)
     for look in looks:
-        yield look.reason
         yield from (f"✗ {message}" for message, holds in look.expectations if holds is False)
         yield from (f"? {message}" for message, holds in look.expectations if holds is None)
     for entry in requirement.evidence:
         yield reading.say(entry["title"])
 
 
-def _output(reading: Reading, excerpt: str, status: str, reason: str) -> str:
-    if status != "ok":
-        return f"{reading.words.text('outcome.' + status)} {reason}".strip()
-    return excerpt[:_OUTPUT_CHARS_MAX]
+def _output(reading: Reading, output: Output, *, is_one: bool) -> str:
+    """An answer; behind its command, where there are several."""
+    if output.status != "ok":
+        said = f"{reading.words.text('outcome.' + output.status)} {output.reason}".strip()
+    else:
+        said = output.excerpt[:_OUTPUT_CHARS_MAX].rstrip()
+    return said if is_one else f"$ {output.command}\n{said}"
 
 
 def _advice(reading: Reading, requirement: Requirement, looks: tuple[Look, ...]) -> Iterator[str]:

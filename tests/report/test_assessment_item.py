@@ -45,7 +45,9 @@ def test_chinese_readers_get_no_codes_for_verdicts_and_outcomes() -> None:
 @pytest.mark.parametrize("lang", LANGS)
 def test_what_comes_from_hosts_cannot_steer_the_terminal(lang: Lang) -> None:
     record = hostile()
-    for item in record["items"]:
+    telling = [item for item in record["items"] if item["results"] or item["attestation"] or item["waiver"]]
+    assert len(telling) > 20
+    for item in telling[::4]:
         shown = render_item(record, item["id"], lang)
         assert [character for character in shown if ord(character) < 32 and character != "\n"] == []
 

@@ -47,7 +47,7 @@ def test_a_row_has_command_output_decision_digest_and_advice() -> None:
     assert row["结果"] == "不通过"
     assert "getent shadow" in row["命令"]
     assert "appview locked=no empty=yes" in row["原始输出"]
-    assert "有账户的口令为空" in row["命令、输出与判断"]
+    assert "有账户的口令为空" in row["发现"]
     assert len(row["证据摘要"].split("\n")[0]) == 64
     assert "passwd -l appview" in row["整改建议"]
     assert row["高风险"] == "6.4.1.1"
