@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import mmap
 import socket
 import struct
@@ -36,6 +37,7 @@ _PROMISCUOUS = 1
 _TPACKET_V2 = 1
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _STATUS_USER, _STATUS_VLAN = 1, 1 << 4
 #: Where the frame of Ethernet begins in a slot: header, address of the link layer, and padding.
 SLOT_OVERHEAD = 66
@@ -181,12 +183,14 @@ class Ring:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ENETDOWN
 
     def rebind(self) -> bool:
-        """Listen again, on the interface that has the name now; False while there is none."""
+        """Listen again, on the interface that has the name now; False while there is none or it is down."""
         try:
             self._bind()
-        except ConfigurationError:
+            request = struct.pack("16sH14x", self.interface.encode(), 0)
+            answer = fcntl.ioctl(self._socket, _SIOCGIFFLAGS, request)
+        except (ConfigurationError, OSError):  # gone before, or between the two
             return False
-        return True
+        return bool(struct.unpack("16sH14x", answer)[1] & _IFF_UP)
 
     def close(self) -> None:
         """Stop capturing; frames that were not taken are gone."""

@@ -66,6 +66,9 @@ def cable() -> Iterator[tuple[Namespace, Namespace]]:
             if added.returncode != 0:
                 missing("netns", f"no network namespaces here: {added.stderr.strip()}")
             made.append(end)
+            with end.inside():
+                Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+                Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
         connect(*ends)
         yield ends
     finally:
@@ -75,14 +78,9 @@ def cable() -> Iterator[tuple[Namespace, Namespace]]:
 
 def connect(one: Namespace, other: Namespace) -> None:
     """The pair of interfaces, up."""
-    subprocess.run(
-        ["ip", "-n", one.name, "link", "add", one.interface, "type", "veth"]
-        + ["peer", "name", other.interface, "netns", other.name],
-        check=True,
-        capture_output=True,
-    )
+    peer = ["peer", "name", other.interface, "netns", other.name]
+    one.ip("link", "add", one.interface, "type", "veth", *peer)
     for end in (one, other):
-        end.ip("link", "set", end.interface, "addrgenmode", "none")  # no greetings of IPv6
         end.ip("link", "set", end.interface, "up")
 
 
