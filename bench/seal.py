@@ -37,7 +37,7 @@ def main() -> None:
         plain = (os.urandom(size // 2) + b"a line of some text, repeated; " * (size // 50 + 1))[:size]
         sealed = suite.seal(plain)
         seal, opened = rate(lambda: suite.seal(plain)), rate(lambda: suite.open(sealed))  # noqa: B023 - called here
-        packer = Packer(lambda: suite)
+        packer = Packer(suite)
 
         def add() -> None:
             packer.add(BlobType.DATA, hashlib.sha256(plain).digest(), plain)  # noqa: B023 - called here

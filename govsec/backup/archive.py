@@ -40,7 +40,7 @@ from govsec.repo.packer import PACK_SIZE_DEFAULT
 from govsec.repo.repository import WritableRepository
 from govsec.repo.snapshot import Snapshot, Summary
 from govsec.repo.tree import Node, encode_tree, quote
-from govsec.runtime.processes import Desk, Done, Finished, Message, Pool, workers_default
+from govsec.runtime.processes import Desk, Done, Finished, Message, Pool, tune_malloc, workers_default
 from govsec.runtime.signals import deferred_signals
 from govsec.store.api import ObjectInfo
 
@@ -51,6 +51,8 @@ LEVEL_DEFAULT = 3
 #: What a kill can cost: packs that no index names are found by nobody but ``prune`` and ``rebuild-index``.
 _INDEX_EVERY_S = 300.0
 _INDEX_EVERY_BLOBS = 50_000
+#: What a worker may keep of freed memory: a pack on its way to the store, and some blobs plain and compressed.
+_KEEP_FREE_BYTES = 24 << 20
 _PROGRAM = "govsec 0.1.0"
 
 
@@ -210,7 +212,10 @@ class _Run:
             results: dict[int, Nodes] = {}
 
             def make(desk: Desk) -> FileWork:
-                own = self._repository.clone() if workers else self._repository
+                own = self._repository
+                if workers:
+                    own = own.clone()
+                    tune_malloc(_KEEP_FREE_BYTES)
                 return FileWork(desk, own, source, self._claims, self._settings, self._clock)
 
             with self.phase("read"), deferred_signals() as deferred, Pool(plan.units, make, workers) as pool:

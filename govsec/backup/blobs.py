@@ -68,7 +68,7 @@ class BlobSaver:
         self._index = index
         self._claims = claims
         self._report = report
-        self._packer = Packer(lambda: suite, pack_size=pack_size, level=level)
+        self._packer = Packer(suite, pack_size=pack_size, level=level)
         self._lane: OneAhead[StoredPack] | None = OneAhead() if is_ahead else None
         self._stack = ExitStack()
         self.counts = BlobCounts()

@@ -25,6 +25,10 @@ class Suite(Protocol):
         """``plaintext`` encrypted and authenticated under a fresh nonce."""
         ...
 
+    def seal_into(self, plaintext: bytes | bytearray | memoryview, place: memoryview) -> None:
+        """As :meth:`seal`, into ``place``, which is ``overhead_bytes`` longer than ``plaintext`` and no part of it."""
+        ...
+
     def open(self, sealed: bytes | bytearray | memoryview) -> bytes:
         """The plaintext of ``sealed``. Raises ``IntegrityError`` when it is not authentic."""
         ...

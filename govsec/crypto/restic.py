@@ -105,20 +105,23 @@ class ResticSuite:
         return self._master
 
     def seal(self, plaintext: bytes | bytearray | memoryview) -> bytes:
-        nonce, one_time_key = self._draw()
         size = len(plaintext)
-        stream = self._stream
-        stream.reset_nonce(nonce)
-        if size < _BUFFERED_FROM:
-            ciphertext = stream.update(plaintext)
-            return b"".join((nonce, ciphertext, Poly1305.generate_tag(one_time_key, ciphertext)))
-        buffer = self._work_buffer(size + OVERHEAD)
-        view = memoryview(buffer)
-        body = view[NONCE_SIZE : NONCE_SIZE + size]
-        view[:NONCE_SIZE] = nonce
-        stream.update_into(plaintext, body)
-        view[NONCE_SIZE + size : size + OVERHEAD] = Poly1305.generate_tag(one_time_key, body)
-        return bytes(view[: size + OVERHEAD])
+        if size >= _BUFFERED_FROM:
+            with memoryview(self._work_buffer(size + OVERHEAD))[: size + OVERHEAD] as place:
+                self.seal_into(plaintext, place)
+                return bytes(place)
+        nonce, one_time_key = self._draw()
+        self._stream.reset_nonce(nonce)
+        ciphertext = self._stream.update(plaintext)
+        return b"".join((nonce, ciphertext, Poly1305.generate_tag(one_time_key, ciphertext)))
+
+    def seal_into(self, plaintext: bytes | bytearray | memoryview, place: memoryview) -> None:
+        nonce, one_time_key = self._draw()
+        self._stream.reset_nonce(nonce)
+        place[:NONCE_SIZE] = nonce
+        body = place[NONCE_SIZE:-TAG_SIZE]
+        self._stream.update_into(plaintext, body)
+        place[-TAG_SIZE:] = Poly1305.generate_tag(one_time_key, body)
 
     def open(self, sealed: bytes | bytearray | memoryview) -> bytes:
         view = memoryview(sealed)

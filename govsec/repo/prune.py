@@ -249,7 +249,7 @@ class _Run:
     def _repack(self) -> list[PackRows]:
         """Write the used blobs of packs that go to new packs."""
         plan, inventory = self.survey.plan, self.survey.inventory
-        packer = Packer(lambda: self.repository.suite, pack_size=self.pack_size)
+        packer = Packer(self.repository.suite, pack_size=self.pack_size)
         packs: list[PackRows] = []
         blobs_count = done_bytes = 0
         for number in plan.repack.tolist():

@@ -317,7 +317,7 @@ class Forge:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.repository: WritableRepository = desk.writable()
-        self.packer = Packer(lambda: self.repository.suite)
+        self.packer = Packer(self.repository.suite)
         self.packs = []
 
     def blob(self, kind: BlobType, data: bytes) -> str:

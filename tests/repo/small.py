@@ -91,7 +91,7 @@ class Writer:
         self.repository = repository
         self._chunk = chunk
         self._known = {(place.blob_type, place.blob_id) for place in repository.load_index().locations()}
-        self._packer = Packer(lambda: repository.suite, pack_size=pack_size)
+        self._packer = Packer(repository.suite, pack_size=pack_size)
         self._finished: list[FinishedPack] = []
 
     def blob(self, blob_type: BlobType, plain: bytes) -> bytes:

@@ -226,13 +226,9 @@ def test_a_blob_id_that_the_header_does_not_know_is_found(repository: WritableRe
 def test_a_pack_of_both_types_is_a_hint(store: MemoryStore, clock: FakeClock) -> None:
     repository = new_repository(store, clock)
     from govsec.repo.codec import Codec
-    from govsec.repo.packer import PackBuilder
 
     content = b"some content"
     tree = encode_tree([file_node(b"f", [digest(content)], len(content))])
-    mixed, trees = PackBuilder(BlobType.DATA, Codec()), PackBuilder(BlobType.TREE, Codec())
-    mixed.add(digest(content), content)
-    trees.add(digest(tree), tree)
     # A writer of ours never mixes; the header is made by hand.
     from govsec.repo.pack import COMPRESSED_ENTRY, LENGTH, PLAIN_ENTRY, read_header
 

@@ -112,10 +112,10 @@ def _parsers() -> list[Parser]:
     rows = np.array([(bytes([7]) * 32, 0, 40, 0, 0), (bytes([8]) * 32, 40, 99, 1000, 1)], ROW)
     moment = FakeClock().now()
     snapshot = Snapshot(time=moment, tree=ID, paths=("/a",), tags=("t",), parent=ID, summary=Summary(files_new=1))
-    builder = PackBuilder(BlobType.DATA, CODEC)
+    builder = PackBuilder(BlobType.DATA, CODEC, SUITE)
     for plain in (b"one" * 100, b"two"):
         builder.add(SUITE.digest(plain), plain)
-    pack = builder.finish(SUITE).data
+    pack = builder.finish().data
     header = struct.pack("<BI32s", 0, 40, bytes([7]) * 32) + struct.pack("<BII32s", 3, 40, 99, bytes([8]) * 32)
     lock = {"time": WHEN, "exclusive": True, "hostname": "h", "username": "u", "pid": 1, "uid": 0, "gid": 0}
     key = create_key_file(

@@ -56,7 +56,7 @@ def repository(store: MemoryStore, clock: FakeClock) -> WritableRepository:
 
 def add_files(repository: WritableRepository, *contents: bytes, time: datetime = T0, host: str = "h") -> Snapshot:
     """A snapshot of a directory with one file for each content."""
-    packer = Packer(lambda: repository.suite, pack_size=50_000)
+    packer = Packer(repository.suite, pack_size=50_000)
     packs = []
     nodes = []
     for number, content in enumerate(contents):
@@ -373,7 +373,7 @@ def test_a_clone_reads_with_connections_of_its_own(repository: WritableRepositor
 
 def test_the_header_of_a_pack_is_read_from_its_end(repository: WritableRepository, store: MemoryStore) -> None:
     # Two thousand blobs: a header longer than the first request.
-    packer = Packer(lambda: repository.suite, pack_size=1 << 30)
+    packer = Packer(repository.suite, pack_size=1 << 30)
     for number in range(4000):
         packer.add(BlobType.DATA, sha(b"%d" % number), b"%d" % number)
     (pack,) = packer.flush()

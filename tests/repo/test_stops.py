@@ -33,7 +33,7 @@ KINDS = [
 def back_up(repository: WritableRepository, clock: Clock, text: bytes) -> None:
     """The whole write path: lock, packs, index, snapshot."""
     with repository.lock(clock):
-        packer = Packer(lambda: repository.suite)
+        packer = Packer(repository.suite)
         blob = hashlib.sha256(text).digest()
         packer.add(BlobType.DATA, blob, text)
         times = {"mtime": WHEN, "atime": WHEN, "ctime": WHEN, "uid": 0, "gid": 0}
