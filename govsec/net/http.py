@@ -31,7 +31,7 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"(?:\r?\n)?([0-9A-Fa-f]{1,8})[^\r\n]{0,256}\r?\n")
 _CHUNK_LINE_MAX = 300
 _IS_REQUEST = re.compile(rb"[A-Z][A-Z_-]{1,19} [^\r\n]{1,8192} HTTP/1\.[01]\r?\n")
-_MAY_BE_REQUEST = re.compile(rb"[A-Z][A-Z_-]{1,19}(?: [/*a-zA-Z$%{][^\r\n]{0,8192}| ?)\Z")
+_MAY_BE_REQUEST = re.compile(rb"[A-Z][A-Z_-]{1,19}(?: [/*a-zA-Z$%{][^\r\n]{0,8192}| ?)\r?\Z")
 
 
 def is_http(data: bytes) -> bool | None:

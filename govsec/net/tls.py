@@ -15,6 +15,7 @@ section 6.
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from functools import lru_cache
 
 from govsec.crypto.certificates import CertificateFacts, read_certificate
@@ -66,6 +67,8 @@ class TlsParser(StreamParser):
                 break
             if kind == _HANDSHAKE:
                 self._fragment(is_originator, data[at + 5 : at + 5 + size], time_ns)
+                if len(self._handshake[is_originator]) > HEAD_SIZE:
+                    raise FormatError(f"a TLS handshake message of more than {HEAD_SIZE} bytes")
             elif kind != _ALERT:  # from here on this side is encrypted
                 self.wants[is_originator] = False
             at += 5 + size
@@ -74,8 +77,9 @@ class TlsParser(StreamParser):
     def end(self, is_originator: bool, data: bytes, time_ns: int) -> None:
         # A chain that goes past what is read: its first certificates, the leaf among them, are there.
         pending = self._handshake[is_originator]
-        if data[:1] == bytes([_HANDSHAKE]):
-            pending += data[5:]
+        if self.wants[is_originator] and data[:1] == bytes([_HANDSHAKE]):
+            with suppress(FormatError):  # what came before it is told
+                self._fragment(is_originator, data[5:], time_ns)
         if self.wants[is_originator] and len(pending) > 4 and pending[0] == _CERTIFICATE:
             self._certificates(is_originator, bytes(pending[4:]), time_ns)
         self.wants[is_originator] = False
@@ -90,8 +94,6 @@ class TlsParser(StreamParser):
             kind, body = pending[0], bytes(pending[4 : 4 + size])
             del pending[: 4 + size]
             self._message(is_originator, kind, body, time_ns)
-        if len(pending) > HEAD_SIZE:
-            raise FormatError(f"a TLS handshake message of more than {HEAD_SIZE} bytes")
 
     def _message(self, is_originator: bool, kind: int, body: bytes, time_ns: int) -> None:
         if kind == _CLIENT_HELLO:
