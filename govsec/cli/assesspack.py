@@ -7,6 +7,7 @@ from pathlib import Path
 
 from govsec.cli import frame, texts
 from govsec.cli.assessrun import site_of
+from govsec.cli.assesswords import heads, lang_of, words_of
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -54,7 +55,7 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
 
     with Expressions(io.clock) as expressions:
         packs = load_packs(site_of(io), expressions)
-    lang = "en" if io.lang == "en" else "zh"
+    lang = lang_of(io)
     rows = [
         [pack.id, pack.head.version, len(pack.checks), pack.trust, getattr(pack.head.title, lang)] for pack in packs
     ]
@@ -62,7 +63,7 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     values = [
         dict(zip(keys, row, strict=True)) | {"sha256": pack.sha256} for row, pack in zip(rows, packs, strict=True)
     ]
-    io.result({"packs": values}, lambda: texts.table(["pack", "version", "checks", "trust", "title"], rows))
+    io.result({"packs": values}, lambda: texts.table(heads(words_of(io), "pack", *keys[1:]), rows))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
 from govsec.cli.assessrun import site_of
+from govsec.cli.assesswords import heads, lang_of, words_of
 from govsec.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
@@ -34,7 +35,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     attest.add_argument("--item", required=True, metavar="ID", help="the requirement, such as 8.1.7.2.a")
     attest.add_argument("--verdict", required=True, choices=_VERDICTS, help="what it comes to")
-    attest.add_argument("--statement", required=True, help="what was seen (10 characters at least)")
+    attest.add_argument("--statement", required=True, help="what was seen (10 letters or 4 Chinese characters at least)")
     waive = frame.add_verb(
         verbs,
         "waive",
@@ -46,8 +47,8 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         ],
     )
     waive.add_argument("--check", required=True, metavar="ID", help="the check, as reports name it")
-    waive.add_argument("--reason", required=True, help="why (10 characters at least)")
-    waive.add_argument("--compensation", required=True, help="what is done in its place (10 characters at least)")
+    waive.add_argument("--reason", required=True, help="why (10 letters or 4 Chinese characters at least)")
+    waive.add_argument("--compensation", required=True, help="what is done in its place (10 letters or 4 Chinese characters at least)")
     waive.add_argument("--ticket", default="", help="where it is followed up")
     for verb in (attest, waive):
         add_statement(verb)
@@ -161,8 +162,8 @@ def keep(args: argparse.Namespace, io: frame.IO, model: Any, own: dict[str, obje
     except ValidationError as error:
         raise UsageError(explain(error)) from error
     record = keep_statement(site, statement, args.key)
-    words = f"{record.id}\nit counts once another person has approved it: govsec assess approve {record.id[:8]}"
-    io.result(_facts(record, io), words)
+    facts = {"record": record.id, "short": record.id[:8]}
+    io.result(_facts(record, io), lambda: words_of(io).text("text.pending", facts))
     return 0
 
 
@@ -172,7 +173,8 @@ def run_approve(args: argparse.Namespace, io: frame.IO) -> int:
 
     site, system = _site_and_system(args, io)
     record = approve_record(site, system, args.record, args.key, by=args.by)
-    io.result(_facts(record, io), f"{record.id}: approved by {record.approver}")
+    facts = {"record": record.id, "approver": record.approver}
+    io.result(_facts(record, io), lambda: words_of(io).text("text.approved", facts))
     return 0
 
 
@@ -186,16 +188,25 @@ def run_expiring(args: argparse.Namespace, io: frame.IO) -> int:
     people = read_records(site, system)
     pending = [record for record in people.records if record.standing(now) is Standing.PENDING]
     found = [*expiring(people.records, now, args.days), *pending]
-    rows = []
-    for record in found:
-        subject = subject_of(record)
-        until = f"{record.statement.valid_until:%Y-%m-%d}"
-        rows.append([record.id[:8], record.statement.kind, subject, until, record.standing(now).value])
-    header = ["record", "kind", "subject", "until", "standing"]
-    io.result(
-        {"records": [_facts(record, io) for record in found], "refused": list(people.refused)},
-        lambda: texts.table(header, rows) if rows else "nothing ends soon",
-    )
+
+    def told() -> str:
+        from govsec.report.catalog import Catalogue
+
+        words, kinds = words_of(io), Catalogue("assessment", lang_of(io))
+        rows = [
+            [
+                record.id[:8],
+                kinds.text(f"expiring_kind.{record.statement.kind}"),
+                subject_of(record),
+                f"{record.statement.valid_until:%Y-%m-%d}",
+                words.text(f"standing.{record.standing(now).value}"),
+            ]
+            for record in found
+        ]
+        header = heads(words, "record", "kind", "subject", "until", "standing")
+        return texts.table(header, rows) if rows else words.text("empty.expiring")
+
+    io.result({"records": [_facts(record, io) for record in found], "refused": list(people.refused)}, told)
     for refused in people.refused:
         io.warn(f"not believed: {refused}")
     return _EXIT_FINDINGS if found or people.refused else 0

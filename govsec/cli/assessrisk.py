@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from govsec.cli import frame, texts
 from govsec.cli.assesspeople import add_statement, keep
 from govsec.cli.assessrun import site_of
+from govsec.cli.assesswords import heads, lang_of, words_of
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.assemble.risk import RiskRun
@@ -42,7 +43,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     accept.add_argument("--risk", required=True, metavar="THREAT", help="the threat, as `assess risk` calls it")
     accept.add_argument("--level-max", required=True, type=int, choices=(1, 2, 3, 4, 5), help="up to this level")
-    accept.add_argument("--reason", required=True, help="why (10 characters at least)")
+    accept.add_argument("--reason", required=True, help="why (10 letters or 4 Chinese characters at least)")
     add_statement(accept)
 
 
@@ -71,7 +72,7 @@ def run_risk(args: argparse.Namespace, io: frame.IO) -> int:
         "ledger_error": run.ledger_error,
         "missing": list(run.missing),
     }
-    io.result(facts, lambda: _why(run, args.why, io.lang) if args.why else _words(run, io.lang))
+    io.result(facts, lambda: _why(run, args.why, io) if args.why else _words(run, io))
     for missing in run.missing:
         io.warn(missing)
     if run.ledger_error:
@@ -79,32 +80,41 @@ def run_risk(args: argparse.Namespace, io: frame.IO) -> int:
     return _EXIT_FINDINGS if run.ledger_error or any(row.is_open for row in run.report.rows) else 0
 
 
-def _words(run: RiskRun, lang: str) -> str:
-    name = "en" if lang == "en" else "zh"
+def _words(run: RiskRun, io: frame.IO) -> str:
+    name, words = lang_of(io), words_of(io)
     rows = [
         [
             row.threat,
             getattr(row.title, name),
             *(getattr(row, number) for number in _NUMBERS),
             getattr(row.level_title, name),
-            row.acceptance.owner if row.acceptance is not None else ("open" if row.is_open else "-"),
+            row.acceptance.owner if row.acceptance is not None else (words.text("risk.open") if row.is_open else "-"),
         ]
         for row in run.report.rows
     ]
-    head = f"{run.report.system}: {run.report.method}, numbers {run.report.numbers_status.value}"
-    lines = [head, texts.table(["threat", "", *_NUMBERS, "", "accepted by"], rows)]
+    status = words.text(f"status.{run.report.numbers_status.value}")
+    told = {"system": run.report.system, "method": run.report.method, "status": status}
+    (threat, accepted), numbers = heads(words, "threat", "accepted"), [words.text(f"risk.{one}") for one in _NUMBERS]
+    lines = [words.text("risk.numbers", told), texts.table([threat, "", *numbers, "", accepted], rows)]
     for change in run.difference.changes if run.difference is not None else ():
         if change.direction != "same" or change.is_acceptance_changed:
-            values = f"{change.value_before or '-'} -> {change.value_after or '-'}"
-            lines.append(f"{change.direction}: {change.threat} {values}")
+            facts = {
+                "direction": words.text(f"direction.{change.direction}"),
+                "threat": change.threat,
+                "before": change.value_before or "-",
+                "after": change.value_after or "-",
+            }
+            lines.append(words.text("risk.changed", facts))
     return "\n".join([*lines, str(run.path)])
 
 
-def _why(run: RiskRun, threat: str, lang: str) -> str:
+def _why(run: RiskRun, threat: str, io: frame.IO) -> str:
     row = next(row for row in run.report.rows if row.threat == threat)
-    name = "en" if lang == "en" else "zh"
-    lines = [f"{row.threat}: {getattr(row.title, name)}", *(f"{one}: {getattr(row, one)}" for one in _NUMBERS)]
+    name, words = lang_of(io), words_of(io)
+    lines = [f"{row.threat}: {getattr(row.title, name)}"]
+    lines += [f"{words.text('risk.' + one)}: {getattr(row, one)}" for one in _NUMBERS]
     for reason in row.reasons:
         mark = "*" if reason.decides else "-"
-        lines.append(f"  {mark} {reason.term} {reason.value}: {getattr(reason.text, name)}")
+        term = words.text(f"risk.{reason.term}") if words.has(f"risk.{reason.term}") else reason.term
+        lines.append(f"  {mark} {term} {reason.value}: {getattr(reason.text, name)}")
     return "\n".join(lines)

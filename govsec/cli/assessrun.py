@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
+from govsec.cli.assesswords import heads, lang_of, words_of
 from govsec.errors import CoverageError, IntegrityError, UsageError
 
 if TYPE_CHECKING:  # pydantic and the catalog take their time; `govsec assess --help` does without them
@@ -15,9 +16,12 @@ if TYPE_CHECKING:  # pydantic and the catalog take their time; `govsec assess --
     from govsec.assemble.assessscope import Request
     from govsec.assemble.hosts import Collected
     from govsec.assemble.systems import Site
+    from govsec.register.levels import WrittenLevel
 
 _EXIT_FINDINGS = 1
 _EXIT_UNREACHABLE = 4
+#: GB/T 22239-2019 leaves level 5 to rules of its own.
+_LEVEL_MAX = 4
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -87,7 +91,7 @@ def _add_scope(parser: frame.Parser) -> None:
     scope = parser.add_argument_group("what is asked of whom")
     scope.add_argument("--system", help="a system of the configuration (default: the only one; without any, this host)")
     scope.add_argument("--host", action="append", default=[], help="a host of the configuration, or local (repeatable)")
-    scope.add_argument("--level", type=int, choices=(1, 2, 3, 4), help="default: the system's; without one, 3")
+    scope.add_argument("--level", type=level_of, help="3, S2A3, 第三级 (default: the system's; without one, 3)")
     scope.add_argument("--s", type=int, choices=(1, 2, 3, 4), help="level of information security (default: --level)")
     scope.add_argument("--a", type=int, choices=(1, 2, 3, 4), help="level of service assurance (default: --level)")
     scope.add_argument(
@@ -105,6 +109,19 @@ def _add_scope(parser: frame.Parser) -> None:
     scope.add_argument("--pack", action="append", default=[], metavar="ID", help="only this pack (repeatable)")
 
 
+def level_of(text: str) -> WrittenLevel:
+    """An argument that is a level, as people write it."""
+    from govsec.register.levels import read_level
+
+    try:
+        written = read_level(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if written.level > _LEVEL_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: the catalog has levels 1 to {_LEVEL_MAX}")
+    return written
+
+
 def site_of(io: frame.IO) -> Site:
     """The site of the configuration; where none is in the usual place, one that knows nothing but this machine."""
     from govsec.assemble.bare import site_or_bare
@@ -119,9 +136,9 @@ def _request(args: argparse.Namespace) -> Request:
     return Request(
         system=args.system,
         hosts=tuple(args.host),
-        level=args.level,
-        s=args.s,
-        a=args.a,
+        level=None if args.level is None else args.level.level,
+        s=args.s or (args.level.s if args.level is not None else None),
+        a=args.a or (args.level.a if args.level is not None else None),
         scopes=tuple(dict.fromkeys(args.scope)),
         packs=tuple(args.pack),
         operator=getattr(args, "operator", ""),
@@ -154,7 +171,7 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
             # As it is: a person reads it, or runs it on a host that cannot be reached.
             io.raw(script.encode()) if not io.is_json else io.result({"script": script})
             return 0
-        io.result(_plan_facts(assessor), lambda: _plan_words(assessor))
+        io.result(_plan_facts(assessor), lambda: _plan_words(assessor, io))
     return 0
 
 
@@ -198,7 +215,7 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
     from govsec.assemble.assessreport import write_report
 
     if args.report is not None:
-        write_report(run.assessment, "html", "en" if io.lang == "en" else "zh", args.report, entry=run.entry)
+        write_report(run.assessment, "html", lang_of(io), args.report, entry=run.entry)
         io.talk(f"report: {args.report}")
     made = run.assessment
     facts = {
@@ -218,7 +235,7 @@ def _report(args: argparse.Namespace, io: frame.IO, site: Site, run: AssessRun) 
         "refused_records": list(run.refused_records),
         "manifest": run.stored.manifest.digest,
     }
-    io.result(facts, lambda: _run_words(run, io.lang))
+    io.result(facts, lambda: _run_words(run, io))
     for name, row in made.objects.items():
         if row.state == "unreachable":
             io.warn(f"{name}: {row.reason}")
@@ -247,12 +264,14 @@ def exit_code(run: AssessRun, coverage_min: float) -> int:
     return 0 if is_clean and not run.ledger_error else _EXIT_FINDINGS
 
 
-def _run_words(run: AssessRun, lang: str) -> str:
+def _run_words(run: AssessRun, io: frame.IO) -> str:
     from govsec.report.assessment_text import render_text
 
-    words = render_text(run.assessment.canonical(), "en" if lang == "en" else "zh")
-    entry = "" if run.entry is None else f"\nledger: entry {run.entry.number}, {run.entry.digest}"
-    return f"{words.rstrip()}\n\n{run.stored.directory}{entry}"
+    words = render_text(run.assessment.canonical(), lang_of(io)).rstrip()
+    lines = [words, "", str(run.stored.directory)]
+    if run.entry is not None:
+        lines.append(words_of(io).text("text.entry", {"number": run.entry.number, "digest": run.entry.digest}))
+    return "\n".join(lines)
 
 
 def _plan_facts(assessor: Assessor) -> dict[str, object]:
@@ -268,15 +287,23 @@ def _plan_facts(assessor: Assessor) -> dict[str, object]:
     }
 
 
-def _plan_words(assessor: Assessor) -> str:
-    scope = assessor.scope
+def _plan_words(assessor: Assessor, io: frame.IO) -> str:
+    from govsec.report.catalog import Catalogue
+
+    scope, words, names = assessor.scope, words_of(io), Catalogue("assessment", lang_of(io))
     packs = [[pack.id, pack.head.version, len(pack.checks), pack.trust] for pack in assessor.packs]
-    hosts = [[one.name, one.kind, one.address or "-"] for one in scope.targets]
+    hosts = [[one.name, names.text(f"object_kind.{one.kind}"), one.address or "-"] for one in scope.targets]
+    facts = {
+        "system": scope.row.name,
+        "level": str(scope.levels),
+        "scopes": names.text("list_comma").join(names.text(f"scope.{name}") for name in scope.scopes),
+        "items": len(scope.items),
+        "probes": len(assessor.probes),
+    }
     return "\n\n".join(
         [
-            f"{scope.row.name}: {scope.levels}, {', '.join(scope.scopes)}, {len(scope.items)} items, "
-            f"{len(assessor.probes)} probes in one script a host",
-            texts.table(["pack", "version", "checks", "trust"], packs),
-            texts.table(["host", "kind", "address"], hosts),
+            words.text("text.plan", facts),
+            texts.table(heads(words, "pack", "version", "checks", "trust"), packs),
+            texts.table(heads(words, "host", "kind", "address"), hosts),
         ]
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
-from govsec.cli.assessrun import site_of
-from govsec.cli.assesswords import percent, value, verify_words
+from govsec.cli.assessrun import level_of, site_of
+from govsec.cli.assesswords import heads, lang_of, percent, value, verify_words, words_of
 from govsec.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.policy.catalog import Item
     from govsec.policy.run import Assessment
     from govsec.policy.runfolder import StoredRun
-    from govsec.report.catalog import Lang
 
 _RUN_HELP = "the run's id or its first characters, its folder, latest, or previous"
 _FORMATS = ("text", "json", "html", "xlsx", "docx", "oscal")
@@ -90,7 +89,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         "the requirements that a system is held to, by S, A and G",
         examples=["govsec assess catalog --level 3", "govsec assess catalog --s 2 --a 3 --scope general --scope cloud"],
     )
-    catalog.add_argument("--level", type=int, choices=(1, 2, 3, 4), default=3, help="default: 3")
+    catalog.add_argument("--level", type=level_of, default="3", help="3, S2A3, 第三级 (default: 3)")
     catalog.add_argument("--s", type=int, choices=(1, 2, 3, 4), help="default: --level")
     catalog.add_argument("--a", type=int, choices=(1, 2, 3, 4), help="default: --level")
     catalog.add_argument("--scope", action="append", default=[], choices=("general", "cloud", "mobile", "iot", "ics"))
@@ -126,6 +125,7 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
             "system": run.manifest.system,
             "level": f"S{run.manifest.s}A{run.manifest.a}G{run.manifest.level}",
             "started": run.manifest.started,
+            "extent": run.manifest.extent,
             "coverage": run.manifest.coverage.share,
             "rates": [rate.model_dump(mode="json") for rate in run.manifest.rates],
             "open_cases": list(run.manifest.open_cases),
@@ -133,23 +133,26 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
         }
         for run in runs
     ]
-    rows = [
-        [
-            run.manifest.id,
-            run.manifest.system,
-            f"S{run.manifest.s}A{run.manifest.a}G{run.manifest.level}",
-            percent(run.manifest.coverage.share),
-            *(value(rate.value, rate.is_confirmed) for rate in run.manifest.rates[:1]),
-            len(run.manifest.open_cases),
-        ]
-        for run in runs
-    ]
-    header = ["run", "system", "level", "coverage", "rate", "high-risk cases"]
-    io.result(
-        {"runs": values, "damaged": sorted(damaged)},
-        lambda: texts.table(header, rows) if rows else "no assessment is stored",
-    )
+    io.result({"runs": values, "damaged": sorted(damaged)}, lambda: _list_words(runs, io))
     return IntegrityError.exit_code if damaged else 0
+
+
+def _list_words(runs: list[StoredRun], io: frame.IO) -> str:
+    from govsec.report.assessment import extent_words
+    from govsec.report.catalog import Catalogue
+
+    words, extents = words_of(io), Catalogue("assessment", lang_of(io))
+    rows = []
+    for run in runs:
+        made = run.manifest
+        extent = None if made.extent is None else made.extent.model_dump(mode="json")
+        rates = [value(words, rate.value, rate.is_confirmed) for rate in made.rates[:1]]
+        level = f"S{made.s}A{made.a}G{made.level}"
+        share = percent(made.coverage.share)
+        cases = len(made.open_cases)
+        rows.append([made.id, made.system, level, extent_words(extents, extent), share, *rates, cases])
+    header = heads(words, "run", "system", "level", "extent", "coverage", "rate", "cases")
+    return texts.table(header, rows) if rows else words.text("empty.runs")
 
 
 def run_show(args: argparse.Namespace, io: frame.IO) -> int:
@@ -189,11 +192,6 @@ def run_report(args: argparse.Namespace, io: frame.IO) -> int:
     write_report(made, format, lang_of(io), args.output, template=args.template)
     io.result({"run": made.id, "format": format, "file": str(args.output)}, str(args.output))
     return 0
-
-
-def lang_of(io: frame.IO) -> Lang:
-    """The language of reports."""
-    return "en" if io.lang == "en" else "zh"
 
 
 def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
@@ -239,7 +237,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "manifest": run.manifest.digest,
         "files": len(run.manifest.files),
     }
-    io.result(facts, lambda: verify_words(run, check))
+    io.result(facts, lambda: verify_words(words_of(io), run, check))
     if not check.is_intact:
         return IntegrityError.exit_code
     return 0 if check.is_on_record else 1
@@ -269,7 +267,7 @@ def run_catalog(args: argparse.Namespace, io: frame.IO) -> int:
     """List requirements."""
     from govsec.policy.catalog import Catalog
 
-    s, a = args.s or args.level, args.a or args.level
+    s, a = args.s or args.level.s or args.level.level, args.a or args.level.a or args.level.level
     items = Catalog.load().select(s, a, max(s, a), args.scope or ["general"])
     if args.item:
         items = tuple(item for item in items if _mentions(item, args.item))
@@ -298,7 +296,8 @@ def run_catalog(args: argparse.Namespace, io: frame.IO) -> int:
         ]
         for item in items
     ]
-    io.result({"items": values}, lambda: texts.table(["id", "key", "", "program decides", "summary"], rows))
+    header = heads(words_of(io), "item", "key", "", "automatable", "summary")
+    io.result({"items": values}, lambda: texts.table(header, rows))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Stored assessments in words, for :mod:`govsec.cli.assessview`."""
+"""What ``govsec assess`` and ``govsec system`` say in the reader's language: headings, figures, what verifying found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # see govsec.cli.assessrun
     from govsec.assemble.runs import RunCheck
+    from govsec.cli.frame import IO
     from govsec.policy.runfolder import StoredRun
+    from govsec.report.catalog import Catalogue, Lang
+
+
+def lang_of(io: IO) -> Lang:
+    """The language of what people read."""
+    return "en" if io.lang == "en" else "zh"
+
+
+def words_of(io: IO) -> Catalogue:
+    """The words of these topics."""
+    from govsec.report.catalog import Catalogue
+
+    return Catalogue("assess", lang_of(io))
+
+
+def heads(words: Catalogue, *keys: str) -> list[str]:
+    """The headings of a table; an empty key is an empty heading."""
+    return [words.text(f"head.{key}") if key else "" for key in keys]
 
 
 def percent(share: float | None) -> str:
@@ -14,22 +33,26 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def value(value: float | None, is_confirmed: bool) -> str:
+def value(words: Catalogue, value: float | None, is_confirmed: bool) -> str:
     """A figure, never without its status."""
-    return "-" if value is None else f"{value:.2f}{'' if is_confirmed else ' (unconfirmed)'}"
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if is_confirmed else words.text("text.unconfirmed", {"value": f"{value:.2f}"})
 
 
-def verify_words(run: StoredRun, check: RunCheck) -> str:
+def verify_words(words: Catalogue, run: StoredRun, check: RunCheck) -> str:
     """What verifying came to."""
-    lines = [f"{flaw.what}: {flaw.name}" for flaw in check.flaws]
+    text = words.text
+    lines = [f"{text('flaw.' + flaw.what)}: {flaw.name}" for flaw in check.flaws]
     if check.is_contradicted:
-        lines.append("the signed ledger has this run with another manifest: this folder is not what was put on record")
+        lines.append(text("text.contradicted"))
     if check.ledger_problems_count:
-        lines.append(f"the ledger has {check.ledger_problems_count} problems; run: govsec ledger verify")
+        lines.append(text("text.ledger_problems", {"count": check.ledger_problems_count}))
     if check.is_intact:
-        lines.append(f"{len(run.manifest.files)} files are what the manifest says")
+        lines.append(text("text.intact", {"count": len(run.manifest.files)}))
         if check.entry is None:
-            lines.append("NOT on record: no signed ledger vouches for the manifest")
+            lines.append(text("text.not_on_record"))
         else:
-            lines.append(f"on record: entry {check.entry.number} of {check.entry.chain}, {check.entry.digest}")
+            entry = {"number": check.entry.number, "chain": check.entry.chain, "digest": check.entry.digest}
+            lines.append(text("text.on_record", entry))
     return "\n".join(lines)

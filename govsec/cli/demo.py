@@ -36,8 +36,11 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
 
     words = Catalogue("demo", "en" if io.lang == "en" else "zh")
     reasons = Catalogue("drill", words.lang)
+    statuses = Catalogue("assessment", words.lang)
 
     def tell(key: str, facts: Mapping[str, object]) -> None:
+        if key == "assessed":
+            facts = {**facts, "status": statuses.text(f"status.{facts['status']}")}
         io.talk(f"[{io.clock.monotonic() - began:5.1f} s] {words.text(key, facts)}")
 
     began = io.clock.monotonic()

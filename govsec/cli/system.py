@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
+from govsec.cli.assesswords import heads, lang_of, words_of
 from govsec.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec system --help` does without it
@@ -100,7 +101,7 @@ def _one(register: Register, name: str | None) -> System:
 def run_list(args: argparse.Namespace, io: frame.IO) -> int:
     """List the systems."""
     register = _register(args, io)
-    rows = []
+    rows, words = [], words_of(io)
     for system in register.systems:
         entry = system.entry
         filing = entry.filing
@@ -109,14 +110,14 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
                 system.name,
                 system.title or "-",
                 f"S{entry.s or '?'}A{entry.a or '?'}G{entry.system_level or '?'}",
-                entry.stage.value,
+                words.text(f"stage.{entry.stage.value}"),
                 entry.owner or "-",
                 filing.number if filing and filing.number else "-",
                 str(filing.valid_until) if filing and filing.valid_until else "-",
             ]
         )
-    header = ["system", "title", "level", "stage", "owner", "filing", "valid until"]
-    io.result(register.plain(), lambda: texts.table(header, rows) if rows else "the register is empty")
+    header = heads(words, "system", "title", "level", "stage", "owner", "filing", "valid_until")
+    io.result(register.plain(), lambda: texts.table(header, rows) if rows else words.text("empty.register"))
     return 0
 
 
@@ -156,7 +157,7 @@ def run_grade(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.register.grading import grade
 
     found = grade(_harms(args.information), _harms(args.service))
-    lang = "en" if io.lang == "en" else "zh"
+    lang = lang_of(io)
     facts = {
         "s": found.s,
         "a": found.a,
@@ -187,14 +188,20 @@ def run_findings(args: argparse.Namespace, io: frame.IO) -> int:
 
     site = None if args.register is not None else Site(io.config(), io.clock)
     found = register_findings(_register(args, io), io.clock.now(), args.system, site=site)
-    lang = "en" if io.lang == "en" else "zh"
+    lang, words = lang_of(io), words_of(io)
     rows = [
-        [one.severity.name.lower(), one.subject, one.kind, getattr(say(one.kind, one.facts), lang)] for one in found
+        [
+            words.text(f"severity.{one.severity.name.lower()}"),
+            one.subject,
+            one.kind,
+            getattr(say(one.kind, one.facts), lang),
+        ]
+        for one in found
     ]
-    header = ["severity", "system", "finding", "summary"]
+    header = heads(words, "severity", "system", "finding", "summary")
     io.result(
         {"findings": [one.canonical() for one in found]},
-        lambda: texts.table(header, rows) if rows else "nothing is due",
+        lambda: texts.table(header, rows) if rows else words.text("empty.findings"),
     )
     return _EXIT_FINDINGS if found else 0
 
@@ -206,7 +213,7 @@ def run_launch(args: argparse.Namespace, io: frame.IO) -> int:
 
     site = Site(io.config(), io.clock)
     decision = launch_decision(site, site.system(args.system))
-    lang = "en" if io.lang == "en" else "zh"
+    lang, told = lang_of(io), words_of(io)
 
     def plain(reasons: Sequence[Missing]) -> list[dict[str, object]]:
         return [
@@ -216,7 +223,7 @@ def run_launch(args: argparse.Namespace, io: frame.IO) -> int:
 
     words = [f"- {getattr(one.text, lang)}" for one in decision.missing]
     advice = [f"* {getattr(one.text, lang)}" for one in decision.advice]
-    first = f"{decision.system}: {'may go into service' if decision.is_allowed else 'may NOT go into service'}"
+    first = told.text("text.allowed" if decision.is_allowed else "text.refused", {"system": decision.system})
     io.result(
         {
             "system": decision.system,
@@ -245,10 +252,11 @@ def run_import(args: argparse.Namespace, io: frame.IO) -> int:
     if args.output is not None:
         write_register(after, args.output)
     written = str(args.output) if args.output is not None else ""
-    words = f"{len(changed)} systems are new or different: {', '.join(changed) or '-'}"
+    told = words_of(io)
+    words = told.text("text.changed", {"count": len(changed), "names": ", ".join(changed) or "-"})
     io.result(
         {"changed": list(changed), "systems": len(after.systems), "file": written},
-        f"{words}\n{written or 'nothing was written; name a file with --output'}",
+        f"{words}\n{written or told.text('text.unchanged')}",
     )
     return 0
 

@@ -19,13 +19,14 @@ Statement: purpose ``attestation``, body :class:`Attestation`, :class:`Waiver` o
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from govsec import canonical
 from govsec.clock import format_time
@@ -45,7 +46,18 @@ VALID_DAYS_MAX = 365
 EXPIRING_DAYS = 30
 RECORD_SIZE_MAX = 1 << 20
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Words = Annotated[str, Field(min_length=10, max_length=4000)]
+#: What is shorter explains nothing; a Chinese character says about as much as three letters.
+_LETTERS_MIN, _LETTERS_OF_CHINESE = 10, 3
+
+
+def _says_something(text: str) -> str:
+    letters = sum(_LETTERS_OF_CHINESE if unicodedata.east_asian_width(one) in "WF" else 1 for one in text.strip())
+    if letters < _LETTERS_MIN:
+        raise ValueError(f"too short to explain anything: {_LETTERS_MIN} letters, or 4 Chinese characters, at least")
+    return text
+
+
+Words = Annotated[str, Field(max_length=4000), AfterValidator(_says_something)]
 
 
 class EvidenceFile(BaseModel):

@@ -27,6 +27,8 @@ class ColumnType(StrEnum):
     FLAG = "flag"
     CHOICE = "choice"
     NAMES = "names"
+    #: 3, or as people write it: 第三级, S3A2.
+    LEVEL = "level"
 
 
 class Column(Text):

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from govsec.datafile import Text
 from govsec.errors import ConfigurationError
+from govsec.register.levels import WrittenLevel, read_level
 from govsec.register.register import SYSTEMS_MAX, Register, System
 from govsec.register.sheet import FIRST_ROW, Column, ColumnType, SheetLayout, layout
 from govsec.register.workbook import Cell, Sheet, read_workbook
@@ -121,6 +122,7 @@ class _Reading:
     def _row(self, sheet: SheetLayout, columns: Mapping[int, Column], row: Sequence[Cell]) -> None:
         values: dict[str, Any] = {}
         places: dict[str, Cell] = {}
+        written: dict[str, tuple[int, Cell]] = {}
         for cell in row:
             column = columns.get(cell.column)
             if column is None:
@@ -132,7 +134,14 @@ class _Reading:
                 self._problem(cell, str(error))
                 continue
             places[column.key] = cell
+            if isinstance(value, WrittenLevel):
+                halves = {"s": value.s, "a": value.a} if column.key == "level" else {}
+                written |= {key: (half, cell) for key, half in halves.items() if half}
+                value = value.level
             _put(values, column.key, value)
+        for key, (half, cell) in written.items():
+            if values.setdefault(key, half) != half:
+                self._problem(cell, f"says {key.upper()}{half}, and the column {key} says {values[key]}")
         owner = values.pop("system", None) if sheet.id != "systems" else values.get("name")
         if not isinstance(owner, str):
             self._problem(row[0], f"the row has no {sheet.columns[0].key}")
@@ -167,6 +176,8 @@ def _parsed(value: object, column: Column) -> object:
             raise ValueError(f"expected a number, found {str(value)[:40]!r}")
         return value
     text = _as_text(value)
+    if column.type is ColumnType.LEVEL:
+        return read_level(text)
     if column.type is ColumnType.TEXT:
         return text
     if column.type is ColumnType.FLAG:

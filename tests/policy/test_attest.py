@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from govsec import canonical
 from govsec.crypto.document import sign_document
@@ -22,6 +22,7 @@ from govsec.policy.attest import (
     EvidenceFile,
     Standing,
     Waiver,
+    Words,
     approve,
     attest,
     expiring,
@@ -244,3 +245,14 @@ def _approved(signed: bytes, *, by: str = "Li", time: datetime = NOW) -> bytes:
     digest = hashlib.sha256(canonical.dumps(value["statement"])).hexdigest()
     body = {"schema": APPROVAL_SCHEMA, "approves": digest, "by": by, "time": format_time(time)}
     return canonical.dumps({**value, "approval": json.loads(sign_document(LI, body))})
+
+
+@pytest.mark.parametrize("text", ["Looked at.", "现场核对", "厂商七月修复"])
+def test_a_few_chinese_characters_explain_as_much_as_a_sentence(text: str) -> None:
+    assert TypeAdapter(Words).validate_python(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "   ok     ", "done", "已查阅", "。。 " * 1, " " * 40])
+def test_what_explains_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Words).validate_python(text)

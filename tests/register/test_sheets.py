@@ -100,9 +100,11 @@ def test_what_looks_like_a_formula_is_text_in_the_workbook(text: str) -> None:
     ("change", "complaint"),
     [
         (put("系统", "owner", "=1+1"), r"系统!F3: a formula"),
-        (put("系统", "level", "three"), r"系统!H3: expected a number, found 'three'"),
-        (put("系统", "level", 7), r"系统!H3: Input should be less than or equal to 5"),
-        (put("系统", "level", 2.5), r"系统!H3: .*integer"),
+        (put("系统", "level", "three"), r"系统!H3: 'three' is no level"),
+        (put("系统", "level", 7), r"系统!H3: '7' is no level"),
+        (put("系统", "level", 2.5), r"系统!H3: .*is no level"),
+        (put("系统", "level", "第六级"), r"系统!H3: .*is no level"),
+        (put("系统", "level", "S3A3"), r"系统!H3: says S3, and the column s says 2"),
         (put("系统", "kind", "Website"), r"系统!D3: 'Website' is none of 门户网站"),
         (put("系统", "graded", "soon"), r"系统!K3: expected a date \(2026-11-22\), found 'soon'"),
         (put("系统", "internet", "maybe"), r"系统!AB3: 'maybe' is none of 是, 否"),
@@ -132,6 +134,13 @@ def test_a_wrong_entry_is_named_with_sheet_row_and_column(change: Callable[[Any]
         return
     with pytest.raises(ConfigurationError, match=f"^register.xlsx: .*{complaint}"):
         import_xlsx(data, "register.xlsx")
+
+
+@pytest.mark.parametrize("written", ["第三级", "三级", "3", "S2A3G3", "第三级（S2A3）"])
+def test_a_level_is_read_as_people_write_it(written: str) -> None:
+    entry = import_xlsx(edited(put("系统", "level", written)), "register.xlsx").systems[0].entry
+
+    assert (entry.system_level, entry.s, entry.a) == (3, 2, 3)
 
 
 def test_all_wrong_entries_are_told_at_once() -> None:
