@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import io as streams
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any, TextIO
@@ -29,6 +31,7 @@ TOPICS = {
     "drill": "lose a center on purpose and prove that its data comes back",
     "assess": "look at hosts as an assessor of graded protection would, store, compare and report",
     "system": "the register of systems: levels, what is due, and the gate before launch",
+    "monitor": "read captured network traffic: flows, and findings of attacks",
     "ledger": "verify, show and export the signed chain of evidence",
 }
 _EXIT_TERMINATED = 143
@@ -87,7 +90,11 @@ def build_parser() -> frame.Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; gives its exit code."""
+    """Run the program; gives its exit code. Without ``argv`` it is the process's own, and ends the process."""
+    if argv is None:
+        # Nothing here computes with matrices: the threads that numpy would start for it cost a command a twentieth
+        # of a second.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = sys.argv[1:] if argv is None else list(argv)
     _make_printable(sys.stdout, is_json="--json" in arguments)
     _make_printable(sys.stderr, is_json=False)
@@ -99,7 +106,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would wait for every thread whose request is still running.
         os._exit(code)
     signal.signal(signal.SIGINT, before)
+    if argv is None:
+        _end(code)
     return code
+
+
+def _end(code: int) -> None:
+    """End the process without taking it apart object by object, which takes longer than many a command.
+
+    Where a thread still runs, or the last words cannot be written, the interpreter ends in its own way.
+    """
+    if threading.active_count() > 1:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        return
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def _say(words: str) -> None:
