@@ -18,11 +18,17 @@ MOUNTS_MAX = 2000
 def sysctl_sources(probe: SysctlProbe) -> tuple[Source, ...]:
     """The files below ``/proc/sys``, by one process: the kernel gives nothing to a shell that reads by the byte."""
     places = " ".join(map(_sysctl_path, probe.keys))
-    return (Source("sysctl", f"show {places}", sudo=probe.privilege == "sudo", size_max=64 << 10),)
+    return (Source("sysctl", f"[ -d /proc/sys/kernel ] || exit 92; show {places}", sudo=probe.privilege == "sudo", size_max=64 << 10),)
 
 
 def _sysctl_path(key: str) -> str:
+    # A star stands for one name: quoted it would be none, and the model lets no other sign of a shell in.
     return "/proc/sys/" + (key if "/" in key else key.replace(".", "/"))
+
+
+def _sysctl_key(path: str) -> str:
+    """As sysctl(8) writes it: a dot in a name (``eth0.100``) is a slash there."""
+    return ".".join(name.replace(".", "/") for name in path.removeprefix("/proc/sys/").split("/"))
 
 
 def parse_sysctl(probe: SysctlProbe, reading: Reading) -> JsonValue:
@@ -31,9 +37,16 @@ def parse_sysctl(probe: SysctlProbe, reading: Reading) -> JsonValue:
     values: dict[str, JsonValue] = {
         key: scalar(tight(lines[0])) for key in probe.keys if (lines := files.get(_sysctl_path(key)))
     }
+    missing = [key for key in probe.keys if key not in values]
+    for pattern in (key for key in probe.keys if "*" in key):
+        form = re.escape(_sysctl_path(pattern)).replace(r"\*", "[^/]+")
+        found = {_sysctl_key(path): lines for path, lines in files.items() if lines and re.fullmatch(form, path)}
+        values.update({key: scalar(tight(lines[0])) for key, lines in found.items()})
+        if found:
+            missing.remove(pattern)
     if reading.unreadable("sysctl"):
         raise NoFactError("denied", "a kernel parameter may not be read")
-    return {"values": values, "missing": texts(key for key in probe.keys if key not in values)}
+    return {"values": values, "missing": texts(missing)}
 
 
 LOADED_MODULES = Source("loaded", "need awk; [ -r /proc/modules ] || exit 0; lim awk '{ print $1 }' /proc/modules")

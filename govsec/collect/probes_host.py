@@ -93,11 +93,12 @@ class SysctlProbe(ProbeModel):
     """Kernel parameters as they are in force (``/proc/sys``).
 
     Fact: ``{values: {"net.ipv4.ip_forward": int|str}, missing: [str]}``: whole numbers as numbers, other values as text
-    with single spaces; ``missing`` lists the keys that this kernel does not have.
+    with single spaces; ``missing`` lists the keys that this kernel does not have. A ``*`` for one name asks for all
+    (``net.ipv4.conf.*.rp_filter``); a dot in such a name is a slash in the key, as sysctl(8) has it.
     """
 
     kind: Literal["sysctl"] = "sysctl"
-    keys: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+([./][A-Za-z0-9_-]+)+$", max_length=120)], ...] = Field(
+    keys: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+([./]([A-Za-z0-9_-]+|\*))+$", max_length=120)], ...] = Field(
         min_length=1, max_length=100
     )
 
@@ -184,11 +185,16 @@ class FirewallProbe(ProbeModel):
          ip6tables: {the same},
          firewalld: {present: bool, active: bool, default_zone: str|null},
          ufw: {present: bool, active: bool},
-         rules_count: int, default_deny_input: bool, active: bool}
+         kernel: "rules"|"none"|null,     # whether the kernel may hold rules at all; null: it cannot say
+         rules_count: int, default_deny_input: bool, active: bool,
+         ipv6: {enabled: bool|null, default_deny_input: bool, active: bool}}
 
-    ``default_deny_input``: the base chain or policy of input drops or rejects what no rule allows (also a last rule
-    that drops or rejects everything); ``active``: there is such a policy, a rule, or an active firewalld or ufw.
-    Status ``error`` when no tool could be asked: no tool is not "no rules".
+    ``active``: something looks at what comes in: a policy that drops, a rule in the chain of input that is the host's
+    own, an active firewalld or ufw. Chains that Docker, Kubernetes, libvirt or fail2ban keep for themselves do not
+    count, nor does any rule for what is passed on. ``default_deny_input``: the base chain or policy of input drops or
+    rejects what no rule allows (also a last rule that drops or rejects everything). Both are about IPv4; the same of
+    IPv6 is under ``ipv6``, where ``enabled`` says whether an interface other than lo has an address. No tool is there
+    and the kernel holds no rules: a fact without any; no tool could say: ``error``.
     """
 
     kind: Literal["firewall"] = "firewall"

@@ -25,6 +25,7 @@ from govsec.collect.facts import Facts, ProbeOutcome
 from govsec.collect.shapes import Shape, fact_shapes
 from govsec.errors import ConfigurationError
 from govsec.policy.expressions import CUT, Answer, Expressions, Group, Job, with_parameters
+from govsec.policy.lifecycle import platform_variable
 from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
@@ -133,7 +134,7 @@ class Judge:
         outcomes = facts.outcomes
         values = {one: _encoded(outcomes[one], shape) for one, shape in self._shapes.items() if one in outcomes}
         asked = [self._ask(plan, facts, values) for plan in self._plans]
-        platform = json.dumps(facts.platform.model_dump(mode="json"))
+        platform = json.dumps(platform_variable(facts.platform))
         groups, order = [], []
         for number, names in enumerate(self._names):
             members = [one for one in asked if one.plan.group == number and one.programs]

@@ -24,6 +24,7 @@ from govsec.policy.catalog import Catalog
 from govsec.policy.expressions import Expressions, Names
 from govsec.policy.fields import flaws
 from govsec.policy.highrisk import HighRiskCatalog
+from govsec.policy.lifecycle import platform_variable
 from govsec.policy.pack import BUILT_IN, Check, CheckFile, Meaning, Pack, PackHead
 from govsec.policy.packfiles import PackFiles, read_folder, verify
 from govsec.shipped import shipped
@@ -37,9 +38,9 @@ _HEAD = "pack.yaml"
 _CHECKS = re.compile(r"checks/[a-z][a-z0-9-]*\.yaml")
 _FIXTURE = re.compile(r"fixtures/([^/]+)/(pass|partial|fail|not-applicable|error|unknown)-[a-z0-9-]+\.json")
 _TEXTS = frozenset({"README.md", "LICENSE"})
-_PLATFORM = frozenset(Platform.model_fields)
+_PLATFORM = frozenset(platform_variable(Platform()))
 _LIST = Shape(items=LEAF)
-_PLATFORM_SHAPE = Shape({name: _LIST if name == "os_like" else LEAF for name in Platform.model_fields})
+_PLATFORM_SHAPE = Shape({name: _LIST if name == "os_like" else LEAF for name in _PLATFORM})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from govsec.canonical import dumps
 from govsec.collect.kinds import KINDS, parse, sources_of
@@ -351,6 +352,20 @@ def test_modules_and_sysctl() -> None:
     assert sysctl == {
         "values": {"net.ipv4.ip_forward": 0, "net.ipv4.tcp_rmem": "4096 131072 6291456"}, "missing": ["no.such"],
     }  # fmt: skip
+
+
+def test_a_star_among_kernel_parameters_asks_for_every_name() -> None:
+    probe = SysctlProbe(keys=("net.ipv4.conf.*.rp_filter", "net.ipv6.conf.*.forwarding"))
+    place = "@T /proc/sys/net/ipv4/conf/"
+    text = f"{place}all/rp_filter\n 0\n{place}eth0.100/rp_filter\n 2\n{place}lo/log_martians\n 1\n"
+
+    assert parse(probe, reading(probe, {"sysctl": Answer(text.encode(), 0)})) == {
+        "values": {"net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.eth0/100.rp_filter": 2},
+        "missing": ["net.ipv6.conf.*.forwarding"],
+    }
+    for key in ("net.*x.y", "net.ipv4.$(id)", "net.ipv4.**", "*.a"):
+        with pytest.raises(ValidationError):
+            SysctlProbe(keys=(key,))
 
 
 def test_network() -> None:
