@@ -34,7 +34,7 @@ from govsec.crypto.document import sign_document
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.drill.plan import load_plan
-from govsec.errors import GovsecError
+from govsec.errors import GovsecError, StoreUnavailableError
 from govsec.ledger.entry import SCHEMA, decode
 from govsec.store.credentials import Credentials, read_credentials
 from govsec.store.memory import MemoryStore
@@ -367,6 +367,13 @@ def _ask(proxy: Proxy, store: S3Store, seed: int) -> None:
 def test_nonsense_from_an_s3_server_raises_only_our_errors(server: tuple[Proxy, S3Store]) -> None:
     for seed in range(100):
         _ask(*server, seed)
+
+
+def test_an_entry_of_a_listing_that_has_no_name_is_an_unreadable_answer(server: tuple[Proxy, S3Store]) -> None:
+    proxy, store = server
+    proxy.behaviour = answer("200 OK", _LISTING.replace(b"<Key>data/ab</Key>", b""), Content_Type="application/xml")
+    with pytest.raises(StoreUnavailableError, match="without a name"):
+        list(store.list("data/"))
 
 
 @pytest.mark.soak
