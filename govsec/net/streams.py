@@ -201,8 +201,7 @@ class StreamSlots:
         side = update.is_originator[index].astype(np.intp)
         is_syn, is_end, has_payload = is_syn[index], is_end[index], has_payload[index]
         sequence = batch.tcp_sequence[index] + is_syn.astype(np.uint32)
-        self._set_first(slots, side, sequence, has_slot & is_syn)
-        self._set_first(slots, side, sequence, has_slot & has_payload)
+        self._set_first(slots, side, sequence, has_slot & (is_syn | has_payload))
         self._admit(slots, has_slot & has_payload, batch.time_ns[index])
         # The difference of two sequence numbers is signed (RFC 9293, 3.4): what came before the first byte is negative.
         position = (sequence - self._first[side, slots]).view(np.int32).astype(np.int64)
