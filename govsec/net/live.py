@@ -162,6 +162,10 @@ class LiveCapture:
         _, self._counters.deep_dropped = self._deep.statistics()
         return LiveCounters(**asdict(self._counters))
 
+    def pressure(self) -> float:
+        """How full the wide ring is, 0 to 1: above a half, work that can be left out should be, or packets are lost."""
+        return self._wide.fullness()
+
     def batches(self) -> Iterator[PacketBatch]:
         """Batches in event-time order until :meth:`stop`; an empty one after every second without packets.
 

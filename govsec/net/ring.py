@@ -37,6 +37,7 @@ _PROMISCUOUS = 1
 _TPACKET_V2 = 1
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
+_SAMPLE_EVERY = 64
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _STATUS_USER, _STATUS_VLAN = 1, 1 << 4
 #: Where the frame of Ethernet begins in a slot: header, address of the link layer, and padding.
@@ -169,6 +170,10 @@ class Ring:
         """Give the first ``count`` slots back to the kernel."""
         self._slots["status"][self._head : self._head + count] = 0
         self._head = (self._head + count) % self._slots_count
+
+    def fullness(self) -> float:
+        """Share of the slots that wait to be taken, 0 to 1, from a sample of them."""
+        return float((self._slots["status"][::_SAMPLE_EVERY] & _STATUS_USER).mean())
 
     def statistics(self) -> tuple[int, int]:
         """Frames that passed the filter and those of them that found the ring full, since it was opened."""
