@@ -431,6 +431,18 @@ class Story:
         stored = self.stores[center]._objects
         return {name: found.data for name, found in stored.items() if name.startswith(prefixes)}
 
+    def state_of(self, center: str, *prefixes: str) -> str:
+        """The digest of what is in a center below some prefixes, names and bytes."""
+        found = sorted((name, _digest(data)) for name, data in self.objects(center, *prefixes).items())
+        return hashlib.sha256(repr(found).encode()).hexdigest()
+
+    def state(self) -> str:
+        """The digest of all that the next run goes on from. Reasons of failures are words, and decide nothing."""
+        known = {name: state.model_copy(update={"reason": ""}) for name, state in self.states.all().items()}
+        receipts = [(receipt.digest, receipt.held_by) for receipt in self.receipts]
+        parts = (self.done_count, self.clock.now(), sorted(known.items()), receipts)
+        return hashlib.sha256(repr((parts, [self.state_of(center, "") for center in CENTERS])).encode()).hexdigest()
+
     def check(self, center: str, scope: Scope = Scope.STRUCTURE) -> CheckReport:
         """Our own checker on one center."""
         if self._suite is None:
@@ -513,7 +525,7 @@ class Story:
             assert not left, f"{center} still has {left}"
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
