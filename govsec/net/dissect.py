@@ -55,6 +55,8 @@ class DissectLimits:
     tried: int = 10_000
     #: TCP flows that say their first byte.
     openings: int = 20_000
+    #: Segments of TCP flows that are read; those passed over are holes in their flows.
+    segments: int = 60_000
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Dissector:
             _ECHO: Budget(limits.echoes),
             _KNOWN_DATAGRAM: Budget(limits.names),
             _OTHER_DATAGRAM: Budget(limits.tried),
+            _SEGMENT: Budget(limits.segments),
         }
         is_name = np.zeros(65_536, np.bool_)
         is_name[[*_NAMES_BY_PORT, *_DHCP_PORTS]] = True
@@ -93,6 +96,7 @@ class Dissector:
             "skipped_echoes": self._budgets[_ECHO].refused_count,
             "skipped_names": self._budgets[_KNOWN_DATAGRAM].refused_count,
             "skipped_tries": self._budgets[_OTHER_DATAGRAM].refused_count,
+            "skipped_segments": self._budgets[_SEGMENT].refused_count,
         }
         now = {"open_conversations": len(self._conversations), "held_bytes": self._conversations.held_size}
         return {**asdict(self._own), **asdict(self._streams), **refused, **now}
@@ -140,7 +144,8 @@ class Dissector:
         self._admit(work, _ECHO, echoes, batch.time_ns)
         self._choose_datagrams(work, batch, update, whole & (batch.protocol == Protocol.UDP))
         segments = self._slots.select(batch, update)
-        work[segments.index] = _SEGMENT
+        admitted = self._budgets[_SEGMENT].admit(batch.time_ns[segments.index])
+        work[segments.index[admitted]] = _SEGMENT
         position[segments.index] = segments.position
         return work, position
 

@@ -6,7 +6,7 @@
     name: labels of size (1) || bytes, ended by 0, or by a pointer of two bytes (0xc000 | position)
 
 Names cost what they say: a pointer must point before the place where its name began, so there is no circle; a name has
-255 octets at most; sections are read up to a count that no honest message reaches. Types that nobody asks about keep
+255 octets at most; sections and labels are read up to a count that no honest message reaches. Types that nobody asks about keep
 their size only.
 """
 
@@ -22,6 +22,8 @@ _NAME_MAX = 255
 _QUESTIONS_MAX = 128
 _RECORDS_MAX = 128
 _TEXT_MAX = 512
+#: Of all names in a message together: pointers make a few bytes into many labels.
+_LABELS_MAX = 512
 _OPT = 41
 #: Kinds of query: QUERY, IQUERY, STATUS, NOTIFY, UPDATE, stateful; NetBIOS has more of its own.
 _OPCODES_KNOWN = frozenset({0, 1, 2, 4, 5, 6})
@@ -124,12 +126,13 @@ def _header(data: bytes, service: str) -> tuple[int, int, int, int, tuple[int, i
 class _Reader:
     """Walks through the sections of one message."""
 
-    __slots__ = ("at", "data", "is_netbios")
+    __slots__ = ("at", "data", "is_netbios", "labels_count")
 
     def __init__(self, data: bytes, is_netbios: bool) -> None:
         self.data = data
         self.at = HEADER_SIZE
         self.is_netbios = is_netbios
+        self.labels_count = 0
 
     def question(self) -> DnsQuestion:
         name, at = self._name(self.at)
@@ -201,6 +204,9 @@ class _Reader:
             label = data[at + 1 : at + 1 + size]
             labels.append(label.decode("ascii") if label.isalnum() else label.decode("latin-1").translate(_SHOWN))
             at += size + 1
+        self.labels_count += len(labels)
+        if self.labels_count > _LABELS_MAX:
+            raise FormatError(f"DNS with more than {_LABELS_MAX} labels")
         if self.is_netbios and labels:
             labels[0] = _netbios(labels[0])
         return ".".join(labels) or ".", at + 1 if after < 0 else after

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from ipaddress import IPv6Address
 
 from govsec.errors import FormatError
 
@@ -114,4 +115,5 @@ def ipv4_text(data: bytes) -> str:
 
 def ipv6_text(data: bytes) -> str:
     """Sixteen bytes in the form of RFC 5952."""
-    return socket.inet_ntop(socket.AF_INET6, data)
+    # Not by inet_ntop, which writes some as IPv4: the same address must be the same text everywhere.
+    return str(IPv6Address(data))

@@ -204,3 +204,13 @@ def test_budgets_count_what_they_pass_over() -> None:
     assert [len(only(messages, kind)) for kind in (ArpMessage, IcmpEcho, DnsMessage)] == [3, 4, 5]
     counters = dissector.counters
     assert [counters[f"skipped_{name}"] for name in ("link_messages", "echoes", "names", "tries")] == [7, 6, 5, 4]
+
+
+def test_a_message_of_more_labels_than_any_honest_one_is_refused() -> None:
+    chain = b"\1a" * 120 + b"\0"
+    head = struct.pack("!HHHHHH", 1, 0x8180, 1, 20, 0, 0)
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes(4)
+
+    assert len(read(head[:6] + b"\0\3" + head[8:] + chain + struct.pack("!HH", 1, 1) + record * 3).answers) == 3
+    with pytest.raises(FormatError, match="labels"):
+        read(head + chain + struct.pack("!HH", 1, 1) + record * 20)

@@ -237,3 +237,11 @@ def test_a_younger_flow_takes_the_slot_of_an_old_one_and_that_is_counted() -> No
     assert counters.slots_lost == 1
     assert not slots.is_wanted(3, True)
     assert slots.is_wanted(19, True)
+
+
+def test_segments_over_the_budget_are_holes_and_counted() -> None:
+    dissector = Dissector(DissectLimits(segments=2))
+    frames = [*opening(), *(segment(2 + at, at * 20, REQUESTS[at * 20 : at * 20 + 20]) for at in range(5))]
+
+    assert dissect(frames, dissector=dissector, size=3) == []
+    assert dissector.counters["skipped_segments"] == 3
