@@ -6,8 +6,8 @@
     name: labels of size (1) || bytes, ended by 0, or by a pointer of two bytes (0xc000 | position)
 
 Names cost what they say: a pointer must point before the place where its name began, so there is no circle; a name has
-255 octets at most; sections and labels are read up to a count that no honest message reaches. Types that nobody asks about keep
-their size only.
+255 octets at most; sections and labels are read up to a count that no honest message reaches. Types that nobody asks
+about keep their size only.
 """
 
 from __future__ import annotations
