@@ -27,7 +27,7 @@ import govsec
 from bench.measure import measure, median, size_of
 from bench.trees import change_tree, make_tree, tree_size
 
-_PASSWORD = "bench-password"
+_PASSWORD = "vK7 quilt Ostrava 93 lantern"
 STEPS = ("first", "unchanged", "changed", "restore", "check")
 #: Budgets: against restic, and for the first backup against either.
 BUDGETS = {"first": 0.7, "unchanged": 0.35, "changed": 0.5, "restore": 0.6, "check": 0.6}
