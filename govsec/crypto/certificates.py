@@ -99,7 +99,13 @@ def _read(pem: str) -> CertificateFacts:
             names=_names(certificate),
             sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
         )
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (
+        ValueError,
+        TypeError,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise FormatError("not a certificate that can be read") from error
 
 

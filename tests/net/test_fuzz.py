@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 import resource
 import struct
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 from uuid import UUID
 
@@ -18,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from govsec.crypto.certificates import read_certificate
 from govsec.crypto.quicinitial import open_client_initial
 from govsec.errors import FormatError, IntegrityError
 from govsec.net.arp import read_arp
@@ -48,6 +51,7 @@ from govsec.testing import (
     traffictunnels,
     trafficweb,
 )
+from govsec.testing.dercertificates import make_certificate
 from govsec.testing.packets import Frame
 from tests.net.dissected import dissect
 from tests.support.soak import seeds
@@ -130,6 +134,11 @@ def _neighbor(data: bytes) -> None:
     read_neighbor(data, time_ns=1, vlan=0, source="", destination="", mac_source="", hop_limit=255)
 
 
+def _certificate(data: bytes) -> None:
+    body = b64encode(data).decode("ascii")
+    read_certificate(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+
+
 def _echo(data: bytes) -> None:
     read_echo(data, time_ns=1, vlan=0, source="", target="", claimed_size=99)
 
@@ -179,6 +188,8 @@ def _parsers() -> list[Parser]:
     smb = conversation(trafficsmb.service_creation(rng, hosts_count=1), 445, 40)
     rdp = conversation(trafficlogins.rdp_guessing(rng, connections_count=1), 3389)
     names = said((True, struct.pack("!H", len(query)) + query))
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    leaf = make_certificate(rng, subject="a", issuer="b", not_before=when, not_after=when, names=("a.example",))
     return [
         Parser("arp", link, lambda d: read_arp(d, time_ns=1, vlan=0, mac_source="", mac_target="")),
         Parser("neighbor", router, _neighbor),
@@ -188,6 +199,7 @@ def _parsers() -> list[Parser]:
         Parser("dns stream", names, _stream(DnsStreamParser)),
         Parser("client hello", hello[9:], lambda d: client_hello(d, time_ns=1, flow=FLOW, is_originator=True)),
         Parser("tls", conversation(traffictls.expired_sm2_certificate(rng), 443), _stream(TlsParser)),
+        Parser("certificate", leaf, _certificate),
         Parser("quic", initial, _quic),
         Parser("http", web, _stream(HttpParser)),
         Parser("secrets", b'a=1&password=x%27+or+1&b={"token": "y"}<pwd>z</pwd>', _secrets),
