@@ -25,6 +25,8 @@ from govsec.net.columns import IPV4_MAPPED, Bools, FlowEnd, FlowUpdate, Fragment
 from govsec.net.conversations import Conversations
 from govsec.net.dhcp import looks_like_dhcp, read_dhcp
 from govsec.net.dns import looks_like_dns, read_dns
+from govsec.net.icmpecho import TYPES as ECHO_TYPES
+from govsec.net.icmpecho import TYPES_V6 as ECHO_TYPES_V6
 from govsec.net.icmpecho import read_echo
 from govsec.net.messages import FlowRef, Message, ProtocolError
 from govsec.net.neighbor import TYPES as NEIGHBOR_TYPES
@@ -135,13 +137,13 @@ class Dissector:
         whole = has_payload & (batch.fragment != Fragment.LATER)
         if (batch.ethertype == _ETHERTYPE_ARP).any():
             self._admit(work, _ARP, (batch.ethertype == _ETHERTYPE_ARP) & has_payload, batch.time_ns)
-        v6 = whole & (batch.protocol == Protocol.ICMPV6)
-        if v6.any():
-            is_neighbor = v6 & np.isin(batch.icmp_type, tuple(NEIGHBOR_TYPES))
-            self._admit(work, _NEIGHBOR, is_neighbor, batch.time_ns)
-        v4 = whole & (batch.protocol == Protocol.ICMP)
-        echoes = (v4 & np.isin(batch.icmp_type, (0, 8))) | (v6 & np.isin(batch.icmp_type, (128, 129)))
-        self._admit(work, _ECHO, echoes, batch.time_ns)
+        for protocol, echoes in ((Protocol.ICMP, ECHO_TYPES), (Protocol.ICMPV6, ECHO_TYPES_V6)):
+            icmp = whole & (batch.protocol == protocol)
+            if not icmp.any():
+                continue
+            if protocol == Protocol.ICMPV6:
+                self._admit(work, _NEIGHBOR, icmp & np.isin(batch.icmp_type, NEIGHBOR_TYPES), batch.time_ns)
+            self._admit(work, _ECHO, icmp & np.isin(batch.icmp_type, echoes), batch.time_ns)
         self._choose_datagrams(work, batch, update, whole & (batch.protocol == Protocol.UDP))
         segments = self._slots.select(batch, update)
         admitted = self._budgets[_SEGMENT].admit(batch.time_ns[segments.index])

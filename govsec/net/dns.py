@@ -12,11 +12,14 @@ about keep their size only.
 
 from __future__ import annotations
 
+import struct
+
 from govsec.errors import FormatError
 from govsec.net.messages import DnsAnswer, DnsMessage, DnsQuestion, FlowRef
 from govsec.net.wire import ipv4_text, ipv6_text, show
 
 HEADER_SIZE = 12
+_HEADER = struct.Struct(">6H")
 _NAME_MAX = 255
 #: A multicast query asks for a whole house of names at once.
 _QUESTIONS_MAX = 128
@@ -57,7 +60,7 @@ def read_dns(
     """
     transaction, opcode, rcode, flags, counts = _header(data, service)
     reader = _Reader(data, service == "nbns")
-    questions = tuple(reader.question() for _ in range(counts[0]))
+    questions = tuple([reader.question() for _ in range(counts[0])])
     answers: list[DnsAnswer] = []
     extended = 0
     is_short = is_cut or bool(flags & 0x0200)
@@ -111,8 +114,7 @@ def looks_like_dns(data: bytes) -> bool:
 def _header(data: bytes, service: str) -> tuple[int, int, int, int, tuple[int, int, int, int]]:
     if len(data) < HEADER_SIZE:
         raise FormatError(f"DNS of {len(data)} bytes has no header")
-    words = [data[at] << 8 | data[at + 1] for at in range(0, HEADER_SIZE, 2)]
-    transaction, flags, questions, answers, authorities, additional = words
+    transaction, flags, questions, answers, authorities, additional = _HEADER.unpack_from(data)
     opcode = flags >> 11 & 15
     if opcode not in (_NBNS_OPCODES if service == "nbns" else _OPCODES_KNOWN):
         raise FormatError(f"DNS with opcode {opcode}")

@@ -16,6 +16,9 @@ import numpy as np
 from govsec.errors import FormatError
 from govsec.net.messages import IcmpEcho
 
+#: The types of ICMP, and of ICMPv6, that are read here.
+TYPES = (0, 8)
+TYPES_V6 = (128, 129)
 _REPLIES = {8: False, 0: True, 128: False, 129: True}
 _HEADER_SIZE = 8
 #: From this size on numpy counts bytes faster than a Counter (measured).
@@ -54,8 +57,9 @@ def entropy(data: bytes) -> float:
     if size < 2:
         return 0.0
     if size >= _COUNTED_BY_NUMPY_FROM:
-        counted = np.bincount(np.frombuffer(data, np.uint8))
-        counts = counted[counted > 0].tolist()
+        counts = np.bincount(np.frombuffer(data, np.uint8))
+        counts = counts[counts > 0]
+        weighted = float((counts * np.log2(counts)).sum())
     else:
-        counts = list(Counter(data).values())
-    return max(0.0, math.log2(size) - math.fsum(count * math.log2(count) for count in counts) / size)
+        weighted = sum(count * math.log2(count) for count in Counter(data).values() if count > 1)
+    return max(0.0, math.log2(size) - weighted / size)

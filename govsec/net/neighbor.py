@@ -22,7 +22,7 @@ _KINDS = {
     137: "redirect",
 }
 #: The types of ICMPv6 that are read here.
-TYPES = frozenset({ROUTER_ADVERTISEMENT, *_KINDS})
+TYPES = (ROUTER_ADVERTISEMENT, *_KINDS)
 
 _SOURCE_MAC, _TARGET_MAC, _PREFIX, _DNS_SERVERS = 1, 2, 3, 25
 #: An honest advertisement has a handful; a packet has room for 180.

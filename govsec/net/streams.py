@@ -27,6 +27,8 @@ SLOTS_COUNT = 1 << 18
 PENDING_SIZE_MAX = 16 << 10
 PENDING_PIECES_MAX = 64
 
+_END = TcpFlag.FIN | TcpFlag.RST
+_SYN_OR_END = TcpFlag.SYN | _END
 Indexes = NDArray[np.intp]
 
 
@@ -189,26 +191,28 @@ class StreamSlots:
 
     def select(self, batch: PacketBatch, update: FlowUpdate) -> Segments:
         """The TCP packets of a batch whose payload or end is wanted."""
-        flags = batch.tcp_flags
-        is_syn = (flags & TcpFlag.SYN) != 0
-        is_end = (flags & (TcpFlag.FIN | TcpFlag.RST)) != 0
-        has_payload = batch.payload_claimed > 0
-        concerned = (batch.protocol == Protocol.TCP) & (update.flow != 0) & (batch.fragment == 0)
-        index = np.flatnonzero(concerned & (has_payload | is_syn | is_end))
-        if not len(index):
-            return Segments(index, np.zeros(0, np.int64))
+        says = (batch.payload_claimed > 0) | ((batch.tcp_flags & _SYN_OR_END) != 0)
+        concerned = says & (batch.protocol == Protocol.TCP) & (update.flow != 0) & (batch.fragment == 0)
+        index = np.flatnonzero(concerned)
         slots, has_slot = self.claim(update.flow[index])
         side = update.is_originator[index].astype(np.intp)
-        is_syn, is_end, has_payload = is_syn[index], is_end[index], has_payload[index]
+        # Most packets are past their head: they go no further than this.
+        wanted = np.flatnonzero(has_slot & self._is_wanted[side, slots])
+        index, slots, side = index[wanted], slots[wanted], side[wanted]
+        if not len(index):
+            return Segments(index, np.zeros(0, np.int64))
+        flags = batch.tcp_flags[index]
+        is_syn, is_end = (flags & TcpFlag.SYN) != 0, (flags & _END) != 0
+        has_payload = batch.payload_claimed[index] > 0
         sequence = batch.tcp_sequence[index] + is_syn.astype(np.uint32)
-        self._set_first(slots, side, sequence, has_slot & (is_syn | has_payload))
-        self._admit(slots, has_slot & has_payload, batch.time_ns[index])
+        self._set_first(slots, side, sequence, is_syn | has_payload)
+        self._admit(slots, has_payload, batch.time_ns[index])
         # The difference of two sequence numbers is signed (RFC 9293, 3.4): what came before the first byte is negative.
         position = (sequence - self._first[side, slots]).view(np.int32).astype(np.int64)
         size = batch.payload_claimed[index].astype(np.int64)
         in_head = has_payload & (position < DEEP_SIZE) & (position + size > 0)
         ends = is_end & self._spoke[slots] & (position <= DEEP_SIZE)
-        chosen = has_slot & self._is_wanted[side, slots] & (in_head | ends)
+        chosen = self._is_wanted[side, slots] & (in_head | ends)  # a refused flow is wanted no more
         return Segments(index[chosen], position[chosen])
 
     def _set_first(self, slots: Indexes, side: Indexes, sequence: NDArray[np.uint32], of: Bools) -> None:
