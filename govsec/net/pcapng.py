@@ -8,7 +8,8 @@ A block, byte order by its section, all fields of 32 bits unless said::
     packet 6: interface, time high, time low, captured size, size on the wire, bytes, options
     simple packet 3: size on the wire, bytes (no time: that of the packet before is taken)
     old packet 2: interface 16, drops 16, then as packet 6
-    statistics 5: interface, time high, low, options (4: packets received 64, 5: dropped by the interface 64)
+    statistics 5: interface, time high, low, options (4: packets received 64, 5: dropped by the interface 64,
+                  7: by the operating system 64)
 
 One idea: blocks are a chain like pcap's records, so the same walk finds them; packets are read as columns, and only
 what is not a packet is looked at one by one. Other blocks (names, secrets, custom) are counted and skipped.
@@ -49,7 +50,7 @@ _PACKETS = (_OLD_PACKET, _SIMPLE_PACKET, _PACKET)
 #: Bytes of a packet block that are not its data: before it, and the size behind it.
 _PACKET_MORE = 32
 _SIMPLE_MORE = 16
-_OPTION_DROPPED = 5
+_OPTION_DROPPED, _OPTION_DROPPED_BY_SYSTEM = 5, 7
 _FORMS = {is_little: RecordForm(is_little, 4, 0, _BLOCK_MIN, _BLOCK_MIN) for is_little in (True, False)}
 #: Packet blocks of less than 64 KiB, of the first 65536 interfaces.
 _LOOKS = {
@@ -79,7 +80,13 @@ class PcapNg:
         self._interfaces: list[Interface] = []
         self._last_ns = 0
         self._counters = dict.fromkeys(
-            ("blocks_skipped", "packets_without_interface", "packets_dropped_by_interface"), 0
+            (
+                "blocks_skipped",
+                "packets_without_interface",
+                "packets_dropped_by_interface",
+                "packets_dropped_by_system",
+            ),
+            0,
         )
 
     def take(self, data: memoryview, end: int) -> Taken:
@@ -207,8 +214,10 @@ class PcapNg:
                     return index, f"an interface of {len(body)} bytes, or more than {INTERFACES_MAX} of them"
                 sections.add(read_interface(body, order))
             elif len(body) >= 12:
-                dropped = read_options(body[12:], order).get(_OPTION_DROPPED, b"")
-                self._counters["packets_dropped_by_interface"] += read_number(dropped, order)
+                options = read_options(body[12:], order)
+                dropped = options.get(_OPTION_DROPPED, b""), options.get(_OPTION_DROPPED_BY_SYSTEM, b"")
+                self._counters["packets_dropped_by_interface"] += read_number(dropped[0], order)
+                self._counters["packets_dropped_by_system"] += read_number(dropped[1], order)
         return len(blocks.types), ""
 
     def _fill_times(self, time_ns: I8, is_simple: Bools) -> I8:
