@@ -225,14 +225,15 @@ class LiveCapture:
 
     def _copied(self, ready: tuple[Ready, Ready], merged: Merged) -> Frames:
         """The frames in one buffer of this process, their slots given back."""
-        sizes = [ring.slot_size * count for ring, count in zip(self._rings, merged.counts, strict=True)]
-        data = np.empty(sum(sizes) + SLACK, np.uint8)
+        heads = zip(self._rings, ready, merged.counts, strict=True)
+        parts = [ring.frames(found, count) for ring, found, count in heads]
+        data = np.empty(sum(frames.size for frames, _ in parts) + SLACK, np.uint8)
         offsets, start = [], 0
-        for ring, found, count, size in zip(self._rings, ready, merged.counts, sizes, strict=True):
-            ring.copy_to(data[start : start + size], count)
+        for ring, count, (frames, offset) in zip(self._rings, merged.counts, parts, strict=True):
+            data[start : start + frames.size].reshape(frames.shape)[:] = frames
             ring.release(count)
-            offsets.append(start + np.arange(count, dtype=np.int64) * ring.slot_size + found.offset[:count])
-            start += size
+            offsets.append(start + offset)
+            start += frames.size
 
         def column(name: str) -> NDArray[Any]:
             parts = [getattr(found, name)[:count] for found, count in zip(ready, merged.counts, strict=True)]

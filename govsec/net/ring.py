@@ -162,9 +162,22 @@ class Ring:
         captured = np.minimum(slots["captured_size"], np.uint32(self._slot_size) - slots["offset"])
         return Ready(time_ns, slots["wire_size"].copy(), captured, slots["offset"].copy(), tag, is_all or due < count)
 
-    def copy_to(self, target: NDArray[np.uint8], count: int) -> None:
-        """The first ``count`` slots, one behind the other, as they lie in the ring."""
-        target.reshape(count, self._slot_size)[:] = self._bytes[self._head : self._head + count]
+    def frames(self, found: Ready, count: int) -> tuple[NDArray[np.uint8], I8]:
+        """The bytes of the first ``count`` frames without what is around them in their slots, and where each begins.
+
+        Frames of about one size are a view into the ring, valid until they are released.
+        """
+        sizes, offsets = found.captured_size[:count], found.offset[:count]
+        width = int(sizes.max(initial=0))
+        if count and (offsets == offsets[0]).all() and width * count <= 2 * int(sizes.sum()):
+            start = int(offsets[0])
+            view = self._bytes[self._head : self._head + count, start : start + width]
+            return view, np.arange(count, dtype=np.int64) * width
+        rows = memoryview(self._memory)[self._head * self._slot_size : (self._head + count) * self._slot_size]
+        starts = (np.arange(count, dtype=np.int64) * self._slot_size + offsets).tolist()
+        parts = [rows[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        return np.frombuffer(b"".join(parts), np.uint8), ends - sizes
 
     def release(self, count: int) -> None:
         """Give the first ``count`` slots back to the kernel."""
