@@ -26,6 +26,7 @@ import msgspec
 
 from govsec.repo.tree import go_escape, go_mode, go_text, quote
 
+_NS = 1_000_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MIN, _DAY_MAX = date.min.toordinal() - _EPOCH_DAY, date.max.toordinal() - _EPOCH_DAY
 #: Attribute values above this are not honest metadata; Linux itself stops at 64 KiB (XATTR_SIZE_MAX).
@@ -62,7 +63,7 @@ class NodeWriter:
         self._owners: dict[tuple[int, int], str] = {}
         self._modes: dict[int, str] = {}
         self._days: dict[int, str] = {}
-        self._seconds: dict[int, str] = {}
+        self._seconds: dict[str, str] = {}
 
     def head(self, name: bytes, status: os.stat_result, extra: str = "", size: int | None = None) -> str:
         """The head of an entry's node; ``extra`` is what stands between ``links`` and ``content``.
@@ -94,20 +95,29 @@ class NodeWriter:
 
     def _time(self, time_ns: int) -> str:
         """RFC 3339 in UTC, as Go writes it: the fraction without the zeros at its end."""
-        second, fraction = divmod(time_ns, 1_000_000_000)
-        text = self._seconds.get(second) or self._second(second)
-        if fraction % 10:
-            return f"{text}.{fraction:09d}Z"
-        return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
+        if time_ns < _NS:
+            # Python's division rounds down, so a moment before 1970 has a positive fraction as well.
+            second, rest = divmod(time_ns, _NS)
+            text, fraction = self._second(second), f"{rest:09d}"
+        else:
+            # The digits are those of the number: cutting its text takes half the time of dividing and formatting.
+            digits = str(time_ns)
+            known = self._seconds.get(digits[:-9])
+            text, fraction = known or self._remembered(digits[:-9]), digits[-9:]
+        if fraction[-1] == "0":
+            fraction = fraction.rstrip("0")
+        return f"{text}.{fraction}Z" if fraction else text + "Z"
+
+    def _remembered(self, digits: str) -> str:
+        if len(self._seconds) >= _SECONDS_MAX:
+            self._seconds.clear()
+        text = self._seconds[digits] = self._second(int(digits))
+        return text
 
     def _second(self, second: int) -> str:
         day, rest = divmod(second, 86400)
         minute, rest = divmod(rest, 60)
-        text = (self._days.get(day) or self._day(day)) + _MINUTES[minute] + _SECONDS[rest]
-        if len(self._seconds) >= _SECONDS_MAX:
-            self._seconds.clear()
-        self._seconds[second] = text
-        return text
+        return (self._days.get(day) or self._day(day)) + _MINUTES[minute] + _SECONDS[rest]
 
     def _day(self, day: int) -> str:
         # Years that RFC 3339 cannot write (a disk says 2^62 seconds) become the nearest that it can.

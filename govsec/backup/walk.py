@@ -365,7 +365,7 @@ class TreeWalker:
             level.unchanged_files += 1
             level.unchanged_bytes += status.st_size
             return head + tail if known is None else known
-        node = self._read(level, name, path, extra)
+        node = self._read(level, name, path, extra, status, head)
         if node is not None:
             if known is None and parent_node is None:
                 counts.files_new += 1
@@ -374,7 +374,10 @@ class TreeWalker:
             self._advance(1, 0, path)
         return node
 
-    def _read(self, level: _Level, name: bytes, path: bytes, extra: str) -> bytes | None:
+    def _read(
+        self, level: _Level, name: bytes, path: bytes, extra: str, seen: os.stat_result, head: bytes
+    ) -> bytes | None:
+        """The node of a file that is read now; ``head`` is what it is as long as the file is as it was ``seen``."""
         self._look_up()
         self._current = path
         descriptor = open_file(name, level.descriptor)
@@ -389,7 +392,8 @@ class TreeWalker:
             os.close(descriptor)
         # The times are those from before the reading: when they were the later ones, the next backup would take what
         # was torn here for unchanged.
-        head = self._nodes.head(name, status, extra, size).encode()
+        if size != seen.st_size or _state(status) != _state(seen):
+            head = self._nodes.head(name, status, extra, size).encode()
         node = head + _content(b"".join(ids))
         self.counts.total_bytes += size
         if size != status.st_size or (after.st_mtime_ns, after.st_ctime_ns) != (status.st_mtime_ns, status.st_ctime_ns):
@@ -446,6 +450,11 @@ def explain(error: OSError) -> str:
     if error.errno == errno.ENOENT:
         return "vanished before it was read"
     return f"cannot be read: {os.strerror(error.errno) if error.errno else error}"
+
+
+def _state(status: os.stat_result) -> tuple[object, ...]:
+    """All that a node is made of: mode, inode, device, links, owner, group, size, times."""
+    return (*status[:7], status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _content(ids: bytes) -> bytes:

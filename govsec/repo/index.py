@@ -90,7 +90,8 @@ class Index:
 
     def __contains__(self, handle: tuple[BlobType, bytes]) -> bool:
         blob_type, blob_id = handle
-        return any(self._place_values[4 * row] & 1 == blob_type for row in self._rows_of(blob_id))
+        rows = self._rows_of(blob_id)
+        return bool(rows) and any(self._place_values[4 * row] & 1 == blob_type for row in rows)
 
     def find(self, blob_type: BlobType, blob_id: bytes) -> list[Location]:
         """Every place where the blob lies; empty when it is not there."""
