@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import Protocol
@@ -25,7 +26,7 @@ from govsec.collect.kinds import parse
 from govsec.collect.parse_platform import read_platform
 from govsec.collect.probes import AnyProbe
 from govsec.collect.probes_host import WalkProbe
-from govsec.collect.redact import redact, redact_value
+from govsec.collect.redact import redact, redact_bytes, redact_value
 from govsec.collect.script import Script, compile_script
 from govsec.collect.sources import Answer, NoFactError, Reading
 from govsec.errors import HostUnreachableError, IntegrityError, LimitError
@@ -123,8 +124,11 @@ def _facts(script: Script, data: bytes, collected: datetime, transport: str, *, 
     if not is_live and host_time is not None:
         # Nobody saw it run: an output that is carried in a year late must not look like one of today.
         collected = min(host_time, collected)
-    # Many probes read the same answers: each is prepared once.
-    seen = {number: _seen(answer, script.token) for number, answer in frames.answers.items()}
+    # Many probes read the same answers: each is prepared once. Parsers see what is left when secrets are cut: what a
+    # parser takes apart, a name here and a value there, could not be told for one any more.
+    clean = {number: replace(answer, data=redact_bytes(answer.data)) for number, answer in frames.answers.items()}
+    seen = {number: _seen(answer, clean[number], script.token) for number, answer in frames.answers.items()}
+    frames = Frames(clean, frames.platforms)
     outcomes = {
         probe.identity: _outcome(probe, script, frames, seen, platform, host_time or collected, collected)
         for probe in script.probes
@@ -184,9 +188,10 @@ def _evidence(seen: Mapping[str, tuple[bytes, str]]) -> dict[str, JsonValue]:
     return {"raw_sha256": whole.hexdigest(), "raw_excerpt": excerpt[:EXCERPT_LENGTH_MAX]}
 
 
-def _seen(answer: Answer, token: str) -> tuple[bytes, str]:
-    """An answer without the run's token, which is random: its digest, and its beginning with every secret cut."""
-    data = answer.data.replace(f"@{token} ".encode(), b"@ ")
-    beginning = data[:_READABLE_SIZE].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
-    digest = hashlib.sha256(f"{answer.exit_code} ".encode() + data).digest()
-    return digest, f"{answer.exit_code}]\n{_COMMENTS.sub('', redact(beginning))}"
+def _seen(answer: Answer, clean: Answer, token: str) -> tuple[bytes, str]:
+    """An answer without the run's token, which is random: the digest of all of it, the beginning of what is clean."""
+    mark = f"@{token} ".encode()
+    digest = hashlib.sha256(f"{answer.exit_code} ".encode() + answer.data.replace(mark, b"@ ")).digest()
+    beginning = clean.data[:_READABLE_SIZE].replace(mark, b"@ ").decode("utf-8", "backslashreplace")
+    readable = _COMMENTS.sub("", beginning).replace("\x00", "\\x00")
+    return digest, f"{answer.exit_code}]\n{readable}"

@@ -46,6 +46,17 @@ function cut(s) {
   gsub(/:\/\/[^\/@ \t:]*:[^\/@ \t]*@/, "://[cut]@", s)
   if (match(s, /([Pp][Aa][Ss][Ss][Ww][Dd]|[Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd]|[Pp][Ww][Dd]|PWD|[Bb][Ii][Nn][Dd][Pp][Ww]|[Ss][Ee][Cc][Rr][Ee][Tt][Ss]?|[Tt][Oo][Kk][Ee][Nn])=[^ \t]/))
     s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
+  if (match(s, /(^|[^A-Za-z])([Pp]assword|[Pp]assphrase|[Ss]ecret|[Tt]oken|[Aa]pi[-_]?[Kk]ey|[a-z]*[-_](password|secret|token|api[-_]?key))"?:[ \t]+"?[^ \t"]/))
+    s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
+  if (match(s, /(_PASS|_pass|(ACCESS|SECRET|API|PRIVATE|access|secret|api|private)_(KEY|key)(_BASE|_base)?)=[^ \t]/))
+    s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
+  if (match(s, /[?&](access_token|token|key|sig|secret|password)=[^& \t]/)) s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
+  if (match(s, /(curl|wget)[ \t].*(-u|--user)[ =]*[^ ]/)) s = substr(s, 1, RSTART + 4) " [cut]"
+  if (match(s, /[Ii][Dd][Ee][Nn][Tt][Ii][Ff][Ii][Ee][Dd] +[Bb][Yy] /)) s = substr(s, 1, RSTART + RLENGTH - 1) "[cut]"
+  if (match(s, /(密码|口令|密钥|令牌)(:|：|=)[ \t]*[!-~]/)) s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
+  gsub(/grub\.pbkdf2\.[a-z0-9]+\.[0-9]+\.[0-9A-F.]+/, "[cut]", s)
+  gsub(/eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/, "[cut]", s)
+  gsub(/(AKIA|ASIA|LTAI|AKID)[0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z]+/, "[cut]", s)
   if (match(s, /--(passw[a-z]*|pass|token|secret|auth)[ =]+[^ ]/)) s = substr(s, 1, RSTART + RLENGTH - 2) "[cut]"
   if (match(s, /(requirepass|masterauth|auth-pass|REDISCLI_AUTH=|(mysql|mariadb)[a-z-]* .*-p)[^ ]*[ \t]*[^ ]/)) s = substr(s, 1, RSTART + 5) " [cut]"
   if (match(s, /[Aa]uthorization:?[ \t"]*([Bb]asic|[Bb]earer)/)) s = substr(s, 1, RSTART + RLENGTH - 1) " [cut]"
