@@ -75,7 +75,7 @@ class TrafficSeries:
         self._start //= factor
         target = (np.arange(BINS_MAX) + shift) // factor
         wider = np.zeros_like(self._counts)
-        np.add.at(wider, (slice(None), slice(None), target), self._counts)
+        np.add.at(np.moveaxis(wider, 2, 0), target, np.moveaxis(self._counts, 2, 0))
         self._counts = wider
         self._used = (self._used + shift + factor - 1) // factor if self._used else 0
 
