@@ -219,6 +219,9 @@ class AssessmentConfig(Model):
     coverage_min: float = Field(
         default=0.05, ge=0, le=1, description="below this share of decided items a run ends with 7"
     )
+    host_time_s: int = Field(
+        default=300, ge=5, le=3600, description="longest time for one host in all; walks add their own limit"
+    )
 
 
 class MonitorConfig(Model):
@@ -232,7 +235,7 @@ class MonitorConfig(Model):
         default=(), description="lists of bad addresses, networks, domains, fingerprints and hashes: plain or CSV files"
     )
     flows_max: int = Field(
-        default=262_144, ge=1024, le=4_194_304, description="flows kept at a time; about 200 bytes each"
+        default=262_144, ge=16_384, le=4_194_304, description="flows kept at a time; about 200 bytes each"
     )
     detectors: Mapping[Name, Mapping[str, JsonValue]] = Field(
         default_factory=dict, description="detector: setting: value, in place of the detector's own"

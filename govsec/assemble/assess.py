@@ -15,8 +15,17 @@ from govsec.assemble.assessscope import Request, scope_of
 from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
 from govsec.assemble.hosts import WALK, Collected, collect_all, without_gaps
+from govsec.assemble.packpins import remember_versions
 from govsec.assemble.packs import load_packs
-from govsec.assemble.runs import Earlier, earlier_facts, earlier_run, record_run, runs_directory
+from govsec.assemble.runs import (
+    Earlier,
+    earlier_facts,
+    earlier_run,
+    gone_records,
+    newest_facts,
+    record_run,
+    runs_directory,
+)
 from govsec.assemble.systems import Site
 from govsec.collect.probes import AnyProbe
 from govsec.ledger.entry import Entry
@@ -105,7 +114,9 @@ class Assessor:
             UsageError: facts of a host that was not asked for.
         """
         is_named = bool(self.request.hosts or self.scope.entry.hosts)
-        return without_gaps(collected, self.scope.targets if is_named else (), self.site.clock.now())
+        names = [one.target.name for one in collected]
+        newest = newest_facts(self.site.config.state_dir, self.scope.row.name, names)
+        return without_gaps(collected, self.scope.targets if is_named else (), self.site.clock.now(), newest)
 
     def evaluate(self, collected: Sequence[Collected]) -> tuple[Assessment, Records]:
         """One assessment of what was collected; no host is touched. With it the records of people that were read."""
@@ -120,6 +131,9 @@ class Assessor:
         results += [one.result for one in judged]
         people = read_records(self.site, self.scope.row.name)
         self.earlier = earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare)
+        present = {record.id for record in people.records}
+        gone = gone_records(self.earlier.run, present, self.site.clock.now())
+        people = replace(people, refused=(*people.refused, *gone))
         parts = Parts(
             scope=self.scope,
             packs=self.packs,
@@ -172,6 +186,7 @@ def run_assessment(
         progress(Progress("evaluate", done_items=len(found), total_items=len(found)))
     facts = {one.target.name: one.data for one in found if one.facts is not None}
     stored = write_run(runs_directory(site.config.state_dir), assessment, facts)
+    remember_versions(site.config.state_dir, assessor.packs)
     broken = tuple(one.target.name for one in found if one.is_broken)
     run = AssessRun(assessment, stored, refused_records=people.refused, broken_hosts=broken)
     run = replace(run, altered_run=assessor.earlier.altered)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.assemble.systems import Site
-from govsec.clock import Clock
+from govsec.clock import Clock, format_time
 from govsec.collect.collect import Transport, collect, import_output
 from govsec.collect.facts import FACTS_SIZE_MAX, Facts, ProbeOutcome, load_facts
 from govsec.collect.probes import AnyProbe
 from govsec.collect.script import Script, compile_script
 from govsec.config import Config, HostConfig
 from govsec.errors import ConfigurationError, FormatError, GovsecError, IntegrityError, UsageError
+from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.runtime.lanes import for_each
@@ -113,10 +114,14 @@ def collect_all(
     that was never walked, or not in the last thirty days, could not be looked at.
     """
 
+    # A host that hangs in each of its answers, each within its own limit, would hold the run for the better part of an
+    # hour. Whoever asks for walks knows that they take their time.
+    limit_s = site.config.assessment.host_time_s + sum(probe.timeout_s for probe in probes if probe.kind == WALK)
+
     def ask(target: Target) -> Collected:
         began = site.clock.now()
         try:
-            transport = transport_of(target, site.config, site.clock)
+            transport = transport_of(target, site.config, site.clock, limit_s)
             old = previous.get(target.name)
             facts = _with_walks(collect(target.name, probes, transport, site.clock, previous=old), walks, old)
             return Collected(target, began, facts, data=facts.dump())
@@ -150,8 +155,8 @@ def _with_walks(facts: Facts, walks: Sequence[AnyProbe], previous: Facts | None)
     return facts.model_copy(update={"outcomes": {**facts.outcomes, **found}}) if found else facts
 
 
-def transport_of(target: Target, config: Config, clock: Clock) -> Transport:
-    """The way to a host.
+def transport_of(target: Target, config: Config, clock: Clock, limit_s: float) -> Transport:
+    """The way to a host, which ends after ``limit_s`` seconds in all, whatever the host does.
 
     Raises:
         ConfigurationError: what the way needs is not installed.
@@ -160,14 +165,14 @@ def transport_of(target: Target, config: Config, clock: Clock) -> Transport:
     if host.kind == "local":
         from govsec.collect.transport import LocalTransport
 
-        return LocalTransport(clock, sudo=host.sudo)
+        return LocalTransport(clock, sudo=host.sudo, timeout_s=limit_s)
     if host.kind == "container":
         from govsec.collect.transport import ContainerTransport
 
-        return ContainerTransport(host.container, clock, runtime=host.runtime)
+        return ContainerTransport(host.container, clock, runtime=host.runtime, timeout_s=limit_s)
     from govsec.collect.transport_ssh import SshTransport
 
-    return SshTransport(_account(target.name, host), _jumps(host, config), sudo=host.sudo)
+    return SshTransport(_account(target.name, host), _jumps(host, config), sudo=host.sudo, timeout_s=limit_s)
 
 
 def _jumps(host: HostConfig, config: Config) -> tuple[SshAccount, ...]:
@@ -247,15 +252,21 @@ def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
     return tuple(found.values())
 
 
-def without_gaps(collected: Sequence[Collected], wanted: Sequence[Target], now: datetime) -> tuple[Collected, ...]:
+def without_gaps(
+    collected: Sequence[Collected],
+    wanted: Sequence[Target],
+    now: datetime,
+    newest: Mapping[str, datetime] | None = None,
+) -> tuple[Collected, ...]:
     """Facts from files, with those refused that are not of today, and a host of ``wanted`` without any told.
 
-    Without ``wanted`` the files say which hosts there are.
+    Without ``wanted`` the files say which hosts there are. ``newest`` is when each host last gave facts: older ones are
+    a replay of a better day.
 
     Raises:
         UsageError: facts of a host that is not among ``wanted``.
     """
-    judged = {one.target.name: _if_fresh(one, now) for one in collected}
+    judged = {one.target.name: _if_fresh(one, now, (newest or {}).get(one.target.name)) for one in collected}
     if not wanted:
         return tuple(judged.values())
     names = [target.name for target in wanted]
@@ -267,7 +278,10 @@ def without_gaps(collected: Sequence[Collected], wanted: Sequence[Target], now: 
     )
 
 
-def _if_fresh(one: Collected, now: datetime) -> Collected:
+def _if_fresh(one: Collected, now: datetime, newest: datetime | None) -> Collected:
+    if one.facts is not None and newest is not None and one.facts.collected < newest:
+        here, last = format_time(one.facts.collected), format_time(newest)
+        return Collected(one.target, one.began, error=f"its facts are of {here}; it has given newer ones, of {last}")
     if one.facts is None or now - FACTS_AGE_MAX <= one.facts.collected <= now + _FACTS_AHEAD_MAX:
         return one
     when, days = one.facts.collected.date(), FACTS_AGE_MAX.days
@@ -317,10 +331,6 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 def _read(path: Path, size_max: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(size_max + 1)
+        return read_bounded(path, size_max)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    if len(data) > size_max:
-        raise ConfigurationError(f"{path}: larger than {size_max} bytes")
-    return data

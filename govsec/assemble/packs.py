@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from govsec.assemble.packpins import check_versions
 from govsec.assemble.systems import Site
 from govsec.errors import UsageError
 from govsec.policy.catalog import Catalog
@@ -23,7 +24,8 @@ def load_packs(site: Site, expressions: Expressions, wanted: Sequence[str] = ())
 
     Raises:
         UsageError: there is no pack of that id, or two have the same one.
-        ConfigurationError, IntegrityError: a pack is damaged, or nobody whom people pinned signed it.
+        ConfigurationError, IntegrityError: a pack is damaged, nobody whom people pinned signed it, or it is older than
+            the one that was used here before.
     """
     known = known_names()
     ids = [pack_id for pack_id in shipped_packs() if not wanted or pack_id in wanted]
@@ -31,6 +33,7 @@ def load_packs(site: Site, expressions: Expressions, wanted: Sequence[str] = ())
     if site.config.assessment.packs:
         trusted = site.trusted()
         others = [load_signed(folder, trusted, known, expressions) for folder in site.config.assessment.packs]
+        check_versions(site.config.state_dir, others)
         packs += [pack for pack in others if not wanted or pack.id in wanted]
     names = [pack.id for pack in packs]
     if absent := set(wanted) - set(names):

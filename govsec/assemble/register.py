@@ -9,10 +9,11 @@ from pathlib import Path
 from govsec.assemble.hosts import targets_of
 from govsec.assemble.ledger import ledger_stores
 from govsec.assemble.registry import continuity_facts
-from govsec.assemble.runs import runs_directory, verify_run
+from govsec.assemble.runs import kept_runs, runs_directory, verify_run
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.errors import ConfigurationError, GovsecError
+from govsec.localfile import read_bounded
 from govsec.policy.runfolder import Manifest, newest_run, stored_runs
 from govsec.privatefile import write_private
 from govsec.records import Finding
@@ -34,13 +35,9 @@ def read_spreadsheet(path: Path) -> Register:
     from govsec.register.sheetreader import import_xlsx
 
     try:
-        with path.open("rb") as file:
-            data = file.read(_SPREADSHEET_SIZE_MAX + 1)
+        return import_xlsx(read_bounded(path, _SPREADSHEET_SIZE_MAX), str(path))
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    if len(data) > _SPREADSHEET_SIZE_MAX:
-        raise ConfigurationError(f"{path}: larger than {_SPREADSHEET_SIZE_MAX} bytes")
-    return import_xlsx(data, str(path))
 
 
 def write_spreadsheet(register: Register, path: Path) -> None:
@@ -106,7 +103,8 @@ def _newest_assessment(site: Site, system: SystemConfig) -> LaunchAssessment | N
         return None
     manifest = latest.manifest
     try:
-        is_verified = verify_run(latest, ledger_stores(site, system), site.trusted()).is_on_record
+        kept = kept_runs(site.config.state_dir)
+        is_verified = verify_run(latest, ledger_stores(site, system), site.trusted(), kept=kept).is_on_record
     except GovsecError as error:
         log.warning("an assessment cannot be verified", extra={"run": manifest.id, "why": str(error)})
         is_verified = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from govsec.assemble.ledger import open_ledger
@@ -16,10 +17,22 @@ from govsec.errors import GovsecError, IntegrityError
 from govsec.ledger.entry import Entry
 from govsec.ledger.verify import LedgerReport, walk
 from govsec.policy.run import EVIDENCE_KIND, Assessment
-from govsec.policy.runfolder import FACTS, Flaw, StoredRun, find_run, flaws_of, newest_run, read_assessment, read_file
+from govsec.policy.runfolder import (
+    FACTS,
+    Flaw,
+    StoredRun,
+    find_run,
+    flaws_of,
+    newest_run,
+    read_assessment,
+    read_file,
+    stored_runs,
+)
 from govsec.store.api import ReadStore
 
 log = logging.getLogger(__name__)
+#: How far back a host's newest facts are looked for; a host that was silent for so long is met as a new one.
+_RUNS_BACK_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +45,13 @@ class RunCheck:
     #: The ledger has this run with another manifest: the folder is not what was put on record.
     is_contradicted: bool
     ledger_problems_count: int
+    #: Later runs of the same system that the ledger has and the disk has not: what looks like the latest is not.
+    vanished: tuple[str, ...] = ()
 
     @property
     def is_intact(self) -> bool:
-        """True when nothing that was looked at was changed after the run."""
-        return not self.flaws and not self.is_contradicted and not self.ledger_problems_count
+        """True when nothing that was looked at was changed after the run, and no later one was taken away."""
+        return not self.flaws and not self.is_contradicted and not self.ledger_problems_count and not self.vanished
 
     @property
     def is_on_record(self) -> bool:
@@ -57,8 +72,13 @@ def record_run(site: Site, system: SystemConfig, run: StoredRun) -> tuple[Entry 
         return None, str(error)
 
 
-def verify_run(run: StoredRun, stores: Sequence[ReadStore], trusted: TrustedKeys) -> RunCheck:
+def verify_run(
+    run: StoredRun, stores: Sequence[ReadStore], trusted: TrustedKeys, *, kept: Collection[str] | None = None
+) -> RunCheck:
     """Every file against the manifest, and the manifest against the signed ledger (no ``stores``: files alone).
+
+    ``kept`` are the ids of all runs on this disk, of which none may be missing that is later than ``run``; None where
+    the run lies somewhere else by itself.
 
     Raises:
         StoreUnavailableError: no center could be listed.
@@ -67,15 +87,33 @@ def verify_run(run: StoredRun, stores: Sequence[ReadStore], trusted: TrustedKeys
     report = LedgerReport()
     entry: Entry | None = None
     is_contradicted = False
+    vanished: dict[str, None] = {}
     for found in walk(stores, trusted, report) if stores else ():
         facts = found.evidence.facts
-        if found.evidence.kind != EVIDENCE_KIND or facts.get("id") != run.manifest.id:
+        if found.evidence.kind != EVIDENCE_KIND:
+            continue
+        if (other := str(facts.get("id"))) != run.manifest.id:
+            # Another controller keeps its runs on its own disk.
+            same = (found.evidence.subject, facts.get("controller")) == (run.manifest.system, run.manifest.controller)
+            if same and found.evidence.time > run.manifest.ended and kept is not None and other not in kept:
+                vanished[other] = None
             continue
         if dict(facts) == run.manifest.canonical():
             entry = entry or found
         else:
             is_contradicted = True
-    return RunCheck(flaws, entry, is_contradicted and entry is None, report.problems_count)
+    return RunCheck(flaws, entry, is_contradicted and entry is None, report.problems_count, tuple(vanished))
+
+
+def kept_runs(state_dir: Path) -> frozenset[str]:
+    """Ids of the runs on this disk, also of those whose manifest is broken.
+
+    Raises:
+        ConfigurationError: the folder cannot be read.
+    """
+    damaged: dict[str, IntegrityError] = {}
+    runs = stored_runs(runs_directory(state_dir), damaged=damaged)
+    return frozenset({run.manifest.id for run in runs} | set(damaged))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +143,39 @@ def earlier_run(state_dir: Path, system: str, wanted: str) -> Earlier:
         return Earlier(read_assessment(latest)) if latest else Earlier()
     except IntegrityError as error:
         return Earlier(altered=str(error))
+
+
+def newest_facts(state_dir: Path, system: str, hosts: Collection[str]) -> dict[str, datetime]:
+    """When each of ``hosts`` last gave facts to a run of the system that is on this disk.
+
+    A run that was altered is passed over: what it said of the time is not believed.
+    """
+    found: dict[str, datetime] = {}
+    runs = stored_runs(runs_directory(state_dir), system, damaged={})
+    for run in reversed(runs[-_RUNS_BACK_MAX:]):
+        for host in set(hosts) - found.keys():
+            if f"{FACTS}{host}" not in {row.name for row in run.manifest.files}:
+                continue
+            try:
+                found[host] = load_facts(read_file(run, f"{FACTS}{host}")).collected
+            except IntegrityError as error:
+                log.warning("facts of an earlier run are not used", extra={"run": run.manifest.id, "why": str(error)})
+    return found
+
+
+def gone_records(earlier: Assessment | None, present: Collection[str], now: datetime) -> tuple[str, ...]:
+    """People's records that counted in the run before, would still hold, and are not there any more; why, for each."""
+    if earlier is None:
+        return ()
+    rows: dict[str, datetime] = {}
+    for item in earlier.items:
+        rows.update({row.id: row.until for row in (item.attestation, item.waiver) if row is not None})
+    rows.update({result.waiver.id: result.waiver.until for result in earlier.results if result.waiver is not None})
+    return tuple(
+        f"{record}: counted in run {earlier.id} and holds until {until.date()}, and is not on this disk any more"
+        for record, until in sorted(rows.items())
+        if until > now and record not in present
+    )
 
 
 def earlier_facts(state_dir: Path, system: str) -> dict[str, Facts]:

@@ -211,7 +211,7 @@ def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
 def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
     """Verify a stored run."""
     from govsec.assemble.ledger import ledger_stores
-    from govsec.assemble.runs import verify_run
+    from govsec.assemble.runs import kept_runs, runs_directory, verify_run
     from govsec.crypto.signing import TrustedKeys
     from govsec.ledger.export import ExportFile
     from govsec.store.api import ReadStore
@@ -225,7 +225,9 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
     elif run.manifest.system in {system.name for system in site.config.systems}:
         stores = ledger_stores(site, site.system(run.manifest.system))
         trusted = trusted if args.roots is not None else site.trusted()
-    check = verify_run(run, stores, trusted)
+    # A copy of a run that lies elsewhere says nothing of the others.
+    is_here = run.directory.parent.resolve() == runs_directory(site.config.state_dir).resolve()
+    check = verify_run(run, stores, trusted, kept=kept_runs(site.config.state_dir) if is_here else None)
     facts = {
         "run": run.manifest.id,
         "is_intact": check.is_intact,
@@ -233,6 +235,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "flaws": list(check.flaws),
         "is_contradicted": check.is_contradicted,
         "ledger_problems_count": check.ledger_problems_count,
+        "vanished": list(check.vanished),
         "entry": None if check.entry is None else {"number": check.entry.number, "digest": check.entry.digest},
         "manifest": run.manifest.digest,
         "files": len(run.manifest.files),

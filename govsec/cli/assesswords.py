@@ -1,4 +1,4 @@
-"""What ``govsec assess`` and ``govsec system`` say in the reader's language: headings, figures, what verifying found."""
+"""What ``govsec assess`` and ``govsec system`` say in the reader's language: headings, figures, what was verified."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def verify_words(words: Catalogue, run: StoredRun, check: RunCheck) -> str:
         lines.append(text("text.contradicted"))
     if check.ledger_problems_count:
         lines.append(text("text.ledger_problems", {"count": check.ledger_problems_count}))
+    lines += [text("text.vanished", {"run": run_id}) for run_id in check.vanished]
     if check.is_intact:
         lines.append(text("text.intact", {"count": len(run.manifest.files)}))
         if check.entry is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from govsec.assemble.hosts import collect_all, import_facts, targets_of, without_gaps, write_facts
+from govsec.assemble.hosts import collect_all, import_facts, targets_of, transport_of, without_gaps, write_facts
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
 from govsec.collect.facts import Facts, ProbeOutcome
@@ -121,6 +121,42 @@ def test_facts_that_are_not_of_today_are_none(tmp_path: Path, age: timedelta) ->
 
     assert one.facts is None
     assert "its facts are of" in one.error
+
+
+def test_facts_that_are_older_than_what_the_host_gave_since_are_a_replay(tmp_path: Path) -> None:
+    now = SystemClock().now()
+    found = import_facts([_handed_in(tmp_path, "web-1", timedelta(hours=2))])
+    (kept,) = found
+    assert kept.facts is not None
+
+    (replayed,) = without_gaps(found, (), now, {"web-1": now - timedelta(hours=1)})
+    (again,) = without_gaps(found, (), now, {"web-1": kept.facts.collected, "web-2": now})
+
+    assert replayed.facts is None
+    assert "it has given newer ones" in replayed.error
+    assert again.facts is not None
+
+
+def test_every_way_to_a_host_ends_in_time_and_walks_add_their_own() -> None:
+    site = _site(
+        assessment={"host_time_s": 7},
+        hosts={"a": {}, "b": {"kind": "container", "container": "web"}, "c": {"kind": "local"}},
+    )
+    ways = [transport_of(target, site.config, site.clock, 7.0) for target in targets_of(site.config, ["a", "b", "c"])]
+
+    assert [getattr(way, "timeout_s", None) for way in ways] == [7.0, 7.0, 7.0]
+
+
+def test_a_host_that_takes_all_its_time_is_given_up() -> None:
+    # The limit of this test is below what the configuration admits: nobody shall wait five seconds for it.
+    site = _site()
+    hasty = site.config.assessment.model_copy(update={"host_time_s": 0.001})
+    slow = Site(site.config.model_copy(update={"assessment": hasty}), site.clock)
+
+    (collected,) = collect_all(slow, targets_of(slow.config, ()), (), previous={})
+
+    assert collected.facts is None
+    assert "not done in time" in collected.error
 
 
 def test_a_host_with_this_machines_name_does_not_stand_for_both() -> None:

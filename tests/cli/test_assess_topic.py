@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from govsec.assemble.bare import site_or_bare
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.clock import SystemClock
+from govsec.collect.facts import load_facts
 from govsec.config import Config, load_config
 from govsec.errors import ConfigurationError
 from govsec.policy.results import Verdict
@@ -151,6 +153,39 @@ def test_a_run_on_record_verifies_here_and_offline(assessed: Assessed, tmp_path:
     assert assessed.run("verify", assessed.facts["run"]) == 0
     assert main(["ledger", "export", "--output", str(ledger), "--config", str(assessed.config)]) == 0
     assert main(["assess", "verify", str(folder), "--ledger", str(ledger), "--roots", roots]) == 0
+
+
+def test_the_latest_run_that_was_taken_away_is_missed(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = assessed.facts["run"]
+    assert assessed.run("import", str(assessed.host_facts), "-q", "--json") == 1
+    later = Path(output(capsys)["directory"])
+    assert assessed.run("verify", before) == 0
+    capsys.readouterr()
+    shutil.move(later, tmp_path / later.name)
+
+    assert assessed.run("verify", "--json") == 6
+    assert output(capsys)["vanished"] == [later.name]
+    assert assessed.run("verify", "--lang", "en") == 6
+    assert f"later run {later.name}" in capsys.readouterr().out
+    shutil.move(tmp_path / later.name, later)
+    assert assessed.run("verify", before) == 0
+
+
+def test_a_replay_of_what_the_host_gave_before_is_refused(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = load_facts(assessed.host_facts.read_bytes())
+    newer = facts.model_copy(update={"collected": facts.collected + timedelta(seconds=5)})
+    (tmp_path / "newer.json").write_bytes(newer.dump())
+    config = tmp_path / "bare.yaml"
+    config.write_text(f"state_dir: {tmp_path}\n", encoding="utf-8")
+
+    assert main(["assess", "import", str(tmp_path / "newer.json"), "--config", str(config), "--lang", "en"]) == 1
+    assert "newer ones" not in capsys.readouterr().out
+    assert main(["assess", "import", str(assessed.host_facts), "--config", str(config), "--lang", "en"]) == 4
+    assert "newer ones" in capsys.readouterr().out
 
 
 def _alter_a_file(folder: Path) -> None:
