@@ -236,7 +236,7 @@ class FlowUpdate:
 
     Put together over all batches, each sequence of rows is the same wherever batches are cut: ``opened`` has a row as
     it was after the first packet, by id; ``answered`` as it was after the first packet of the responder, in packet
-    order; ``closed`` by ``end_ns`` and id. Only evictions (``FlowTable.counters``) depend on the cuts.
+    order; ``closed`` by the moment of their end. Only evictions (``FlowTable.counters``) depend on the cuts.
     """
 
     flow: U8  # id for each packet of the batch; 0: none (not IP, or not kept under flood)

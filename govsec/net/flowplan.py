@@ -1,0 +1,117 @@
+"""Sorting packets by flow: what a batch will do to the table, worked out before anything is done.
+
+One idea: a plan changes nothing, so it can be thrown away and made again for fewer packets when it shows that more
+flows begin than may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from govsec.net.columns import I8, PACKETS_MAX, U8, Bools, PacketBatch, Protocol, TcpFlag
+from govsec.net.flowkeys import FlowKeys
+from govsec.net.flowrows import TimeOuts
+from govsec.net.flowsplit import Before, Handshakes, Sorted, boundaries, handshakes
+from govsec.net.flowstore import FlowStore
+from govsec.net.flowsums import GOES_ON, NEW, PART, Stretches
+
+#: Low bits of a digest that give way to a packet's place when packets are sorted.
+_PLACE = np.uint64(PACKETS_MAX - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where flows begin and end among some packets."""
+
+    order: NDArray[np.intp]  # of the sorted packets, in the keys
+    stretches: Stretches
+    syns: Handshakes
+    is_known: Bools  # per key: the table has a row
+    places: NDArray[np.intp]
+    rows: NDArray[np.void]  # per key, as in the table where it is known
+
+
+def make_plan(
+    batch: PacketBatch, keys: FlowKeys, clock: I8, chosen: NDArray[np.intp], store: FlowStore, time_outs: TimeOuts
+) -> Plan:
+    """The plan for the packets ``chosen`` of ``keys``, in order of capture. ``clock``: one reading a key."""
+    order, heads = _in_order(keys.digest, chosen)
+    packets = keys.packets[order]
+    protocol, flags = batch.protocol[packets], batch.tcp_flags[packets]
+    is_tcp = protocol == Protocol.TCP
+    allowed = time_outs.idle_by_protocol()[protocol]
+    np.copyto(allowed, time_outs.short_ns, where=(flags & TcpFlag.SYN) != 0)
+    packets_sorted = Sorted(batch, packets, heads, clock[order], is_tcp, flags, keys.is_forward[order], allowed)
+    is_known, places = store.find(keys.digest[order[heads]])
+    rows = store.rows(np.where(is_known, places, 0))
+    syns = handshakes(packets_sorted)
+    is_cut = boundaries(packets_sorted, _before(rows, is_known), syns, time_outs.short_ns)
+    is_start = is_cut.copy()
+    is_start[heads] = True
+    starts = np.flatnonzero(is_start)
+    kind = np.where(is_cut[starts], NEW, GOES_ON).astype(np.uint8)
+    stretches = Stretches(packets_sorted, starts, _keys_of(starts, heads), kind)
+    return Plan(order, _with_parts(stretches, rows, time_outs.active_ns), syns, is_known, places, rows)
+
+
+def _in_order(digest: U8, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The chosen by digest, then as they came; and where each digest begins."""
+    some = digest[chosen]
+    tagged = some & ~_PLACE | np.arange(len(some), dtype=np.uint64)
+    tagged.sort()
+    order = (tagged & _PLACE).astype(np.intp)
+    is_head = _is_head(tagged & ~_PLACE)
+    if (_is_head(some[order]) & ~is_head).any():  # two digests that differ in those low bits alone
+        order = np.argsort(some, kind="stable")
+        is_head = _is_head(some[order])
+    return chosen[order], np.flatnonzero(is_head)
+
+
+def _is_head(digest: U8) -> Bools:
+    is_head = np.ones(len(digest), np.bool_)
+    is_head[1:] = digest[1:] != digest[:-1]
+    return is_head
+
+
+def _keys_of(starts: NDArray[np.intp], heads: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.searchsorted(heads, starts, side="right") - 1
+
+
+def _before(rows: NDArray[np.void], is_known: Bools) -> Before:
+    is_a = rows["is_originator_a"]
+    one, other = rows["flags_originator"], rows["flags_responder"]
+    return Before(
+        is_live=is_known,
+        deadline=rows["deadline"],
+        has_syn=rows["has_syn"] & is_known,
+        is_syn_forward=rows["is_syn_forward"],
+        syn_sequence=rows["syn_sequence"],
+        flags_forward=np.where(is_a, one, other),
+        flags_backward=np.where(is_a, other, one),
+    )
+
+
+def _with_parts(stretches: Stretches, rows: NDArray[np.void], active_ns: int) -> Stretches:
+    """The same, with a further start wherever a row becomes older than ``active_ns``."""
+    clock, starts = stretches.packets.clock, stretches.starts
+    is_new = stretches.kind == NEW
+    began = np.where(is_new, clock[starts], rows["began"][stretches.key])
+    ends = stretches.ends()
+    more: list[int] = []
+    for index in np.flatnonzero(clock[ends - 1] - began > active_ns).tolist():
+        at, end, since = int(starts[index]), int(ends[index]), int(began[index])
+        while (at := at + int(np.searchsorted(clock[at:end], since + active_ns, side="right"))) < end:
+            more.append(at)
+            since = int(clock[at])
+    if not more:
+        return stretches
+    # A row of the table may be too old for the first packet of a stretch: then that stretch is a part itself.
+    added = np.array(more, np.intp)
+    all_starts = np.unique(np.concatenate([starts, added]))
+    kind = np.full(len(all_starts), PART, np.uint8)
+    kept = np.setdiff1d(np.arange(len(starts)), np.flatnonzero(np.isin(starts, added)))
+    kind[np.searchsorted(all_starts, starts[kept])] = stretches.kind[kept]
+    return Stretches(stretches.packets, all_starts, _keys_of(all_starts, stretches.packets.heads), kind)

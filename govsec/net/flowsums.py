@@ -1,0 +1,217 @@
+"""From stretches of packets to rows: how each flow begins, what its packets add up to, how it stood at its first
+answer.
+
+One idea: a stretch is a run in sorted packets, so every sum is one ``reduceat`` over all stretches. The rest is done
+once for a stretch, not once for a packet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from govsec.net.columns import I8, U1, U8, Bools, Opening, TcpFlag
+from govsec.net.flowkeys import FlowKeys, is_icmp_reply
+from govsec.net.flowrows import COUNTS, ROW, TimeOuts, is_over, take
+from govsec.net.flowsplit import Handshakes, Sorted
+
+#: How a stretch begins: a new flow, the table's flow going on, or a flow of this batch whose row became too old.
+NEW, GOES_ON, PART = 0, 1, 2
+_PORT_KNOWN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Runs of sorted packets that belong to one flow each."""
+
+    packets: Sorted
+    starts: NDArray[np.intp]
+    key: NDArray[np.intp]  # index into ``packets.heads``
+    kind: U1
+
+    def ends(self) -> NDArray[np.intp]:
+        """Where each one ends (the next one's start)."""
+        return np.append(self.starts[1:], len(self.packets.clock))
+
+    def sizes(self) -> NDArray[np.intp]:
+        """Packets in each one."""
+        return np.diff(self.starts, append=len(self.packets.clock))
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """``rows``: one a stretch, as it is after it. ``opened`` and ``answered``: as it was then, with the stretch."""
+
+    rows: NDArray[np.void]
+    is_originator: Bools  # one a packet
+    opened: NDArray[np.void]
+    opened_of: NDArray[np.intp]
+    answered: NDArray[np.void]
+    answered_of: NDArray[np.intp]
+    #: Where in the batch the packet is that answered.
+    answered_by: NDArray[np.intp]
+
+
+def new_rows(
+    stretches: Stretches, chosen: NDArray[np.intp], keys: FlowKeys, order: NDArray[np.intp]
+) -> NDArray[np.void]:
+    """Rows for the chosen stretches, which begin a flow: who and how, nothing counted.
+
+    ``order``: for each sorted packet, where it is in ``keys``.
+    """
+    sorted_packets = stretches.packets
+    at = stretches.starts[chosen]
+    where, key = sorted_packets.packets[at], order[at]
+    batch = sorted_packets.batch
+    rows = np.zeros(len(chosen), ROW)
+    for name in ("digest", "a_hi", "a_lo", "b_hi", "b_lo", "meta"):
+        rows[name] = getattr(keys, name)[key]
+    rows["start_ns"] = rows["first_ns"] = rows["last_ns"] = batch.time_ns[where]
+    rows["began"] = sorted_packets.clock[at]
+    flags, is_tcp = sorted_packets.flags[at], sorted_packets.is_tcp[at]
+    has_syn, has_ack = (flags & TcpFlag.SYN) != 0, (flags & TcpFlag.ACK) != 0
+    is_reply = is_tcp & (has_syn & has_ack | ((flags & TcpFlag.RST) != 0))
+    is_reply |= is_icmp_reply(batch.protocol[where], batch.icmp_type[where])
+    is_syn = is_tcp & has_syn & ~is_reply
+    rows["opening"] = np.select([is_reply, is_syn], [Opening.REPLY, Opening.SYN], Opening.UNSEEN)
+    source_port, target_port = batch.source_port[where], batch.target_port[where]
+    from_server = is_tcp & ~is_syn & (source_port < _PORT_KNOWN) & (target_port >= _PORT_KNOWN)
+    is_forward = sorted_packets.is_forward[at]
+    rows["is_first_forward"] = is_forward
+    rows["is_originator_a"] = is_forward ^ (is_reply | from_server)
+    rows["icmp_type"] = batch.icmp_type[where]
+    return rows
+
+
+def sum_up(stretches: Stretches, rows: NDArray[np.void], syns: Handshakes, time_outs: TimeOuts) -> Sums:
+    """Add each stretch to its row.
+
+    ``rows``: one a stretch, in order; those of ``PART`` are made here from the one before, where that is of the same
+    key.
+    """
+    packets, starts, sizes = stretches.packets, stretches.starts, stretches.sizes()
+    batch, where = packets.batch, packets.packets
+    parts = np.flatnonzero(stretches.kind == PART).tolist()
+    for index in parts:
+        at = int(starts[index])
+        row = rows[index - 1] if _goes_before(stretches, index) else rows[index]
+        rows[index] = _next_part(row, int(batch.time_ns[where[at]]), int(packets.clock[at]))
+    is_originator = packets.is_forward == np.repeat(rows["is_originator_a"], sizes)
+    columns = _Columns(
+        is_originator,
+        batch.time_ns[where],
+        batch.wire_size[where].astype(np.uint64),
+        batch.payload_claimed[where].astype(np.uint64),
+        packets.flags,
+    )
+    opened_of = np.flatnonzero(stretches.kind == NEW)
+    opened = take(rows, opened_of)
+    _add(opened, columns, starts[opened_of], np.ones(len(opened_of), np.intp))
+    answered_of, answered_at = _answers(stretches, rows, is_originator)
+    answered = take(rows, answered_of)
+    _add(answered, columns, starts[answered_of], answered_at - starts[answered_of] + 1)
+    answered["answered_ns"] = columns.time_ns[answered_at]
+    _add(rows, columns, starts, sizes)
+    rows["answered_ns"][answered_of] = columns.time_ns[answered_at]
+    _note_handshakes(rows, stretches, syns)
+    for index in parts:
+        if _goes_before(stretches, index):
+            _inherit(rows, index)
+    last = stretches.ends() - 1
+    silence = packets.allowed[last]
+    over = is_over(rows["flags_originator"], rows["flags_responder"])
+    rows["deadline"] = packets.clock[last] + np.where(over, np.minimum(silence, time_outs.short_ns), silence)
+    return Sums(rows, is_originator, opened, opened_of, answered, answered_of, where[answered_at])
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    is_originator: Bools
+    time_ns: I8
+    wire: U8
+    payload: U8
+    flags: U1
+
+
+def _add(rows: NDArray[np.void], columns: _Columns, starts: NDArray[np.intp], sizes: NDArray[np.intp]) -> None:
+    """Add the packets of runs that begin at ``starts`` to ``rows``, one run a row."""
+    if not len(rows):
+        return
+    if int(sizes.sum()) < len(columns.flags):
+        ends = np.cumsum(sizes)
+        chosen = np.repeat(starts - ends + sizes, sizes) + np.arange(int(ends[-1]))
+        columns = _Columns(*(getattr(columns, name)[chosen] for name in _Columns.__slots__))
+        starts = ends - sizes
+    one = columns.is_originator
+    packets = np.add.reduceat(one.astype(np.uint32), starts).astype(np.uint64)
+    rows["packets_originator"] += packets
+    rows["packets_responder"] += sizes.astype(np.uint64) - packets
+    for name, column in (("bytes", columns.wire), ("payload", columns.payload)):
+        whole, part = np.add.reduceat(column, starts), np.add.reduceat(column * one, starts)
+        rows[f"{name}_originator"] += part
+        rows[f"{name}_responder"] += whole - part
+    rows["flags_originator"] |= np.bitwise_or.reduceat(columns.flags * one, starts)
+    rows["flags_responder"] |= np.bitwise_or.reduceat(columns.flags * ~one, starts)
+    rows["last_ns"] = np.maximum(rows["last_ns"], np.maximum.reduceat(columns.time_ns, starts))
+
+
+def _answers(
+    stretches: Stretches, rows: NDArray[np.void], is_originator: Bools
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The stretches in which the side that did not begin speaks first, and at which packet."""
+    count = len(is_originator)
+    is_turned = rows["is_originator_a"] != rows["is_first_forward"]
+    is_first_side = is_originator
+    if is_turned.any():
+        is_first_side = is_originator ^ np.repeat(is_turned, stretches.sizes())
+    first = np.minimum.reduceat(np.where(is_first_side, count, np.arange(count)), stretches.starts)
+    is_answer = (rows["answered_ns"] == 0) & (first < count)
+    # Of a flow that goes on in parts, the first part with an answer has it.
+    for index in np.flatnonzero(is_answer & (stretches.kind == PART)).tolist():
+        at = index
+        while stretches.kind[at] == PART and _goes_before(stretches, at):
+            at -= 1
+            is_answer[index] &= not is_answer[at]
+    chosen = np.flatnonzero(is_answer)
+    return chosen, first[chosen]
+
+
+def _goes_before(stretches: Stretches, index: int) -> bool:
+    """If the stretch before is of the same key."""
+    return index > 0 and bool(stretches.key[index - 1] == stretches.key[index])
+
+
+def _next_part(row: np.void, time_ns: int, clock: int) -> np.void:
+    """The row of a flow that goes on after an ``ACTIVE`` row: the same flow, nothing counted."""
+    following = row.copy()
+    for name in COUNTS:
+        following[name] = 0
+    following["part"] += 1
+    following["first_ns"] = following["last_ns"] = time_ns
+    following["began"] = clock
+    return following
+
+
+def _inherit(rows: NDArray[np.void], index: int) -> None:
+    """What is true of the whole flow goes over from one part to the next."""
+    before, row = rows[index - 1], rows[index]
+    for name in ("flags_originator", "flags_responder"):
+        row[name] |= before[name]
+    row["answered_ns"] = before["answered_ns"] or row["answered_ns"]
+    if before["has_syn"] and not row["has_syn"]:
+        for name in ("has_syn", "is_syn_forward", "syn_sequence"):
+            row[name] = before[name]
+
+
+def _note_handshakes(rows: NDArray[np.void], stretches: Stretches, syns: Handshakes) -> None:
+    """The last SYN of each stretch says which handshake the flow is."""
+    if not len(syns.at):
+        return
+    last = np.searchsorted(syns.at, stretches.ends()) - 1
+    has_one = (last >= 0) & (syns.at[last] >= stretches.starts)
+    told = last[has_one]
+    rows["has_syn"][has_one] = True
+    rows["is_syn_forward"][has_one] = syns.is_forward[told]
+    rows["syn_sequence"][has_one] = syns.sequence[told]
