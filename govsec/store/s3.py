@@ -290,12 +290,12 @@ class S3Store:
         query = {"Bucket": self._config.bucket, "Prefix": self._prefix + prefix, "Delimiter": delimiter}
         marks = {"ContinuationToken": "NextContinuationToken"}
         for item in self._pages("list_objects_v2", query, prefix, ("Contents", "CommonPrefixes"), marks):
-            key = item.get("Key", item.get("Prefix"))
-            if not isinstance(key, str):
-                raise StoreUnavailableError(f"{self._name}: the server lists something without a name in {prefix!r}")
-            name = key[len(self._prefix) :]
-            if self._is_object(key.removesuffix(delimiter) if delimiter else key, prefix):
-                yield self._info(name, item.get("Size", 0), item.get("LastModified"))
+            with self._translated("list", prefix):
+                key = str(item["Key"] if "Key" in item else item["Prefix"])
+                is_object = self._is_object(key.removesuffix(delimiter) if delimiter else key, prefix)
+                info = self._info(key[len(self._prefix) :], item.get("Size", 0), item.get("LastModified"))
+            if is_object:
+                yield info
 
     def _is_object(self, key: str, prefix: str) -> bool:
         if not key.startswith(self._prefix + prefix):

@@ -27,9 +27,9 @@ from govsec.errors import (
     StoreUnavailableError,
 )
 
-#: Everything that a call of botocore, or reading its answer, may raise. ValueError, LookupError, TypeError and
-#: AttributeError are what its parsers raise for headers and documents of another shape than they expect: a hostile or
-#: broken server chooses those.
+#: Everything that a call of botocore, or reading its answer, may raise. ValueError, LookupError, TypeError,
+#: AttributeError, RuntimeError and OverflowError are what its parsers raise for headers, documents and times of another
+#: shape than they expect: a hostile or broken server chooses those.
 FOREIGN_ERRORS: Final = (
     foreign.BotoCoreError,
     foreign.ClientError,
@@ -45,6 +45,8 @@ FOREIGN_ERRORS: Final = (
     LookupError,
     TypeError,
     AttributeError,
+    RuntimeError,
+    OverflowError,
 )
 
 _CODES: Final[Mapping[str, type[GovsecError]]] = {

@@ -34,7 +34,7 @@ from govsec.crypto.document import sign_document
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.drill.plan import load_plan
-from govsec.errors import GovsecError, StoreUnavailableError
+from govsec.errors import GovsecError, StoreError
 from govsec.ledger.entry import SCHEMA, decode
 from govsec.store.credentials import Credentials, read_credentials
 from govsec.store.memory import MemoryStore
@@ -369,10 +369,22 @@ def test_nonsense_from_an_s3_server_raises_only_our_errors(server: tuple[Proxy, 
         _ask(*server, seed)
 
 
-def test_an_entry_of_a_listing_that_has_no_name_is_an_unreadable_answer(server: tuple[Proxy, S3Store]) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<Key>data/ab</Key>", b""),
+        (b"2026-08-01T04:00:00.000Z", b"20" + b"9" * 400 + b"-01T04:00:00.000Z"),
+        (b"2026-08-01T04:00:00.000Z", b"0001-01-01T00:00:00+14:00"),
+    ],
+    ids=["no name", "no time", "a time before the first year"],
+)
+def test_an_entry_of_a_listing_that_makes_no_sense_is_an_error_of_the_store(
+    server: tuple[Proxy, S3Store], old: bytes, new: bytes
+) -> None:
     proxy, store = server
-    proxy.behaviour = answer("200 OK", _LISTING.replace(b"<Key>data/ab</Key>", b""), Content_Type="application/xml")
-    with pytest.raises(StoreUnavailableError, match="without a name"):
+    assert old in _LISTING
+    proxy.behaviour = answer("200 OK", _LISTING.replace(old, new), Content_Type="application/xml")
+    with pytest.raises(StoreError, match="remote: list data/"):
         list(store.list("data/"))
 
 
