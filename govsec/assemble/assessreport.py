@@ -8,6 +8,7 @@ from typing import Any
 
 from govsec.errors import ConfigurationError
 from govsec.ledger.entry import Entry
+from govsec.localfile import read_bounded
 from govsec.policy.run import Assessment
 from govsec.privatefile import write_private
 from govsec.report.catalog import Lang
@@ -92,13 +93,9 @@ def _write(path: Path, data: bytes) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_TEMPLATE_SIZE_MAX + 1)
+        return read_bounded(path, _TEMPLATE_SIZE_MAX)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    if len(data) > _TEMPLATE_SIZE_MAX:
-        raise ConfigurationError(f"{path}: larger than {_TEMPLATE_SIZE_MAX} bytes")
-    return data
 
 
 #: Name of a format: how it is made. The libraries are loaded when a format is asked for.

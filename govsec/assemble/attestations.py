@@ -18,7 +18,8 @@ from pathlib import Path
 
 from govsec.assemble.systems import Site
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
-from govsec.errors import ConfigurationError, GovsecError, IntegrityError, LimitError, UsageError
+from govsec.errors import ConfigurationError, GovsecError, IntegrityError, UsageError
+from govsec.localfile import read_bounded
 from govsec.policy.attest import (
     RECORD_SIZE_MAX,
     Attestation,
@@ -189,13 +190,9 @@ def _folder(site: Site, system: str) -> Path:
 
 def _read(path: Path, size_max: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(size_max + 1)
+        return read_bounded(path, size_max)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
-    if len(data) > size_max:
-        raise LimitError(f"{path}: larger than {size_max} bytes")
-    return data
 
 
 def _keep(folder: Path, name: str, data: bytes) -> None:

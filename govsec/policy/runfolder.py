@@ -12,7 +12,6 @@ the manifest. It is written last: a run that was killed has none, and is no run.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from pydantic import Field, JsonValue, ValidationError
 
 from govsec import canonical
 from govsec.config import Model, explain
-from govsec.errors import ConfigurationError, FormatError, IntegrityError, LimitError, UsageError
+from govsec.errors import ConfigurationError, FormatError, IntegrityError, UsageError
+from govsec.localfile import read_bounded
 from govsec.policy.results import CaseState, Verdict
 from govsec.policy.run import (
     EVIDENCE_KIND,
@@ -322,12 +322,7 @@ def _manifest(assessment: Assessment, files: tuple[FileRow, ...]) -> Manifest:
 
 def _read(path: Path, size_max: int) -> bytes:
     try:
-        # No symlink: whoever may write the folder must not make this program read elsewhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(size_max + 1)
+        # No link: whoever may write the folder must not make this program read elsewhere.
+        return read_bounded(path, size_max)
     except OSError as error:
         raise IntegrityError(f"{path}: {error.strerror}") from error
-    if len(data) > size_max:
-        raise LimitError(f"{path}: larger than {size_max} bytes")
-    return data

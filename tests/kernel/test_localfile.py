@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from govsec.errors import LimitError
+from govsec.localfile import read_bounded
+
+
+def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+
+    assert read_bounded(path, 5) == b"12345"
+    with pytest.raises(LimitError, match="larger than 4 bytes"):
+        read_bounded(path, 4)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x")
+    (tmp_path / "link").symlink_to(secret)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    try:
+        for name in ("link", "pipe", "folder", "socket", "missing"):
+            with pytest.raises(OSError, match=name) as caught:
+                read_bounded(tmp_path / name, 100)
+            assert caught.value.strerror
+        with pytest.raises(OSError, match="zero"):
+            read_bounded(Path("/dev/zero"), 100)
+    finally:
+        listener.close()
+
+
+def test_a_file_that_says_it_is_empty_is_still_bounded() -> None:
+    # Files of /proc have no size and much to say.
+    with pytest.raises(LimitError):
+        read_bounded(Path("/proc/self/status"), 10)
