@@ -40,6 +40,7 @@ CUT='function quoted(s,  done, m) {
   return done s
 }
 function cut(s) {
+  if (tolower(s) !~ /pass|pw|secret|token|key|auth|sig=|identified|mysql|mariadb|curl|wget|grub|eyj|akia|asia|ltai|akid|[${]|:\/\/|密码|口令|密钥|令牌/) return s
   s = quoted(s)
   gsub(/\$(1|2[abxy]?|5|6|7|y|gy|md5|sha1|sm3|apr1|scrypt|argon2[a-z]*|pbkdf2[a-z0-9-]*)\$[.\/A-Za-z0-9$=,+-]+/, "[cut]", s)
   gsub(/\{(SSHA|SHA|SMD5|MD5|CRYPT)[0-9]*\}[A-Za-z0-9+\/=$.]+/, "[cut]", s)
