@@ -37,19 +37,24 @@ def register(parser: frame.Parser) -> None:
 def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the JSON Schema."""
     from govsec.config import Config
+    from govsec.detect.registry import settings_schema
 
     schema = Config.model_json_schema()
+    # Each detector's settings stand in its own file; the configuration's model knows only that there are some.
+    schema["$defs"]["MonitorConfig"]["properties"]["detectors"] = settings_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     io.result(schema, lambda: json.dumps(schema, ensure_ascii=False, indent=2))
     return 0
 
 
 def run_check(args: argparse.Namespace, io: frame.IO) -> int:
-    """Read the configuration and its plans; what is wrong with them leaves as ``ConfigurationError``."""
+    """Read the configuration, its detectors and plans; what is wrong leaves as ``ConfigurationError``."""
     from govsec.assemble.plans import plans_of
     from govsec.assemble.systems import Site
+    from govsec.detect.registry import read_settings
 
     config = io.config()
+    read_settings(config.monitor.detectors)
     # Found here and not in the night of the drill.
     plans = plans_of(Site(config, io.clock))
     facts = {

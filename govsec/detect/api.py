@@ -38,6 +38,8 @@ class Losses:
     flows_evicted: int = 0
     #: Bytes of protocols that were too many to be put in order and read.
     messages_cut: int = 0
+    #: Batches whose conversations were not read at all, so that packets need not be dropped.
+    batches_not_dissected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ class Observation:
     flows: FlowUpdate
     messages: tuple[Message, ...] = ()
     losses: Losses = Losses()
+
+
+class Sink(Protocol):
+    """Is fed beside the detectors: other formats, reports, evidence, views."""
+
+    def take(self, observation: Observation, findings: tuple[Finding, ...]) -> None:
+        """One batch and what the detectors found in it. The last one has no packets, but the flows that were open."""
+        ...
 
 
 def at_end(last: PacketBatch, flows: FlowUpdate, losses: Losses) -> Observation:

@@ -36,6 +36,8 @@ ATTEMPT = np.dtype(
 )
 #: Ports below are those of services; a client's own port lies above (RFC 6335, 6).
 _SERVICE_PORT_MAX = 1023
+#: A DHCP client's port lies among those of services (RFC 2131, RFC 8415): nobody asks for it, servers answer to it.
+_DHCP_CLIENT_PORTS = (68, 546)
 _ECHO_REQUEST, _ECHO_REQUEST_V6 = 8, 128
 
 
@@ -91,6 +93,7 @@ def _is_asked(flows: FlowRecords) -> NDArray[np.bool_]:
     is_bare = (opening == Opening.UNSEEN) & (flags & (TcpFlag.ACK | TcpFlag.RST | TcpFlag.SYN) == 0)
     is_tcp = (protocol == Protocol.TCP) & ((opening == Opening.SYN) | is_bare)
     is_answer = (flows["originator_port"] <= _SERVICE_PORT_MAX) & (flows["responder_port"] > _SERVICE_PORT_MAX)
+    is_answer |= np.isin(flows["responder_port"], _DHCP_CLIENT_PORTS)
     is_udp = (protocol == Protocol.UDP) & (opening != Opening.REPLY) & ~is_answer
     is_echo = (protocol == Protocol.ICMP) & (flows["icmp_type"] == _ECHO_REQUEST)
     is_echo_v6 = (protocol == Protocol.ICMPV6) & (flows["icmp_type"] == _ECHO_REQUEST_V6)

@@ -11,7 +11,7 @@ own counts; that helps nobody else.
 
 from __future__ import annotations
 
-import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -112,35 +112,44 @@ class EventClock:
 
 
 class EventWindow:
-    """The rows of the last ``span_ns`` of event time, given out at each multiple of ``step_ns`` that something new
-    came before.
+    """The rows of the last ``span_ns`` of event time, given out at multiples of ``step_ns`` that a cause came before.
 
-    ``rows_max`` bounds what is kept; what comes when it is full is dropped and counted in ``dropped_count``.
+    At most ``rows_max`` rows are kept; when more come, the oldest go, and are counted in ``dropped_count``.
     """
 
     def __init__(self, *, span_ns: int, step_ns: int, rows_max: int) -> None:
         self._span = span_ns
         self._step = step_ns
         self._rows_max = rows_max
-        self._chunks: list[tuple[I64, Rows]] = []
+        self._chunks: deque[tuple[I64, Rows]] = deque()
         self._count = 0
         self._due: int | None = None
         self._now = -(2**62)
         self.dropped_count = 0
 
-    def add(self, times: I64, rows: Rows) -> Iterator[tuple[int, Rows]]:
+    def add(self, times: I64, rows: Rows, causes: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Rows]]:
         """Take ``rows`` that came at ``times``, in order; gives (moment in ns, rows of the span before it).
 
-        A moment is given out when a row at or after it comes; :meth:`advance` does so without one.
+        ``causes``: rows that make a judgement due (default: all). A moment is given out when a row at or after it
+        comes; :meth:`advance` does so without one.
         """
         if not len(times):
             return
         now = np.maximum.accumulate(np.maximum(times, self._now))
-        cuts = [0, *(np.flatnonzero(np.diff(now // self._step)) + 1).tolist(), len(now)]
-        for low, high in itertools.pairwise(cuts):
-            yield from self.advance(int(now[low]))
-            self._keep(now[low:high], rows[low:high])
-            self._now = int(now[high - 1])
+        caused = np.arange(len(now)) if causes is None else np.flatnonzero(causes)
+        start = 0
+        while start < len(now):
+            if self._due is None:
+                at = int(np.searchsorted(caused, start))
+                if at == len(caused):
+                    break
+                self._due = (int(now[caused[at]]) // self._step + 1) * self._step
+            end = int(np.searchsorted(now, self._due))
+            self._keep(now[start:end], rows[start:end])
+            start = end
+            if start < len(now):
+                yield from self.finish()
+        self._keep(now[start:], rows[start:])
 
     def advance(self, time_ns: int) -> Iterator[tuple[int, Rows]]:
         """Event time has come to ``time_ns``: gives out the moment that is due by then, if there is one."""
@@ -158,25 +167,28 @@ class EventWindow:
             yield moment, np.concatenate([rows for _, rows in self._chunks])
 
     def _keep(self, times: I64, rows: Rows) -> None:
-        self._expire(int(times[0]) // self._step * self._step + self._step - self._span)
-        room = self._rows_max - self._count
-        self.dropped_count += max(0, len(rows) - room)
-        # Due even when nothing fits: what is there is judged, and the window moves on.
-        self._due = (int(times[0]) // self._step + 1) * self._step
-        if room > 0:
-            self._chunks.append((times[:room], rows[:room].copy()))
-            self._count += min(room, len(rows))
+        if not len(times):
+            return
+        self._now = int(times[-1])
+        self._chunks.append((times, rows.copy()))
+        self._count += len(times)
+        if self._count > self._rows_max:
+            self._expire(self._now - self._span)
+        while self._count > self._rows_max:
+            excess = min(self._count - self._rows_max, len(self._chunks[0][0]))
+            self._drop(excess)
+            self.dropped_count += excess
 
     def _expire(self, before: int) -> None:
-        kept = []
-        for times, rows in self._chunks:
-            if times[0] < before:
-                alive = int(np.searchsorted(times, before))
-                times, rows = times[alive:], rows[alive:]
-            if len(times):
-                kept.append((times, rows))
-        self._chunks = kept
-        self._count = sum(len(times) for times, _ in kept)
+        while self._chunks and (alive := int(np.searchsorted(self._chunks[0][0], before))):
+            self._drop(alive)
+
+    def _drop(self, count: int) -> None:
+        """Forget the first rows of the first chunk."""
+        times, rows = self._chunks.popleft()
+        self._count -= count
+        if count < len(times):
+            self._chunks.appendleft((times[count:], rows[count:]))
 
 
 def median_mad(values: Sequence[float] | F64) -> tuple[float, float]:

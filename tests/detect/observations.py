@@ -3,15 +3,33 @@ anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
+from pydantic import JsonValue
 
-from govsec.detect.api import Losses, Observation
-from govsec.net.columns import FLOW, FlowUpdate, PacketBatch
+from govsec.config import MonitorConfig
+from govsec.detect.api import Losses, Observation, at_end
+from govsec.detect.baseline import Baseline
+from govsec.detect.engine import Engine
+from govsec.detect.hosts import Networks
+from govsec.detect.judgement import pattern_of
+from govsec.detect.registry import Site, build_detectors
+from govsec.net.columns import FLOW, PACKETS_MAX, FlowUpdate, PacketBatch
 from govsec.net.decode import Frames, decode
+from govsec.net.dissect import Dissector
+from govsec.net.flows import FlowTable
 from govsec.net.gather import SLACK
+from govsec.records import Finding
 from govsec.testing.packets import Frame
+from govsec.testing.trafficcases import CASES, build
+
+
+@cache
+def attack(name: str) -> tuple[Frame, ...]:
+    """The frames of the attack of a case, built once."""
+    return tuple(build(next(case.attack for case in CASES if case.name == name)))
 
 
 def batch_of(frames: Sequence[Frame], *, first: int = 0) -> PacketBatch:
@@ -47,3 +65,37 @@ def observation(packets: PacketBatch, time_ns: int, losses: Losses | None = None
         time_ns=time_ns,
     )
     return Observation(time_ns, packets, update, (), losses or Losses())
+
+
+def found(
+    frames: Sequence[Frame],
+    *names: str,
+    packets_max: int = PACKETS_MAX,
+    site: Site | None = None,
+    settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+) -> list[Finding]:
+    """What the detectors ``names`` (all when none is named) make of ``frames``, in batches of ``packets_max``."""
+    site = site or Site(Networks(MonitorConfig().home_networks), Baseline())
+    detectors = [one for one in build_detectors(settings or {}, site) if not names or one.name in names]
+    assert len(detectors) == len(names) or not names, "no such detector"
+    table, dissector, engine = FlowTable(), Dissector(), Engine(detectors)
+    findings: list[Finding] = []
+    batch = batch_of([])
+    for start in range(0, len(frames), packets_max):
+        batch = batch_of(frames[start : start + packets_max], first=start)
+        update = table.add(batch)
+        findings += engine.observe(Observation(update.time_ns, batch, update, dissector.observe(batch, update)))
+    end = at_end(batch, table.finish(), Losses())
+    findings += engine.observe(end)
+    findings += engine.finish(end.time_ns)
+    return sorted(findings, key=lambda finding: (finding.time, finding.kind, pattern_of(finding)))
+
+
+def hosts_of(finding: Finding) -> set[str]:
+    """All hosts that a finding names."""
+    named = {finding.subject}
+    for side in ("originators", "responders"):
+        hosts = finding.facts.get(side, [])
+        assert isinstance(hosts, list)
+        named |= {str(host) for host in hosts}
+    return named

@@ -52,14 +52,23 @@ def test_where_batches_are_cut_changes_nothing(seconds: list[int], cuts: list[in
     assert judged(seconds, cuts, rows_max=12) == judged(seconds, [], rows_max=12)
 
 
-def test_a_full_window_drops_and_counts_but_is_judged_and_moves_on() -> None:
+def test_a_full_window_lets_the_oldest_go_and_counts_them() -> None:
     window = EventWindow(span_ns=10 * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=3)
     times = np.array([1, 1, 1, 1, 1, 21], dtype=np.int64) * SECOND_NS
 
     found = [*window.add(times, rows([0, 1, 2, 3, 4, 5])), *window.finish()]
 
-    assert [part["number"].tolist() for _, part in found] == [[0, 1, 2], [5]]
+    assert [part["number"].tolist() for _, part in found] == [[2, 3, 4], [5]]
     assert window.dropped_count == 2
+
+
+def test_rows_that_are_no_cause_are_kept_and_make_nothing_due() -> None:
+    window = EventWindow(span_ns=10 * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=10)
+    times = np.array([1, 7, 8, 13], dtype=np.int64) * SECOND_NS
+
+    found = [*window.add(times, rows([0, 1, 2, 3]), np.array([False, True, False, False])), *window.finish()]
+
+    assert [(moment // SECOND_NS, part["number"].tolist()) for moment, part in found] == [(10, [0, 1, 2])]
 
 
 def test_a_late_row_counts_as_if_it_came_now() -> None:

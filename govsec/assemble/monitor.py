@@ -1,0 +1,106 @@
+"""The network sensor put together: packets, flows, messages and detectors, from the configuration.
+
+One idea: a capture file and an interface give the same batches, so one :class:`Sensor` serves both; here it is fed
+from a file. Nothing but the packets decides what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from govsec.config import MonitorConfig
+from govsec.detect.api import Losses, Observation, Sink, at_end
+from govsec.detect.baseline import Baseline
+from govsec.detect.engine import Engine
+from govsec.detect.hosts import Networks
+from govsec.detect.registry import Site, build_detectors
+from govsec.net.capturefile import CaptureFile
+from govsec.net.columns import PacketBatch
+from govsec.net.dissect import Dissector
+from govsec.net.flows import FlowTable
+from govsec.net.summary import FlowSummary
+from govsec.records import Finding
+
+
+class Sensor:
+    """Flow table, dissector and detectors, fed with batches.
+
+    Raises:
+        ConfigurationError: a setting of a detector is wrong, or a list of indicators cannot be read.
+    """
+
+    def __init__(self, config: MonitorConfig, *, baseline: Baseline | None = None, sinks: Sequence[Sink] = ()) -> None:
+        site = Site(Networks(config.home_networks), baseline or Baseline(), config.indicators)
+        self._flows = FlowTable(config.flows_max)
+        self._dissector = Dissector()
+        self._sinks = tuple(sinks)
+        self.engine = Engine(build_detectors(config.detectors, site))
+        self.summary = FlowSummary()
+
+    def take(
+        self, batch: PacketBatch, losses: Losses | None = None, *, is_dissected: bool = True
+    ) -> tuple[Finding, ...]:
+        """What is sure after this batch.
+
+        ``losses``: of a live source. ``is_dissected`` false: conversations in it are not read, to save time.
+        """
+        update = self._flows.add(batch)
+        messages = self._dissector.observe(batch, update) if is_dissected else ()
+        observation = Observation(update.time_ns, batch, update, messages, self._with_flows(losses or Losses()))
+        return self._give(observation, self.engine.observe(observation))
+
+    def finish(self, last: PacketBatch, losses: Losses | None = None) -> tuple[Finding, ...]:
+        """No more packets come after the batch ``last``: what open flows, and then the detectors, have to say."""
+        end = at_end(last, self._flows.finish(), self._with_flows(losses or Losses()))
+        return self._give(end, (*self.engine.observe(end), *self.engine.finish(end.time_ns)))
+
+    def _give(self, observation: Observation, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        self.summary.add(observation.packets, observation.flows.closed)
+        for sink in self._sinks:
+            sink.take(observation, findings)
+        return findings
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What every part did, left out and lost."""
+        return {
+            "flows": dict(self._flows.counters()),
+            "dissector": dict(self._dissector.counters),
+            **self.engine.counters(),
+        }
+
+    def _with_flows(self, losses: Losses) -> Losses:
+        return replace(losses, flows_evicted=self._flows.counters()["flows_evicted"])
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a capture file held."""
+
+    findings: tuple[Finding, ...]
+    summary: Mapping[str, object]
+    counters: Mapping[str, Mapping[str, int]]
+
+
+def replay(path: Path, config: MonitorConfig, sinks: Sequence[Sink] = ()) -> Replay:
+    """Findings and summary of a capture file: the same file gives the same result, byte for byte.
+
+    Raises:
+        ConfigurationError: the file or a setting cannot be used.
+        FormatError: it is no capture, or is broken from some packet on.
+    """
+    sensor, capture = Sensor(config, sinks=sinks), CaptureFile(path)
+    findings = list(_findings(sensor, capture.batches()))
+    findings.sort(key=lambda finding: (finding.time, finding.kind, str(finding.facts["pattern"])))
+    counters = {"capture": capture.counters(), **sensor.counters()}
+    return Replay(tuple(findings), sensor.summary.facts(), counters)
+
+
+def _findings(sensor: Sensor, batches: Iterator[PacketBatch]) -> Iterator[Finding]:
+    last: PacketBatch | None = None
+    for batch in batches:
+        last = batch
+        yield from sensor.take(batch)
+    if last is not None:
+        yield from sensor.finish(last)

@@ -1,0 +1,116 @@
+"""All detectors, by the name that the configuration gives them, with their settings.
+
+One idea: this table is the only place that knows which detectors there are. A new detector is a file and a line here;
+its settings are then read, checked and printed with all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from govsec.config import explain
+from govsec.detect.api import Detector, Settings
+from govsec.detect.baseline import Baseline
+from govsec.detect.beacon import Beacon, BeaconSettings
+from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
+from govsec.detect.exfiltration import Exfiltration, ExfiltrationSettings
+from govsec.detect.flood_http import FloodHttp, FloodHttpSettings
+from govsec.detect.flood_icmp import FloodIcmp, FloodIcmpSettings
+from govsec.detect.flood_syn import FloodSyn, FloodSynSettings
+from govsec.detect.flood_udp import FloodUdp, FloodUdpSettings
+from govsec.detect.guessing_flows import GuessingFlows, GuessingFlowsSettings
+from govsec.detect.hosts import Networks
+from govsec.detect.indicator_match import IndicatorMatch, IndicatorMatchSettings
+from govsec.detect.indicators import IndicatorFiles
+from govsec.detect.scan_horizontal import ScanHorizontal, ScanHorizontalSettings
+from govsec.detect.scan_icmp import ScanIcmp, ScanIcmpSettings
+from govsec.detect.scan_slow import ScanSlow, ScanSlowSettings
+from govsec.detect.scan_vertical import ScanVertical, ScanVerticalSettings
+from govsec.detect.sensor_degraded import SensorDegraded, SensorDegradedSettings
+from govsec.detect.volume import Volume, VolumeSettings
+from govsec.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What detectors need to know of the site they work for."""
+
+    home: Networks
+    baseline: Baseline
+    indicator_lists: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A detector: the model of its settings, and how it is made."""
+
+    settings: type[Settings]
+    build: Callable[[Any, Site], Detector]
+
+
+def _match(settings: IndicatorMatchSettings, site: Site) -> Detector:
+    return IndicatorMatch(settings, IndicatorFiles(site.indicator_lists, ttl_s=settings.ttl_s))
+
+
+DETECTORS: Mapping[str, Entry] = {
+    "scan_vertical": Entry(ScanVerticalSettings, lambda settings, site: ScanVertical(settings, site.home)),
+    "scan_horizontal": Entry(ScanHorizontalSettings, lambda settings, site: ScanHorizontal(settings, site.home)),
+    "scan_slow": Entry(ScanSlowSettings, lambda settings, site: ScanSlow(settings, site.home)),
+    "scan_icmp": Entry(ScanIcmpSettings, lambda settings, site: ScanIcmp(settings, site.home)),
+    "flood_syn": Entry(FloodSynSettings, lambda settings, _: FloodSyn(settings)),
+    "flood_udp": Entry(FloodUdpSettings, lambda settings, _: FloodUdp(settings)),
+    "flood_icmp": Entry(FloodIcmpSettings, lambda settings, _: FloodIcmp(settings)),
+    "flood_http": Entry(FloodHttpSettings, lambda settings, _: FloodHttp(settings)),
+    "beacon": Entry(BeaconSettings, lambda settings, site: Beacon(settings, site.home)),
+    "guessing_flows": Entry(GuessingFlowsSettings, lambda settings, _: GuessingFlows(settings)),
+    "exfiltration": Entry(
+        ExfiltrationSettings, lambda settings, site: Exfiltration(settings, site.home, site.baseline)
+    ),
+    "volume": Entry(VolumeSettings, lambda settings, site: Volume(settings, site.home, site.baseline)),
+    "indicator_match": Entry(IndicatorMatchSettings, _match),
+    "capture_loss": Entry(CaptureLossSettings, lambda settings, _: CaptureLoss(settings)),
+    "sensor_degraded": Entry(SensorDegradedSettings, lambda settings, _: SensorDegraded(settings)),
+}
+
+
+def read_settings(configured: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Settings]:
+    """The settings of all detectors, ``configured`` in place of defaults.
+
+    Raises:
+        ConfigurationError: no such detector, no such setting, or a value out of its bounds; names it.
+    """
+    for name in configured:
+        if name not in DETECTORS:
+            raise ConfigurationError(f"monitor.detectors.{name}: no such detector; there are {', '.join(DETECTORS)}")
+    settings = {}
+    for name, entry in DETECTORS.items():
+        try:
+            settings[name] = entry.settings.model_validate(configured.get(name, {}))
+        except ValidationError as error:
+            raise ConfigurationError(f"monitor.detectors.{name}: {explain(error)}") from error
+    return settings
+
+
+def build_detectors(configured: Mapping[str, Mapping[str, JsonValue]], site: Site) -> list[Detector]:
+    """All enabled detectors, in the order of the table.
+
+    Raises:
+        ConfigurationError: as :func:`read_settings`; or a list of indicators cannot be read.
+    """
+    settings = read_settings(configured)
+    return [DETECTORS[name].build(settings[name], site) for name in DETECTORS if settings[name].enabled]
+
+
+def settings_schema() -> dict[str, Any]:
+    """JSON Schema of ``monitor.detectors``."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "settings of the detectors, in place of their own",
+        "properties": {name: entry.settings.model_json_schema() for name, entry in DETECTORS.items()},
+    }

@@ -1,0 +1,116 @@
+"""Horizontal scan: one host asks for the same service on many others, and hardly any has it (ATT&CK T1046; worms
+T1210).
+
+Idea: who talks to many hosts on purpose (monitoring, mail, a crawler) knows that they are there, and is answered. A
+worm or a scanner guesses addresses. Web ports want more hosts: when the way out is down, every browser looks like this
+for a minute, with the few dozen servers of its open pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from pydantic import Field
+
+from govsec.detect.api import Observation, Settings
+from govsec.detect.attempts import attempts, responders
+from govsec.detect.hosts import Networks
+from govsec.detect.judgement import Measure, judge
+from govsec.detect.scan import Breadth, broad, evidence_of, missed, originator_of, responders_of, severity_of
+from govsec.detect.windows import SECOND_NS, EventWindow, Rows, mix
+from govsec.net.columns import Protocol
+from govsec.records import Finding
+
+KIND = "net.scan.horizontal"
+_WEB_PORTS = (80, 443)
+
+
+class ScanHorizontalSettings(Settings):
+    """A sweep of many hosts for one service."""
+
+    hosts_min: int = Field(
+        default=15,
+        ge=2,
+        description="different hosts that did not answer on one port; a client with stale addresses has few",
+    )
+    web_hosts_min: int = Field(
+        default=50, ge=2, description="the same for ports 80 and 443, where a browser without a way out tries dozens"
+    )
+    unanswered_min: float = Field(default=0.5, ge=0, le=1, description="share of all tries on that port without answer")
+    window_s: int = Field(default=60, ge=1, le=3600, description="slower scans are for scan_slow")
+    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
+
+
+class ScanHorizontal:
+    """Sweeps for one service over many hosts."""
+
+    name = "scan_horizontal"
+
+    def __init__(self, settings: ScanHorizontalSettings, home: Networks) -> None:
+        self._settings = settings
+        self._home = home
+        self._window = EventWindow(
+            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
+        )
+        self.cooldown_s = settings.cooldown_s
+
+    def observe(self, observation: Observation) -> Iterator[Finding]:
+        times, rows = attempts(observation.flows.closed, (Protocol.TCP, Protocol.UDP))
+        for moment, window in self._window.add(times, rows, missed(rows)):
+            yield from self._judge(moment, window)
+        for moment, window in self._window.advance(observation.time_ns):
+            yield from self._judge(moment, window)
+
+    def finish(self, time_ns: int) -> Iterator[Finding]:
+        for moment, window in self._window.finish():
+            yield from self._judge(min(moment, time_ns), window)
+
+    def state(self) -> Mapping[str, int]:
+        return {"tries_dropped": self._window.dropped_count}
+
+    def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+        if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
+            return
+        settings = self._settings
+        keys = mix(rows["originator_hi"], rows["originator_lo"], rows["responder_port"], rows["protocol"])
+        least = np.where(np.isin(rows["responder_port"], _WEB_PORTS), settings.web_hosts_min, settings.hosts_min)
+        for scans in broad(rows, keys, responders(rows), count_min=least, unanswered_min=settings.unanswered_min):
+            yield self._finding(time_ns, scans)
+
+    def _finding(self, time_ns: int, scans: list[Breadth]) -> Finding:
+        settings = self._settings
+        rows = np.concatenate([scan.rows for scan in scans])
+        originator, victims = originator_of(rows), responders_of(rows)
+        ports = [int(scan.rows["responder_port"][0]) for scan in scans]
+        most = max(scans, key=lambda scan: scan.count)
+        port = int(most.rows["responder_port"][0])
+        protocol = Protocol(int(most.rows["protocol"][0])).name
+        ratio = min(scan.unanswered_ratio for scan in scans)
+        threshold = settings.web_hosts_min if port in _WEB_PORTS else settings.hosts_min
+        others = f" (and {len(ports) - 1} other ports)" if len(ports) > 1 else ""
+        return judge(
+            kind=KIND,
+            detector=self.name,
+            severity=severity_of(rows, self._home),
+            time_ns=time_ns,
+            subject=originator,
+            summary=f"{originator} tried {protocol} port {port}{others} of {most.count} hosts within "
+            f"{settings.window_s} s "
+            f"(threshold {threshold}); {ratio:.0%} of its tries there were "
+            f""
+            f""
+            f""
+            f""
+            f"unanswered.",
+            pattern=(originator,),
+            attack=("T1046",),
+            originators=(originator,),
+            responders=victims,
+            ports=ports,
+            measured={
+                "hosts": Measure(most.count, threshold, "hosts"),
+                "unanswered_ratio": Measure(ratio, settings.unanswered_min),
+            },
+            evidence=evidence_of([scan.rows for scan in scans]),
+        )

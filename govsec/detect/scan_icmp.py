@@ -1,0 +1,100 @@
+"""ICMP scan: one host pings many others, and many are not there (ATT&CK T1018).
+
+Idea: a monitoring station pings hosts that exist and is answered; a sweep of a network mostly meets addresses that
+nobody has. Echo replies and error messages are answers and never count, so the victim of a forged sweep is not the
+scanner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from pydantic import Field
+
+from govsec.detect.api import Observation, Settings
+from govsec.detect.attempts import attempts, originators, responders
+from govsec.detect.hosts import Networks
+from govsec.detect.judgement import Measure, judge
+from govsec.detect.scan import Breadth, broad, evidence_of, missed, originator_of, responders_of, severity_of
+from govsec.detect.windows import SECOND_NS, EventWindow, Rows
+from govsec.net.columns import Protocol
+from govsec.records import Finding
+
+KIND = "net.scan.icmp"
+
+
+class ScanIcmpSettings(Settings):
+    """A ping sweep."""
+
+    hosts_min: int = Field(
+        default=15, ge=2, description="different hosts that did not answer; a monitoring list has few dead entries"
+    )
+    unanswered_min: float = Field(
+        default=0.4, ge=0, le=1, description="share of pinged hosts without answer; a well-filled network answers half"
+    )
+    window_s: int = Field(default=60, ge=1, le=3600, description="a /24 at the pace of a shell loop fits")
+    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
+
+
+class ScanIcmp:
+    """Ping sweeps."""
+
+    name = "scan_icmp"
+
+    def __init__(self, settings: ScanIcmpSettings, home: Networks) -> None:
+        self._settings = settings
+        self._home = home
+        self._window = EventWindow(
+            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
+        )
+        self.cooldown_s = settings.cooldown_s
+
+    def observe(self, observation: Observation) -> Iterator[Finding]:
+        times, rows = attempts(observation.flows.closed, (Protocol.ICMP, Protocol.ICMPV6))
+        for moment, window in self._window.add(times, rows, missed(rows)):
+            yield from self._judge(moment, window)
+        for moment, window in self._window.advance(observation.time_ns):
+            yield from self._judge(moment, window)
+
+    def finish(self, time_ns: int) -> Iterator[Finding]:
+        for moment, window in self._window.finish():
+            yield from self._judge(min(moment, time_ns), window)
+
+    def state(self) -> Mapping[str, int]:
+        return {"tries_dropped": self._window.dropped_count}
+
+    def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+        if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
+            return
+        settings = self._settings
+        for scans in broad(
+            rows,
+            originators(rows),
+            responders(rows),
+            count_min=settings.hosts_min,
+            unanswered_min=settings.unanswered_min,
+        ):
+            yield self._finding(time_ns, scans[0])
+
+    def _finding(self, time_ns: int, scan: Breadth) -> Finding:
+        settings = self._settings
+        originator = originator_of(scan.rows)
+        return judge(
+            kind=KIND,
+            detector=self.name,
+            severity=severity_of(scan.rows, self._home),
+            time_ns=time_ns,
+            subject=originator,
+            summary=f"{originator} pinged {scan.count} hosts that did not answer within {settings.window_s} s "
+            f"(threshold {settings.hosts_min}); {scan.unanswered_ratio:.0%} of its pings were unanswered.",
+            pattern=(originator,),
+            attack=("T1018",),
+            originators=(originator,),
+            responders=responders_of(scan.rows),
+            measured={
+                "hosts": Measure(scan.count, settings.hosts_min, "hosts"),
+                "unanswered_ratio": Measure(scan.unanswered_ratio, settings.unanswered_min),
+            },
+            evidence=evidence_of([scan.rows]),
+        )

@@ -1,0 +1,98 @@
+"""Every attack that a detector of flows or rates is for gives its finding on the right hosts; its twin gives none.
+
+Traffic is that of ``govsec.testing.trafficcases``. The table names, for each case, what the finding must say of hosts.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from govsec.records import Finding
+from govsec.testing import trafficfloods, trafficscans, traffictunnels
+from govsec.testing.trafficcases import CASES, Case, build
+from govsec.testing.trafficoffice import office_day
+from tests.detect.observations import attack, found, hosts_of
+
+#: Kinds that this room's detectors of flows, rates and volumes tell.
+KINDS = (
+    "net.scan.vertical",
+    "net.scan.horizontal",
+    "net.scan.slow",
+    "net.scan.icmp",
+    "net.flood.syn",
+    "net.flood.udp",
+    "net.flood.icmp",
+    "net.flood.http",
+    "net.beacon.periodic",
+    "net.guessing.flows",
+    "net.exfiltration.volume",
+)
+MINE = [case for case in CASES if case.kind in KINDS]
+
+
+def of_kind(findings: list[Finding], kind: str) -> list[Finding]:
+    return [finding for finding in findings if finding.kind == kind]
+
+
+def test_there_is_a_case_for_every_kind() -> None:
+    assert {case.kind for case in MINE} == set(KINDS)
+
+
+@pytest.mark.parametrize("case", MINE, ids=lambda case: case.name)
+def test_an_attack_gives_one_finding_of_its_kind_on_the_right_hosts(case: Case) -> None:
+    findings = of_kind(found(attack(case.name)), case.kind)
+
+    assert len(findings) == 1
+    assert case.culprit.address in hosts_of(findings[0])
+    assert findings[0].facts["attack"]
+    assert findings[0].facts["measured"]
+
+
+@pytest.mark.parametrize("case", MINE, ids=lambda case: case.name)
+def test_the_benign_twin_is_silent(case: Case) -> None:
+    assert found(build(case.twin)) == []
+
+
+@pytest.mark.parametrize("case", MINE, ids=lambda case: case.name)
+def test_where_batches_are_cut_changes_no_finding(case: Case) -> None:
+    frames = attack(case.name)
+    frames = frames[:3000]
+
+    assert found(frames, packets_max=97) == found(frames)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in MINE], ids=lambda case: case.name)
+def test_attacks_of_other_classes_and_their_twins_are_no_scan_flood_beacon_or_upload(case: Case) -> None:
+    kinds = set(KINDS) - {"net.guessing.flows"} if case.kind.startswith("net.guessing.") else set(KINDS)
+    told = [finding for finding in found(attack(case.name)) if finding.kind in kinds]
+
+    assert [finding.summary for finding in told] == []
+    assert found(build(case.twin)) == []
+
+
+def test_answers_to_a_flood_elsewhere_make_nobody_a_scanner() -> None:
+    assert found(build(trafficscans.backscatter)) == []
+
+
+def test_an_ordinary_day_of_an_office_is_silent() -> None:
+    assert [finding.summary for finding in found(office_day(Random(7), hours=0.5, desktops_count=6))] == []
+
+
+def test_a_flood_names_its_target_and_whether_it_has_one_source_or_many() -> None:
+    (syn,) = found(attack("syn-flood"), "flood_syn")
+    (udp,) = found(attack("udp-flood"), "flood_udp")
+
+    assert (syn.subject, syn.facts["is_distributed"]) == (trafficfloods.WEB_SERVER.address, True)
+    assert (udp.subject, udp.facts["is_distributed"]) == (trafficfloods.WEB_SERVER.address, False)
+    assert udp.facts["originators"] == [trafficfloods.ATTACKER.address]
+
+
+def test_a_beacon_without_jitter_is_told_from_one_with() -> None:
+    (strict,) = found(attack("beacon"), "beacon")
+    (loose,) = found(attack("jitter"), "beacon")
+
+    assert (strict.facts["has_jitter"], loose.facts["has_jitter"]) == (False, True)
+    assert strict.facts["responders"] == [traffictunnels.CONTROL.address]
+    assert strict.facts["measured"]["period"]["value"] == pytest.approx(60, abs=1)  # type: ignore[index,call-overload]
