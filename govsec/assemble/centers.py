@@ -28,6 +28,7 @@ from govsec.centers.ship import ShipReport, ship
 from govsec.centers.state import States
 from govsec.centers.status import Status, collect_status
 from govsec.config import LocalStoreConfig, Mode, Role, S3StoreConfig, SystemConfig
+from govsec.crypto.passwords import refuse_weak
 from govsec.crypto.signing import PublicKey, Purpose
 from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
 from govsec.ledger.replicate import ReplicateReport, replicate
@@ -166,7 +167,7 @@ def init_centers(site: Site, system: SystemConfig) -> tuple[InitReport, list[Pub
                 "no center that this site can read was initialised; run center init at the production site first"
             )
     elif holder(begun(site, system, production)) is None:
-        site.password(system)
+        refuse_weak(site.password(system), f"secret file {system.password_file}")
         for store in begun(site, system):
             refuse_orphan(store)
     keys = prepare_keys(site)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.clock import Clock
+from govsec.crypto.passwords import refuse_weak
 from govsec.errors import ConfigurationError
 from govsec.repo.keys import KeySearch
 from govsec.secretfile import read_secret
@@ -30,8 +31,10 @@ def begin_directory(
     Raises (at once, or from what is given):
         WrongPasswordError, ConfigurationError, StoreError: as opening a repository and reading a secret do.
     """
-    store = LocalStore(path, create=create)
     password = read_secret(password_file)
+    if create and not (path / "config").exists():
+        refuse_weak(password, f"secret file {password_file}")
+    store = LocalStore(path, create=create)
     is_new = create and next(iter(store.list("config")), None) is None
     search = None if is_new else KeySearch(store, password)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import Config, Role, SystemConfig, read_secret
+from govsec.crypto.passwords import refuse_weak
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import ConfigurationError, RefusedError, UsageError
 from govsec.progress import ProgressSink, silent
@@ -56,7 +57,9 @@ class Place:
 
     def initialize(self) -> WritableRepository:
         """A new repository there."""
-        return WritableRepository.initialize(self._store(True), self._password(), self.clock)
+        password = self._password()
+        refuse_weak(password, f"the password of {self.name}")
+        return WritableRepository.initialize(self._store(True), password, self.clock)
 
     def record_store(self) -> ObjectStore:
         """Where it is remembered which packs were verified."""

@@ -220,11 +220,13 @@ def run_keys_add(args: argparse.Namespace, io: frame.IO) -> int:
     """Add a password."""
     from govsec.assemble.repo import master_of
     from govsec.config import read_secret
+    from govsec.crypto.passwords import refuse_weak
     from govsec.repo.keys import add_key
 
     place = _place(args, io)
     repository = place.writable()
     password = read_secret(args.new_password_file)
+    refuse_weak(password, f"secret file {args.new_password_file}")
     with repository.lock(io.clock):
         key_id = add_key(
             repository.object_store, master_of(repository), password, io.clock, hostname=args.host, username=args.user
@@ -250,11 +252,13 @@ def run_keys_passwd(args: argparse.Namespace, io: frame.IO) -> int:
     """Put a new password in the place of the one in use."""
     from govsec.assemble.repo import master_of
     from govsec.config import read_secret
+    from govsec.crypto.passwords import refuse_weak
     from govsec.repo.keys import change_password
 
     place = _place(args, io)
     repository = place.writable()
     password = read_secret(args.new_password_file)
+    refuse_weak(password, f"secret file {args.new_password_file}")
     with repository.lock(io.clock, exclusive=True):
         key_id = change_password(
             repository.object_store, master_of(repository), password, io.clock, used_key_id=repository.key_id

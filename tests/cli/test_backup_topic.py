@@ -19,7 +19,7 @@ Run = Callable[..., int]
 @pytest.fixture
 def where(tmp_path: Path) -> list[str]:
     password_file = tmp_path / "password"
-    password_file.write_text("a password\n")
+    password_file.write_text("a horse that nobody rides\n")
     password_file.chmod(0o600)
     return ["--repo", str(tmp_path / "repo"), "--password-file", str(password_file)]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from govsec.assemble.demo import CENTERS, local_centers, write_site
 from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.repo.lock import acquire_lock
@@ -144,7 +145,7 @@ def test_prune_does_not_empty_a_repository_unless_that_is_meant(repository: Writ
 def test_passwords_are_added_listed_changed_and_removed(
     repository: WritableRepository, run: Json, secret: Callable[[str, bytes], Path]
 ) -> None:
-    second = secret("second", "第二个口令".encode())
+    second = secret("second", "雪夜访戴，兴尽而返，何必相见".encode())
     code, added = run("keys", "add", "--new-password-file", str(second), "--host", "db1", "--user", "root")
     assert code == 0
     code, listed = run("keys", "list", password_file=second)
@@ -153,7 +154,7 @@ def test_passwords_are_added_listed_changed_and_removed(
     assert key["id"] == added["id"] and (key["host"], key["user"]) == ("db1", "root")
     assert key["scrypt"] == {"n": 32768, "r": 8, "p": 1}
 
-    third = secret("third", b"a third password")
+    third = secret("third", b"a third horse that nobody rides")
     code, changed = run("keys", "passwd", "--new-password-file", str(third), password_file=second)
     assert code == 0 and changed["replaced"] == added["id"] and "master key is the same" in changed["note"]
     code, error = run("keys", "list", password_file=second)
@@ -284,13 +285,45 @@ def test_production_is_pruned_and_the_other_centers_hear_of_it(site: Site, at: J
         assert at("center", "verify", center)[0] == 0, center
 
 
+@pytest.mark.parametrize("argv", [["repo", "init"], ["backup", "run", "--create"]])
+def test_a_repository_with_a_weak_password_is_not_made(
+    argv: list[str], directory: Path, secret: Callable[[str, bytes], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    weak = secret("weak", b"P@ssw0rd2026!")
+    source = ["--", str(directory.parent)] if argv[0] == "backup" else []
+    code = main([*argv, "--repo", str(directory), "--password-file", str(weak), "--json", "--quiet", *source])
+    said = capsys.readouterr()
+    assert code == 3 and "too weak" in said.out and "P@ssw0rd" not in said.out + said.err
+    assert not directory.exists()
+
+
+def test_a_weak_password_is_neither_added_nor_taken_in_the_place_of_another(
+    run: Json, repository: WritableRepository, directory: Path, secret: Callable[[str, bytes], Path]
+) -> None:
+    before = names(LocalStore(directory), "keys/")
+    for verb in ("add", "passwd"):
+        code, error = run("keys", verb, "--new-password-file", str(secret("weak", b"backup2026")))
+        assert code == 3 and "too weak" in error["error"]["message"]
+    assert names(LocalStore(directory), "keys/") == before
+
+
+def test_centers_do_not_begin_with_a_weak_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    config = write_site(tmp_path, local_centers(tmp_path), source)
+    (tmp_path / "keys" / "password").write_text("Huawei@123456\n")
+    assert main(["center", "init", "--config", str(config), "--json", "--quiet"]) == 3
+    assert "keys/password: too weak" in capsys.readouterr().out
+    assert not [path for center in CENTERS for path in (tmp_path / center).iterdir()]
+
+
 def test_only_production_is_pruned(at: Json) -> None:
     code, error = at("repo", "prune", "--center", "same_city", "--grace", "0")
     assert code == 5 and "center release" in error["error"]["message"]
 
 
 def test_a_new_password_travels_to_all_centers(site: Site, at: Json, secret: Callable[[str, bytes], Path]) -> None:
-    code, added = at("repo", "keys", "add", "--new-password-file", str(secret("second", b"second password")))
+    code, added = at("repo", "keys", "add", "--new-password-file", str(secret("second", b"a horse of another colour")))
     assert code == 0
     code, synced = at("repo", "keys", "sync")
     assert code == 0 and {name for name, _ in synced["added"]} and not synced["not_reached"]

@@ -57,7 +57,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(10):
         (directory / "source" / "docs" / f"文件{number}").write_text(f"{number}\n" * 99, encoding="utf-8")
     password = directory / "password"
-    password.write_text("a password for tests\n")
+    password.write_text("a horse that nobody rides\n")
     password.chmod(0o600)
     (directory / "plan.yaml").write_text(yaml.safe_dump(plan_of(directory)), encoding="utf-8")
     config = {
