@@ -74,8 +74,10 @@ def read_certificate(pem: str) -> CertificateFacts:
     if len(pem) > CERTIFICATE_SIZE_MAX:
         raise FormatError(f"a certificate of {len(pem)} characters")
     with warnings.catch_warnings():
-        # Old authorities that every distribution ships break small rules (a serial number of zero).
+        # Old authorities that every distribution ships break small rules (a serial number of zero), and names from a
+        # network break others (a country of eleven letters): neither is for the terminal.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        warnings.simplefilter("ignore", UserWarning)
         return _read(pem)
 
 

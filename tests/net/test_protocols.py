@@ -233,3 +233,16 @@ def test_the_first_bytes_of_a_protocol_are_never_taken_for_nothing_or_for_anothe
     assert isinstance(known, type)
 
     assert {recognise(sample[:cut], b"") for cut in range(1, len(sample))} <= {None, known}
+
+
+def test_a_certificate_that_breaks_a_small_rule_is_read_without_a_word() -> None:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    leaf = make_certificate(Random(1), subject="Atlantisland", issuer="b", not_before=when, not_after=when)
+    country, common_name = bytes.fromhex("0603550406"), bytes.fromhex("0603550403")
+    flight = traffictls.clear_flight(Random(1), [leaf.replace(common_name, country), b"\x30\x03\2\1\1"])
+
+    messages = talk((True, traffictls.client_hello(Random(1), "a.example", is_13=False)), (False, flight))
+
+    (chain,) = only(messages, TlsCertificates)
+    assert "C=Atlantisland" in chain.certificates[0].subject
+    assert chain.unreadable_count == 1
