@@ -464,6 +464,7 @@ UNITS = {
     "govsec-lock@.service": ("same-city", {"near-owner"}),
     "govsec-backup@.service": ("production", {"main-write", "near-write", "commit.key", "hr.password"}),
     "govsec-drill@.service": ("remote", {"near-read", "far-write", "far-owner", "evidence.key", "hr.password"}),
+    "govsec-assess@.service": ("remote", {"near-read", "far-write", "far-owner", "evidence.key", "assessor"}),
 }
 
 
@@ -523,7 +524,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
             unit.write_text(text.replace("/opt/govsec/bin/govsec", sys.executable), encoding="utf-8")
             units.append(unit)
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60)
-    assert len(units) == 9
+    assert len(units) == 11
     assert [line for line in done.stderr.splitlines() if "govsec-" in line] == []
 
 
