@@ -181,6 +181,9 @@ class S3Store:
         return {"Bucket": self._config.bucket, "Key": self._prefix + check_name(name)}
 
     def _info(self, name: str, size_bytes: int, modified: datetime | None) -> ObjectInfo:
+        if modified is not None and modified.tzinfo is None:
+            # A zone that botocore does not know; taken for this machine's own, it would be another moment everywhere.
+            raise ValueError(f"a time without a zone: {modified}")
         return ObjectInfo(name, size_bytes, modified.astimezone(UTC) if modified else None, (self._name,))
 
     def _expect_absent(self, name: str) -> frozenset[str] | None:
