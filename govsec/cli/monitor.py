@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from govsec.cli import frame, texts
+from govsec.cli import frame, monitorexplain, texts
 
 if TYPE_CHECKING:  # numpy and pydantic take their time; `govsec monitor --help` does without them
     from govsec.assemble.monitor import Replay
@@ -24,6 +24,7 @@ def register(parser: frame.Parser) -> None:
         examples=["govsec monitor replay office.pcapng", "govsec monitor replay office.pcapng --json | jq .findings"],
     )
     replay.add_argument("file", type=Path, metavar="FILE", help="pcap or pcapng")
+    monitorexplain.register(verbs)
 
 
 def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
