@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from govsec.errors import FormatError
+from govsec.net import addresses
 from govsec.net.arp import read_arp
 from govsec.net.budget import Budget
-from govsec.net.columns import IPV4_MAPPED, Bools, FlowEnd, FlowUpdate, Fragment, PacketBatch, Protocol, TcpFlag
+from govsec.net.columns import Bools, FlowEnd, FlowUpdate, Fragment, PacketBatch, Protocol, TcpFlag
 from govsec.net.conversations import Conversations
 from govsec.net.dhcp import looks_like_dhcp, read_dhcp
 from govsec.net.dns import looks_like_dns, read_dns
@@ -33,7 +34,6 @@ from govsec.net.neighbor import TYPES as NEIGHBOR_TYPES
 from govsec.net.neighbor import read_neighbor
 from govsec.net.quic import QuicFlows
 from govsec.net.streams import StreamCounters, StreamSlots
-from govsec.net.wire import ipv4_text, ipv6_text
 
 _ARP, _NEIGHBOR, _ECHO, _KNOWN_DATAGRAM, _OTHER_DATAGRAM, _SEGMENT = range(1, 7)
 _ETHERTYPE_ARP = 0x0806
@@ -41,7 +41,6 @@ _NAMES_BY_PORT = {53: "dns", 5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _DHCP_PORTS = frozenset({67, 68})
 #: Datagrams of a flow on any other port that are looked at before the flow is given up.
 _TRIES_MAX = 8
-_MAPPED = IPV4_MAPPED >> 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,11 +341,9 @@ def _time(message: Message) -> int:
 
 @lru_cache(maxsize=16_384)
 def _address(hi: int, lo: int) -> str:
-    if hi == 0 and lo >> 32 == _MAPPED:
-        return ipv4_text((lo & 0xFFFF_FFFF).to_bytes(4, "big"))
-    return ipv6_text((hi << 64 | lo).to_bytes(16, "big"))
+    return addresses.format(hi, lo)
 
 
 @lru_cache(maxsize=4096)
 def _mac(value: int) -> str:
-    return value.to_bytes(6, "big").hex(":")
+    return addresses.format_mac(value)
