@@ -21,7 +21,11 @@ from govsec.net.columns import PacketBatch
 from govsec.net.dissect import Dissector
 from govsec.net.flows import FlowTable
 from govsec.net.summary import FlowSummary
+from govsec.progress import Progress, ProgressSink, silent
 from govsec.records import Finding
+
+#: Of a packet in a pcap file; in pcapng it is a little more.
+_RECORD_HEADER_SIZE = 16
 
 
 class Sensor:
@@ -83,18 +87,31 @@ class Replay:
     counters: Mapping[str, Mapping[str, int]]
 
 
-def replay(path: Path, config: MonitorConfig, sinks: Sequence[Sink] = ()) -> Replay:
+def replay(path: Path, config: MonitorConfig, sinks: Sequence[Sink] = (), *, progress: ProgressSink = silent) -> Replay:
     """Findings and summary of a capture file: the same file gives the same result, byte for byte.
+
+    ``sinks`` are given what the detectors are given, and what they found.
 
     Raises:
         ConfigurationError: the file or a setting cannot be used.
         FormatError: it is no capture, or is broken from some packet on.
     """
     sensor, capture = Sensor(config, sinks=sinks), CaptureFile(path)
-    findings = list(_findings(sensor, capture.batches()))
+    findings = list(_findings(sensor, _told(capture.batches(), path, progress)))
     findings.sort(key=lambda finding: (finding.time, finding.kind, str(finding.facts["pattern"])))
     counters = {"capture": capture.counters(), **sensor.counters()}
     return Replay(tuple(findings), sensor.summary.facts(), counters)
+
+
+def _told(batches: Iterator[PacketBatch], path: Path, progress: ProgressSink) -> Iterator[PacketBatch]:
+    """The batches, and how much of the file they come from (record headers taken as those of pcap)."""
+    done_bytes, packets = 0, 0
+    total_bytes = path.stat().st_size if path.is_file() else None
+    for batch in batches:
+        yield batch
+        packets += len(batch)
+        done_bytes += int(batch.captured_size.sum(dtype="i8")) + _RECORD_HEADER_SIZE * len(batch)
+        progress(Progress("replay", done_bytes, total_bytes, packets, None, path.name))
 
 
 def _findings(sensor: Sensor, batches: Iterator[PacketBatch]) -> Iterator[Finding]:

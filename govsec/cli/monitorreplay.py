@@ -1,0 +1,105 @@
+"""``govsec monitor replay``: findings and flows of a capture file, and what can be written of it beside them."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from govsec.cli import frame, texts
+
+if TYPE_CHECKING:  # numpy and pydantic take their time; `govsec monitor --help` does without them
+    from govsec.assemble.monitor import Replay
+    from govsec.config import MonitorConfig
+    from govsec.detect.api import Sink
+
+
+def register(verbs: frame.Verbs[frame.Parser]) -> None:
+    """Add the verb ``replay``."""
+    replay = frame.add_verb(
+        verbs,
+        "replay",
+        run_replay,
+        "read a capture file; print findings and a summary of its flows; 1 when something was found",
+        examples=[
+            "govsec monitor replay office.pcapng",
+            "govsec monitor replay office.pcapng --report office.html --lang en",
+            "govsec monitor replay office.pcapng --eve eve.json --ocsf ocsf.json",
+            "govsec monitor replay office.pcapng --json | jq .findings",
+        ],
+    )
+    replay.add_argument("file", type=Path, metavar="FILE", help="pcap or pcapng")
+    for option, words in (
+        ("--report", "write a page with charts to this file (HTML, self-contained)"),
+        ("--eve", "write flows, DNS, TLS and findings to this file as Suricata's EVE JSON lines"),
+        ("--ocsf", "write flows, DNS and findings to this file as OCSF JSON lines"),
+    ):
+        replay.add_argument(option, type=Path, metavar="OUT", help=words)
+
+
+def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
+    """Replay a capture."""
+    from govsec.assemble.captureoutputs import Picture, capture_record, eve_file, ocsf_file
+    from govsec.assemble.monitor import replay
+
+    config = monitor_config(io)
+    picture = Picture()
+    with ExitStack() as stack:
+        sinks: list[Sink] = [picture] if args.report else []
+        if args.eve:
+            sinks.append(stack.enter_context(eve_file(args.eve)))
+        if args.ocsf:
+            sinks.append(stack.enter_context(ocsf_file(args.ocsf, config)))
+        done = replay(args.file, config, sinks, progress=io.progress)
+    if args.report:
+        record = capture_record(args.file, done, picture, organization=_organization(io))
+        _write_report(args.report, record, io)
+    facts = {
+        "findings": [finding.canonical() for finding in done.findings],
+        "summary": done.summary,
+        "counters": done.counters,
+    }
+    io.result(facts, lambda: _words(done, io))
+    for path in (args.report, args.eve, args.ocsf):
+        if path:
+            io.talk(str(path))
+    return 1 if done.findings else 0
+
+
+def monitor_config(io: frame.IO) -> MonitorConfig:
+    """The site's settings where it has a configuration; a capture can be read without one."""
+    from govsec.config import MonitorConfig
+
+    return io.config().monitor if _has_configuration(io) else MonitorConfig()
+
+
+def _has_configuration(io: frame.IO) -> bool:
+    return io.config_path != frame.CONFIG_DEFAULT or io.config_path.exists()
+
+
+def _organization(io: frame.IO) -> str:
+    return io.config().organization if _has_configuration(io) else ""
+
+
+def _write_report(path: Path, record: dict[str, object], io: frame.IO) -> None:
+    from govsec.errors import ConfigurationError
+    from govsec.privatefile import write_private
+    from govsec.report.capture import render_capture
+
+    try:
+        write_private(path, render_capture(record, tongue(io)).encode())
+    except OSError as error:
+        raise ConfigurationError(f"report {path}: {error.strerror}") from error
+
+
+def tongue(io: frame.IO) -> Literal["zh", "en"]:
+    """The language of what is printed."""
+    return "en" if io.lang == "en" else "zh"
+
+
+def _words(done: Replay, io: frame.IO) -> str:
+    from govsec.report.monitor import finding_words, summary_words
+
+    parts = [finding_words(finding, tongue(io)) for finding in done.findings]
+    return texts.printable_lines("\n\n".join([*parts, summary_words(done.summary, len(done.findings), tongue(io))]))
