@@ -25,7 +25,9 @@ from pathlib import Path
 from random import Random
 
 from bench.measure import _pss as pss_of
+from govsec.assemble.monitor import Sensor
 from govsec.clock import SystemClock
+from govsec.config import MonitorConfig
 from govsec.net.columns import PacketBatch
 from govsec.net.dissect import Dissector
 from govsec.net.flows import FlowTable
@@ -34,6 +36,8 @@ from govsec.testing import trafficfloods, trafficoffice
 from govsec.testing.packets import merge, pcap_bytes
 from tests.support.namespaces import Namespace, cable
 
+#: Fullness of the ring above which conversations are not read.
+PRESSURE_MAX = 0.25
 STAGES = ("capture", "flows", "messages", "detect")
 
 
@@ -103,7 +107,7 @@ def receive(interface: str, stage: str) -> None:
     """Take batches until told to stop; what was seen goes to stdout as JSON."""
     with LiveCapture(interface, LiveOptions(), SystemClock()) as capture:
         signal.signal(signal.SIGTERM, lambda *_: capture.stop())
-        work, summary = pipeline(stage)
+        work, summary = pipeline(stage, capture)
         print("ready", flush=True)
         before = resource.getrusage(resource.RUSAGE_SELF)
         batches = 0
@@ -116,24 +120,25 @@ def receive(interface: str, stage: str) -> None:
         print(json.dumps(asdict(capture.counters()) | seen | summary()))
 
 
-def pipeline(stage: str) -> tuple[Callable[[PacketBatch], None], Callable[[], dict[str, object]]]:
+def pipeline(stage: str, capture: LiveCapture) -> tuple[Callable[[PacketBatch], None], Callable[[], dict[str, object]]]:
     """What is done with each batch up to ``stage``, and what to say of it in the end."""
-    flows, dissector = FlowTable(), Dissector()
-    findings: Counter[str] = Counter()
-    messages: Counter[str] = Counter()
-    engine = None
+    flows, dissector, sensor = FlowTable(), Dissector(), Sensor(MonitorConfig())
+    kinds: Counter[str] = Counter()
+    undissected = 0
 
     def work(batch: PacketBatch) -> None:
-        if stage == "capture":
-            return
-        update = flows.add(batch)
-        if stage == "flows":
-            return
-        said = dissector.observe(batch, update)
-        messages.update(type(message).__name__ for message in said)
+        nonlocal undissected
+        is_pressed = capture.pressure() > PRESSURE_MAX
+        undissected += is_pressed
+        if stage == "detect":
+            kinds.update(finding.kind for finding in sensor.take(batch, is_dissected=not is_pressed))
+        elif stage != "capture":
+            update = flows.add(batch)
+            if stage == "messages" and not is_pressed:
+                kinds.update(type(message).__name__ for message in dissector.observe(batch, update))
 
     def summary() -> dict[str, object]:
-        return {"flows": len(flows), "table": flows.counters(), "messages": dict(messages), "findings": dict(findings)}
+        return {"undissected_batches": undissected, "seen": dict(kinds), "sensor": sensor.counters()}
 
     return work, summary
 

@@ -43,11 +43,9 @@ def run_explain(args: argparse.Namespace, io: frame.IO) -> int:
         raise UsageError("packets are counted from 1")
     if not 1 <= args.count <= PACKETS_MAX:
         raise UsageError(f"--count is between 1 and {PACKETS_MAX}")
-    if args.packet is not None:
-        picked = (pick_packet(args.file, args.packet),)
-    else:
-        picked = pick_flow(args.file, args.flow, count_max=args.count)
-    explained = explain(picked)
+    is_one = args.packet is not None
+    packets = [pick_packet(args.file, args.packet)] if is_one else pick_flow(args.file, args.flow, count_max=args.count)
+    explained = explain(packets)
     io.result({"packets": [_facts(each) for each in explained]}, lambda: _words(explained, io.lang))
     return 0
 

@@ -5,9 +5,9 @@ the little that is dissected; each packet is in exactly one of them (``bpf``). A
 moment, sorted by the kernel's time stamps. Frames that are stamped later stay in their ring, so the order is right over
 batches too, and nothing is kept aside.
 
-Under load the sensor gives up depth before it loses packets: when the deep ring fills, both filters change to the
-narrow ones, and back after a quiet minute; how often is counted. An interface that goes away is waited for. Batches
-come at least every second, empty where nothing came, so that the caller's own work goes on.
+Under load the sensor gives up depth before it loses packets: when the deep ring fills, both filters change to those of
+less ``Depth``, and step by step back when it was calm for long; how often is counted. An interface that goes away is
+waited for. Batches come at least every second, empty where nothing came, so that the caller's own work goes on.
 
 What this does not do: drop privileges (``privileges``, once the capture is open), keep flows, judge.
 """
@@ -19,6 +19,7 @@ import select
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,22 @@ _STEP_NS = _SECOND_NS
 _PAUSE_S = 0.02
 _IDLE_S = 1.0
 _RETRY_S = 1.0
-#: Share of the deep ring that makes the filters narrow, and how long it must have been calm to widen them.
-_PRESSED_SHARE = 0.5
-_CALM_S = 60.0
+#: Share of the deep ring that takes a step of depth, looked at every round; and how long it must have been calm for a
+#: step back.
+_PRESSED_SHARE = 0.25
+_CALM_S = 30.0
+#: Frames of the deep ring in one batch: what is dissected at once must not take longer than the wide ring lasts.
+_DEEP_MAX = 2048
 #: After a change of filters, how long frames that came during it may still be in the rings.
 _SWITCH_S = 2.0
+
+
+class Depth(IntEnum):
+    """What is kept whole."""
+
+    NONE = 0  #: nothing: every packet is cut
+    NARROW = 1  #: openings of known protocols, and what clients say to clear services
+    FULL = 2  #: also all that clear services and services of TLS answer
 
 
 class LiveOptions(BaseModel):
@@ -86,9 +98,9 @@ class LiveCounters:
     duplicates: int = 0
     clock_steps_back: int = 0
     interface_losses: int = 0
-    #: How often the deep ring was pressed, and the filters became narrow.
+    #: How often the deep ring was pressed, and a step of depth was given up.
     narrowings: int = 0
-    is_narrow: bool = False
+    depth: Depth = Depth.FULL
     is_interface_up: bool = True
 
     @property
@@ -108,12 +120,12 @@ class LiveCapture:
         self._is_stopped = False
         self._last_ns = 0
         self._pressed_at = 0.0
-        self._deep_waiting = 0
         self._switching_until = 0.0
+        self._deep_fullness = 0.0
         slot_size = 1 << (options.snap_length + SLOT_OVERHEAD - 1).bit_length()
         self._wide = Ring(
             interface,
-            bpf.wide_filter(options.snap_length),
+            self._wide_filter(Depth.FULL),
             slot_size=slot_size,
             slots_count=options.wide_slots,
             is_promiscuous=options.is_promiscuous,
@@ -122,7 +134,7 @@ class LiveCapture:
         try:
             self._deep = Ring(
                 interface,
-                bpf.deep_filter(),
+                _deep_filter(Depth.FULL),
                 slot_size=1 << (options.deep_slot_size - 1).bit_length(),
                 slots_count=options.deep_slots,
                 is_promiscuous=options.is_promiscuous,
@@ -176,10 +188,11 @@ class LiveCapture:
             is_last = self._is_stopped
             batch = self._take(is_last)
             now = self._clock.monotonic()
+            # Before the batch is worked on: what comes meanwhile must have room.
+            self._look_after_depth(now)
             if len(batch) or now - idle_since >= _IDLE_S:
                 idle_since = now
                 yield batch
-            self._look_after_depth(now)
             if len(batch) < PACKETS_MAX // 2:
                 if is_last and not len(batch):
                     return
@@ -208,10 +221,10 @@ class LiveCapture:
         """What is due in both rings, oldest first, at most ``PACKETS_MAX``, copied out and decoded."""
         now_ns = (self._clock.now() - _EPOCH) // timedelta(microseconds=1) * 1000
         until_ns = now_ns + (_STEP_NS if is_last else -_SETTLING_NS)
+        self._deep_fullness = self._deep.fullness()
         # The deep ring is looked at first: what comes between the two looks is not due, by ``until_ns``.
-        deep = self._deep.ready(PACKETS_MAX, until_ns, now_ns + _STEP_NS)
+        deep = self._deep.ready(_DEEP_MAX, until_ns, now_ns + _STEP_NS)
         wide = self._wide.ready(PACKETS_MAX, until_ns, now_ns + _STEP_NS)
-        self._deep_waiting = len(deep)
         merged = merge((wide, deep), count_max=PACKETS_MAX, last_ns=self._last_ns, step_ns=_STEP_NS)
         frames = self._copied((wide, deep), merged)
         if self._clock.monotonic() < self._switching_until:
@@ -269,28 +282,33 @@ class LiveCapture:
         return replace(frames, **taken, position=frames.position[: len(kept)])
 
     def _look_after_depth(self, now: float) -> None:
-        """Narrow filters while the deep ring fills, wide ones after it was calm.
-
-        The filter that takes more is always set first: for a moment a packet may be in both rings, never in none.
-        """
-        _, dropped = self._deep.statistics()
-        is_pressed = (
-            self._deep_waiting > _PRESSED_SHARE * self._deep.slots_count or dropped > self._counters.deep_dropped
-        )
-        self._counters.deep_dropped = dropped
-        if is_pressed:
+        """A step down while the deep ring fills, a step up after it was calm."""
+        depth = self._counters.depth
+        if self._deep_fullness > _PRESSED_SHARE:
             self._pressed_at = now
-        is_calm = now - self._pressed_at >= _CALM_S
-        if (self._counters.is_narrow and is_calm) or (is_pressed and not self._counters.is_narrow):
-            self._switching_until = now + _SWITCH_S
-        if is_pressed and not self._counters.is_narrow:
-            self._wide.attach(bpf.wide_filter(self._snap_length, is_narrow=True))
-            self._deep.attach(bpf.deep_filter(is_narrow=True))
+            if depth is Depth.NONE:
+                return
+            self._change_depth(Depth(depth - 1))
             self._counters.narrowings += 1
-            self._counters.is_narrow = True
-            log.warning("capture narrowed", extra={"interface": self._wide.interface})
-        elif self._counters.is_narrow and is_calm:
-            self._deep.attach(bpf.deep_filter())
-            self._wide.attach(bpf.wide_filter(self._snap_length))
-            self._counters.is_narrow = False
-            log.info("capture widened", extra={"interface": self._wide.interface})
+            log.warning("capture depth given up", extra={"interface": self._wide.interface, "depth": depth - 1})
+        elif depth is not Depth.FULL and now - self._pressed_at >= _CALM_S:
+            self._pressed_at = now
+            self._change_depth(Depth(depth + 1))
+            log.info("capture depth regained", extra={"interface": self._wide.interface, "depth": depth + 1})
+
+    def _change_depth(self, depth: Depth) -> None:
+        """The filter that takes more is set first: for a moment a packet may be in both rings, never in none."""
+        rings = [(self._wide, self._wide_filter(depth)), (self._deep, _deep_filter(depth))]
+        for ring, program in rings if depth < self._counters.depth else reversed(rings):
+            ring.attach(program)
+        self._counters.depth = depth
+        self._switching_until = self._clock.monotonic() + _SWITCH_S
+
+    def _wide_filter(self, depth: Depth) -> bytes:
+        if depth is Depth.NONE:
+            return bpf.all_filter(self._snap_length)
+        return bpf.wide_filter(self._snap_length, is_narrow=depth is Depth.NARROW)
+
+
+def _deep_filter(depth: Depth) -> bytes:
+    return bpf.all_filter(0) if depth is Depth.NONE else bpf.deep_filter(is_narrow=depth is Depth.NARROW)

@@ -15,7 +15,7 @@ import pytest
 from govsec.clock import SystemClock
 from govsec.errors import ConfigurationError
 from govsec.net.columns import Fault, PacketBatch
-from govsec.net.live import LiveCapture, LiveOptions
+from govsec.net.live import Depth, LiveCapture, LiveOptions
 from govsec.testing import trafficoffice
 from govsec.testing.packets import ACK, SYN, pcap_bytes, station, tcp_frame, udp_frame
 from govsec.testing.traffictunnels import dns_query
@@ -149,31 +149,45 @@ def test_what_a_full_ring_could_not_take_is_counted_to_the_last_packet(
     assert seen == counters.packets < 6000
     assert counters.packets + counters.dropped == 6000
     assert (counters.wide_dropped > 0) == (make is syn)
-    assert counters.is_narrow == (make is dns)
+    assert (counters.depth < Depth.FULL) == (make is dns)
 
 
-def test_a_flood_of_deep_frames_makes_the_filters_narrow_and_a_calm_minute_widens_them(
+def test_depth_is_given_up_step_by_step_while_the_deep_ring_fills_and_regained_when_it_is_calm(
     sender: Namespace, receiver: Namespace
 ) -> None:
-    bulk = tcp_frame(_B, 443, _A, 40000, ACK, payload=b"\x99" * 1000)
+    answer = tcp_frame(_B, 443, _A, 40000, ACK, payload=b"\x99" * 1000)  # whole at full depth only
+    hello = dns(1)  # whole while there is any depth
     clock = QuickClock()
+    seen: list[tuple[Depth, list[int]]] = []
+
+    def see() -> None:
+        sender.send([answer, hello, syn(1)])
+        batch = next_of(rounds)
+        seen.append((capture.counters().depth, batch.captured_size.tolist()))
+
     with LiveCapture(receiver.interface, SMALL, clock) as capture:
         rounds = capture.batches()
-        sender.send([bulk] * 400)
-        while not capture.counters().is_narrow:
-            next(rounds)
-        sender.send([bulk] * 3)
-        cut = next_of(rounds)
-        clock.aged_s = 100
-        while capture.counters().is_narrow:
-            next(rounds)
-        sender.send([bulk] * 3)
-        whole = next_of(rounds)
+        sizes = {
+            Depth.FULL: [len(answer), len(hello), 60],
+            Depth.NARROW: [128, len(hello), 60],
+            Depth.NONE: [128, 128, 60],
+        }
+        see()
+        for flood in ([answer] * 400, [hello] * 400):
+            sender.send(flood)
+            left = 400
+            while left:
+                left -= len(next_of(rounds))
+            see()
+        for _ in range(2):
+            clock.aged_s += 31
+            wait_until(lambda: capture.counters().depth > seen[-1][0], capture)
+            see()
         counters = capture.counters()
 
-    assert int(cut.captured_size[-1]) == 128
-    assert int(whole.captured_size[-1]) == len(bulk)
-    assert (counters.narrowings, counters.is_narrow, counters.dropped) == (1, False, 0)
+    assert [depth for depth, _ in seen] == [Depth.FULL, Depth.NARROW, Depth.NONE, Depth.NARROW, Depth.FULL]
+    assert [found for _, found in seen] == [sizes[depth] for depth, _ in seen]
+    assert (counters.narrowings, counters.depth, counters.dropped) == (2, Depth.FULL, 0)
 
 
 def test_a_capture_survives_an_interface_that_goes_down_and_one_that_goes_away() -> None:
@@ -241,7 +255,7 @@ _STRANGER = """
 import os
 from govsec.clock import SystemClock
 from govsec.errors import RefusedError
-from govsec.net.live import LiveCapture, LiveOptions
+from govsec.net.live import Depth, LiveCapture, LiveOptions
 os.setuid(65534)
 try:
     LiveCapture("lo", LiveOptions(), SystemClock())

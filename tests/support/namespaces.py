@@ -48,8 +48,12 @@ class Namespace:
 
     def replay(self, file: Path, *options: str) -> str:
         """``tcpreplay`` the capture file onto the cable; its words."""
-        argv = ["ip", "netns", "exec", self.name, require("tcpreplay"), *options, "-i", self.interface, str(file)]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=200).stdout
+        program = str(require("tcpreplay"))
+        argv = ["ip", "netns", "exec", self.name, program, *options, "-i", self.interface, str(file)]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            argv, check=True, capture_output=True, text=True, timeout=200
+        )
+        return done.stdout
 
 
 @contextlib.contextmanager
