@@ -5,14 +5,18 @@ the service must not stop or in key industries, and most are lowered by a mitiga
 condition, and which checks would be the mitigation; here the system decides whether the case counts.
 
 What comes out are candidates. The letter on major hidden dangers (公网安〔2025〕1846号, Q20–22) leaves the judgement to
-people, by relevance, severity and frequency; the thresholds below are our own reading, to sort a list by.
+people, by relevance, severity and frequency; the figures of ``policies/high-risk-2025/dangers.yaml`` only sort a list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 
-from govsec.datafile import FigureStatus
+from pydantic import Field, TypeAdapter
+
+from govsec.config import Model
+from govsec.datafile import FigureStatus, Text
 from govsec.policy.catalog import Item
 from govsec.policy.highrisk import HighRiskCase, HighRiskCatalog
 from govsec.policy.results import (
@@ -28,9 +32,31 @@ from govsec.policy.results import (
     Verdict,
     Words,
 )
+from govsec.shipped import read_table, shipped
 
-#: From so many objects on, a case is called frequent.
-FREQUENT_OBJECTS_MIN = 3
+
+class _Figure(Model):
+    value: int = Field(ge=1)
+    source: Text
+    status: FigureStatus
+
+
+class DangerFigures(Model):
+    """From when on a case is a candidate, and how far each figure can be trusted."""
+
+    version: int = Field(ge=1, le=1)
+    #: From so many objects on, a case is called frequent.
+    frequent_objects_min: _Figure
+
+
+@cache
+def danger_figures() -> DangerFigures:
+    """The figures that came with govsec.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+    return read_table(shipped("high-risk-2025").joinpath("dangers.yaml"), TypeAdapter(DangerFigures))
 
 
 def case_findings(
@@ -74,14 +100,18 @@ def case_findings(
 
 def danger_candidates(findings: Sequence[CaseFinding]) -> tuple[DangerCandidate, ...]:
     """For each open case one candidate, by the first principle that points at it; the most frequent come first."""
+    frequent = danger_figures().frequent_objects_min
     opened = [finding for finding in findings if finding.state is CaseState.OPEN]
     found = []
     for finding in sorted(opened, key=lambda one: -len(one.objects)):
         others = [one.case for one in opened if one is not finding and set(one.objects) & set(finding.objects)]
         count = len(finding.objects)
-        if count >= FREQUENT_OBJECTS_MIN:
+        if count >= frequent.value:
             principle = Principle.HIGH_FREQUENCY
-            reason = Words(zh=f"在 {count} 个对象上出现", en=f"found on {count} objects")
+            reason = Words(
+                zh=f"在 {count} 个对象上出现（{frequent.value} 个起；{frequent.source.zh}）",
+                en=f"found on {count} objects (from {frequent.value} on; {frequent.source.en})",
+            )
         elif others:
             principle = Principle.RELEVANCE
             named = ", ".join(others)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from govsec.policy.cases import case_findings, danger_candidates
+from govsec.datafile import FigureStatus
+from govsec.policy.cases import case_findings, danger_candidates, danger_figures
 from govsec.policy.catalog import Catalog
 from govsec.policy.results import CaseFinding, CaseState, CheckResult, Principle, Verdict
 from tests.policy.verdict_samples import attested, result, verdict
@@ -81,3 +82,14 @@ def test_candidates_are_open_cases_by_the_first_principle_that_points_at_them() 
         "6.4.2.1": Principle.SEVERITY,
     }
     assert candidates[0].case == EMPTY_PASSWORD
+
+
+def test_what_counts_as_frequent_is_a_figure_of_the_tables_and_told_with_its_source() -> None:
+    least = danger_figures().frequent_objects_min
+    assert least.status is not FigureStatus.CONFIRMED, "the letter names none"
+
+    for count in (least.value - 1, least.value):
+        hits = [result("c", "fail", f"host-{number}", case=EMPTY_PASSWORD) for number in range(count)]
+        (candidate,) = danger_candidates(found(hits))
+        assert (candidate.principle is Principle.HIGH_FREQUENCY) == (count == least.value)
+    assert least.source.zh in candidate.reason.zh
