@@ -95,7 +95,7 @@ mark() { printf '@%s %s\n' "$T" "$1"; }
 # ask NUMBER SECONDS BYTES: run source s_NUMBER and frame its answer by length; the exit code stands at its end.
 ask() {
   L=$2; read -r u0 rest </proc/uptime
-  out=$( { ( "s_$1" ) </dev/null; printf '\n%s %s' "$T" "$?"; } | head -c "$3" )
+  out=$( { trap 'printf "\n%s %s" "$T" "$?"' EXIT; "s_$1" </dev/null; exit; } | head -c "$3" )
   read -r u1 rest </proc/uptime
   printf '@%s %s %s %s %s\n%s\n' "$T" "$1" "$u0" "$u1" "${#out}" "$out"
 }

@@ -13,6 +13,7 @@ systems use for settings of passwords stay.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -138,6 +139,12 @@ _PLACES = (
           r"(?![0-9]{1,3}(?![\x21-\x7e]))[\x21-\x7e]{2,}"),
 )  # fmt: skip
 _RULES = (*_FORMS, *_PLACES)
+#: For each hint the positions of the rules that have it.
+_RULES_OF: dict[str, set[int]] = {}
+for _position, _each in enumerate(_RULES):
+    for _hint in _each.hints:
+        _RULES_OF.setdefault(_hint, set()).add(_position)
+_LINE_END = re.compile("\n")
 #: Thousands of the texts in facts are names and numbers: one look is enough for those.
 _SHORT = 200
 _ANY_HINT = re.compile("|".join(sorted({re.escape(hint) for rule in (*_WHOLE, *_RULES) for hint in rule.hints})))
@@ -155,23 +162,36 @@ def redact(text: str) -> str:
     for hints, pattern, replacement in _WHOLE:
         if any(hint in lowered for hint in hints):
             text = pattern.sub(replacement, text)
-    rules = [rule for rule in _RULES if any(hint in lowered for hint in rule.hints)]
-    if not rules:
+            lowered = text.lower()
+    touched = _touched(lowered)
+    if not touched:
         return text
     lines = text.split("\n")
-    is_block = False
-    for number, line in enumerate(lines):
-        lowered = line.lower()
-        was_block, is_block = is_block, line.rstrip().endswith(("|", ">", "-", "+")) and bool(_BLOCK.search(line))
-        if was_block and line.strip():
-            lines[number] = CUT
+    cut_whole = -1
+    for number in sorted(touched):
+        line = lines[number]
+        if number == cut_whole:
             continue
-        for hints, pattern, replacement in rules:
-            for hint in hints:
-                if hint in lowered:
-                    lines[number] = line = pattern.sub(replacement, line)
-                    break
+        if line.rstrip().endswith(("|", ">", "-", "+")) and _BLOCK.search(line) and number + 1 < len(lines):
+            cut_whole = number + 1
+            lines[cut_whole] = CUT if lines[cut_whole].strip() else lines[cut_whole]
+        for position in sorted(touched[number]):
+            line = _RULES[position].pattern.sub(_RULES[position].replacement, line)
+        lines[number] = line
     return "\n".join(lines)
+
+
+def _touched(lowered: str) -> dict[int, set[int]]:
+    """The lines of a text in small letters that have hints, each with the positions of the rules to try on it."""
+    ends = [match.start() for match in _LINE_END.finditer(lowered)]
+    found: dict[int, set[int]] = {}
+    for hint, positions in _RULES_OF.items():
+        at = lowered.find(hint)
+        while at >= 0:
+            number = bisect_left(ends, at)
+            found.setdefault(number, set()).update(positions)
+            at = lowered.find(hint, ends[number]) if number < len(ends) else -1
+    return found
 
 
 def redact_bytes(data: bytes) -> bytes:
