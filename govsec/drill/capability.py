@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -146,8 +147,9 @@ class Capability:
     elements: tuple[ElementResult, ...]
 
 
+@cache
 def load_table(edition: str) -> Table:
-    """The table of an edition, as shipped.
+    """The table of an edition, as shipped; read once, because reading YAML takes longer than most drills' judging.
 
     Raises:
         ConfigurationError: there is no such edition, or its file is wrong.

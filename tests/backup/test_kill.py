@@ -69,7 +69,8 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
         wait_for_group(process.pid)
         remove_locks(store, Repository.open(store, PASSWORD).suite, SystemClock())
         restic.assert_clean(read_data=number % 5 == 0)
-        found = len(restic.snapshots())
+        # What the check just found whole is counted by the names in the folder.
+        found = len(list((repo / "snapshots").iterdir()))
         assert found >= snapshots, f"seed {seed}, round {number}: a snapshot is gone"
         snapshots = found
     assert killed >= rounds // 2, f"seed {seed}: only {killed} of {rounds} runs were met alive"

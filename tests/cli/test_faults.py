@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -180,18 +181,52 @@ def _incompressible(size: int) -> bytes:
     return hashlib.shake_256(b"scan").digest(size)
 
 
+#: Each command runs once on an intact copy, which loads what it needs while that is still allowed (the checkout may lie
+#: where nobody else can go), and then in a child that gives up its rights first.
 _AS_NOBODY = """
-import importlib, os, pkgutil, sys
-import govsec
-# Everything is loaded while that is still allowed: the checkout may lie where nobody else can go.
-for module in pkgutil.walk_packages(govsec.__path__, "govsec."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+import json, os, sys
 from govsec.cli.main import main
-config, *argv = sys.argv[1:]
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-sys.exit(main([*argv, "--config", config]))
+for line in sys.stdin:
+    command, intact, closed, error = json.loads(line)
+    answer = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    assert main([*command, "--quiet", "--config", intact]) == 0
+    os.dup2(answer, 1)
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.dup2(os.open(error, os.O_WRONLY | os.O_CREAT), 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.setgroups([]); os.setgid(65534); os.setuid(65534)
+            code = main([*command, "--config", closed])
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+Call = Callable[[Sequence[str], Site, Site], tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def as_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    """Runs a command on the second site as an unprivileged user: its exit code and what it wrote to standard error."""
+    require_root()  # to become somebody else
+    directory = tmp_path_factory.mktemp("said")
+    argv = [sys.executable, "-c", _AS_NOBODY]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None and process.stdout is not None
+        asked, answered = process.stdin, process.stdout
+        numbers = count()
+
+        def call(command: Sequence[str], intact: Site, closed: Site) -> tuple[int, str]:
+            said = directory / str(next(numbers))
+            asked.write(json.dumps([command, str(intact.config), str(closed.config), str(said)]) + "\n")
+            asked.flush()
+            return int(answered.readline()), said.read_text()
+
+        yield call
+        asked.close()
 
 
 @pytest.mark.parametrize(
@@ -205,21 +240,20 @@ sys.exit(main([*argv, "--config", config]))
         ("far/permits", ("center", "ship", "far"), 5, ("far",)),
     ],
 )
-def test_no_permission(open_site: Site, closed: str, argv: tuple[str, ...], code: int, words: tuple[str, ...]) -> None:
-    require_root()  # to become somebody else
-    site = open_site
+def test_no_permission(
+    open_site: Site, site: Site, as_nobody: Call, closed: str, argv: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    intact, site = site, open_site
     subprocess.run(["chown", "-R", "65534:65534", site.directory], check=True)
     for path in site.directory.glob(closed):
         os.chown(path, 0, 0)
         path.chmod(0o600)
     before = site.digest()
 
-    done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, site.config, *argv], capture_output=True, text=True, timeout=60, check=False
-    )
+    found, said = as_nobody(argv, intact, site)
 
-    lines = [line for line in done.stderr.splitlines() if line.startswith("govsec: ")]
-    assert (done.returncode, len(lines)) == (code, 1), done.stderr
+    lines = [line for line in said.splitlines() if line.startswith("govsec: ")]
+    assert (found, len(lines)) == (code, 1), said
     for word in words:
         assert word in lines[0]
     assert site.digest() == before
