@@ -131,11 +131,28 @@ class Judge:
 
     def judge(self, facts: Facts) -> tuple[CheckResult, ...]:
         """One result for each check, in the order of the packs."""
+        (results,) = self.judge_all([facts])
+        return results
+
+    def judge_all(self, many: Sequence[Facts]) -> list[tuple[CheckResult, ...]]:
+        """The results for each of ``many`` (not empty, all collected at one time), asked of the evaluator at once."""
+        groups: list[Group] = []
+        order: list[_Asked] = []
+        every = [self._ask_all(facts, groups, order) for facts in many]
+        answers = self._expressions.evaluate(groups, format_time(many[0].collected))
+        for one, answer in zip(order, answers, strict=True):
+            one.known.update(zip(one.programs, answer, strict=True))
+            if any(isinstance(text, str) and text.startswith(CUT) for text in answer):
+                check_id = one.plan.check.id
+                self._cuts[check_id] = self._cuts.get(check_id, 0) + 1
+        return [tuple(_result(one, facts.host) for one in asked) for facts, asked in zip(many, every, strict=True)]
+
+    def _ask_all(self, facts: Facts, groups: list[Group], order: list[_Asked]) -> list[_Asked]:
+        """What is asked about every check of one host; its groups, and who waits for their answers, are added."""
         outcomes = facts.outcomes
         values = {one: _encoded(outcomes[one], shape) for one, shape in self._shapes.items() if one in outcomes}
         asked = [self._ask(plan, facts, values) for plan in self._plans]
         platform = json.dumps(platform_variable(facts.platform))
-        groups, order = [], []
         for number, names in enumerate(self._names):
             members = [one for one in asked if one.plan.group == number and one.programs]
             if not members:
@@ -144,13 +161,7 @@ class Judge:
             variables |= {"platform": platform, "level": str(self._levels[number])}
             groups.append(Group(variables, [Job(one.programs, one.plan.reads) for one in members]))
             order += members
-        answers = self._expressions.evaluate(groups, format_time(facts.collected))
-        for one, answer in zip(order, answers, strict=True):
-            one.known.update(zip(one.programs, answer, strict=True))
-            if any(isinstance(text, str) and text.startswith(CUT) for text in answer):
-                check_id = one.plan.check.id
-                self._cuts[check_id] = self._cuts.get(check_id, 0) + 1
-        return tuple(_result(one, facts.host) for one in asked)
+        return asked
 
     def unreachable(self, host: str, reason: str) -> tuple[CheckResult, ...]:
         """The results for a host that gave no facts: every check an error."""

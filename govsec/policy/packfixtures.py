@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,6 +38,9 @@ _OUTCOMES = {
     "unknown": Status.UNKNOWN,
 }
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
+#: Changed facts of one fixture that are judged together: how many, and bytes of all.
+_AT_ONCE_MAX = 200
+_AT_ONCE_SIZE_MAX = 1 << 20
 
 
 class _NotOk(Model):
@@ -86,25 +89,40 @@ def read_cases(pack: Pack, files: PackFiles) -> list[Case]:
     return cases
 
 
-def judge_fixture(judge: Judge, fixture: Fixture, changed: Mapping[str, JsonValue]) -> CheckResult:
-    """The result for a fixture, with some of its probes changed; ``judge`` is of that one check."""
+def judge_fixture(
+    judge: Judge, fixture: Fixture, changes: Sequence[Mapping[str, JsonValue]] = ({},)
+) -> list[CheckResult]:
+    """The result for a fixture with each of ``changes`` made to its probes; ``judge`` is of that one check."""
     probes = judge.probes()
-    outcomes = {}
-    for name, value in {**fixture.probes, **changed}.items():
-        kind, identity = probes[name]
-        if not is_not_ok(value):
-            outcomes[identity] = ProbeOutcome(kind=kind, status="ok", value=value)
-        elif (status := _NotOk.model_validate(value).status) is not None:
-            outcomes[identity] = ProbeOutcome(kind=kind, status=status, reason="as the fixture has it")
-    facts = Facts(
+    given = {name: _outcome(probes[name][0], value) for name, value in fixture.probes.items()}
+    many = [_facts(fixture, probes, {**given, **_outcomes(probes, changed)}) for changed in changes]
+    # Many small facts at once cost one answer's wait; large ones would fill the evaluator's memory.
+    count = max(1, min(_AT_ONCE_MAX, _AT_ONCE_SIZE_MAX // (1 + len(json.dumps(fixture.probes, default=str)))))
+    batches = [many[start : start + count] for start in range(0, len(many), count)]
+    return [result for batch in batches for (result,) in judge.judge_all(batch)]
+
+
+def _outcomes(probes: Mapping[str, tuple[str, str]], values: Mapping[str, JsonValue]) -> dict[str, ProbeOutcome | None]:
+    return {name: _outcome(probes[name][0], value) for name, value in values.items()}
+
+
+def _outcome(kind: str, value: JsonValue) -> ProbeOutcome | None:
+    if not is_not_ok(value):
+        return ProbeOutcome(kind=kind, status="ok", value=value)
+    status = _NotOk.model_validate(value).status
+    return ProbeOutcome(kind=kind, status=status, reason="as the fixture has it") if status is not None else None
+
+
+def _facts(
+    fixture: Fixture, probes: Mapping[str, tuple[str, str]], outcomes: Mapping[str, ProbeOutcome | None]
+) -> Facts:
+    return Facts(
         host="fixture",
         collected=parse_time(fixture.now) if fixture.now else _NOW,
         collector="fixture",
         platform=fixture.platform,
-        outcomes=outcomes,
+        outcomes={probes[name][1]: outcome for name, outcome in outcomes.items() if outcome is not None},
     )
-    (result,) = judge.judge(facts)
-    return result
 
 
 def is_not_ok(value: JsonValue) -> bool:

@@ -104,7 +104,7 @@ class _Prover:
         for case in cases:
             self._proof.fixtures_count += 1
             judge = self._judge(case.fixture)
-            result = judge_fixture(judge, case.fixture, {})
+            (result,) = judge_fixture(judge, case.fixture)
             if result.status is not case.expected:
                 why = f": {result.reason.en}" if result.reason else ""
                 self._proof.wrong.append(f"{case.name} gives {result.status.value}{why}")
@@ -135,15 +135,11 @@ class _Prover:
             if is_not_ok(value):
                 continue
             mattered: set[Steps] = set()
-            for status in (*_STATUSES, None):
-                self._statuses(judge, case, name, status)
+            self._statuses(judge, case, name)
             for steps, old in self._read_leaves(judge, case, before, name, value):
                 if not (replacements := [*_flips(old), *self._literals(old)]):
                     continue
-                after = [
-                    judge_fixture(judge, case.fixture, {name: _replaced(value, steps, new)}) for new in replacements
-                ]
-                self._proof.mutations_count += len(after)
+                after = self._try(judge, case, name, [_replaced(value, steps, new) for new in replacements])
                 if all(_same(before, one) for one in after):
                     continue
                 self._learn(name, steps, before, after)
@@ -151,11 +147,14 @@ class _Prover:
                 # A list of names holds names: its parser has seen to that, and "is not among them" is true of null.
                 if is_pass and isinstance(steps[-1], str) and not self._says_null():
                     self._lenient(judge, case, name, steps, _replaced(value, steps, None), "is null")
-            for member in value if is_pass and isinstance(value, dict) else ():
-                if self._must_be_there(name, member) and _same(
-                    before, self._try(judge, case, name, value, (member,), _GONE)
-                ):
-                    self._proof.lenient.append(f"{case.name}: passes without {name}.{member}")
+            needed = (
+                [member for member in value if self._must_be_there(name, member)] if isinstance(value, dict) else []
+            )
+            if is_pass:
+                without = self._try(judge, case, name, [_replaced(value, (member,), _GONE) for member in needed])
+                for member, result in zip(needed, without, strict=True):
+                    if _same(before, result):
+                        self._proof.lenient.append(f"{case.name}: passes without {name}.{member}")
             if is_pass:
                 self._lists(judge, case, name, value, mattered)
 
@@ -168,26 +167,31 @@ class _Prover:
         one is about other checks.
         """
         inner = _at(value, steps)
-        if steps:
-            is_noticed = isinstance(steps[-1], int) or any(
-                not _same(before, self._try(judge, case, name, value, steps, new)) for new in (_GONE, None)
-            )
-            if not is_noticed:
-                return
-            yield steps, inner
-        if isinstance(inner, dict | list):
-            for step in inner if isinstance(inner, dict) else range(len(inner)):
-                yield from self._read_leaves(judge, case, before, name, value, (*steps, step))
+        below: list[Steps] = []
+        if isinstance(inner, list):
+            below = [(*steps, position) for position in range(len(inner))]
+        elif isinstance(inner, dict):
+            below = [(*steps, key) for key in inner]
+            tries = [_replaced(value, place, new) for place in below for new in (_GONE, None)]
+            same = [_same(before, one) for one in self._try(judge, case, name, tries)]
+            below = [place for number, place in enumerate(below) if not (same[2 * number] and same[2 * number + 1])]
+        for place in below:
+            yield place, _at(value, place)
+            yield from self._read_leaves(judge, case, before, name, value, place)
 
-    def _try(self, judge: Judge, case: Case, name: str, value: JsonValue, steps: Steps, new: object) -> CheckResult:
-        self._proof.mutations_count += 1
-        return judge_fixture(judge, case.fixture, {name: _replaced(value, steps, new)})
+    def _try(self, judge: Judge, case: Case, name: str, values: Sequence[JsonValue]) -> list[CheckResult]:
+        """The results with each of ``values`` in the place of what the probe ``name`` gave."""
+        self._proof.mutations_count += len(values)
+        return judge_fixture(judge, case.fixture, [{name: value} for value in values])
 
-    def _statuses(self, judge: Judge, case: Case, name: str, status: OutcomeStatus | None) -> None:
-        result = judge_fixture(judge, case.fixture, {name: {"status": status}})
-        self._proof.mutations_count += 1
-        if result.status is not Status.ERROR:
-            self._proof.lenient.append(f"{case.name}: probe {name} {status or 'not asked'} gives {result.status.value}")
+    def _statuses(self, judge: Judge, case: Case, name: str) -> None:
+        statuses = (*_STATUSES, None)
+        for status, result in zip(
+            statuses, self._try(judge, case, name, [{"status": status} for status in statuses]), strict=True
+        ):
+            if result.status is not Status.ERROR:
+                what = status or "not asked"
+                self._proof.lenient.append(f"{case.name}: probe {name} {what} gives {result.status.value}")
 
     def _learn(self, name: str, steps: Steps, before: CheckResult, after: Sequence[CheckResult]) -> None:
         """Note which claims these changes moved, from true to false or back, and that the field matters."""
@@ -204,8 +208,8 @@ class _Prover:
                 self._lenient(judge, case, name, steps, _replaced(value, steps, []), "is empty")
 
     def _lenient(self, judge: Judge, case: Case, name: str, steps: Steps, value: JsonValue, how: str) -> None:
-        self._proof.mutations_count += 1
-        if judge_fixture(judge, case.fixture, {name: value}).status is Status.PASS:
+        (result,) = self._try(judge, case, name, [value])
+        if result.status is Status.PASS:
             where = ".".join(map(str, (name, *steps)))
             self._proof.lenient.append(f"{case.name}: still passes when {where} {how}")
 
