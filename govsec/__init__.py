@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from govsec.assemble.centers import commit_result as commit_result
+    from govsec.assemble.monitor import Sensor as Sensor
+    from govsec.assemble.monitor import replay as replay
     from govsec.backup.archive import archive as archive
     from govsec.backup.restore import restore as restore
     from govsec.backup.sources import CommandSource as CommandSource
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from govsec.clock import SystemClock as SystemClock
     from govsec.config import Config as Config
     from govsec.config import Mode as Mode
+    from govsec.config import MonitorConfig as MonitorConfig
     from govsec.config import Role as Role
     from govsec.config import load_config as load_config
     from govsec.crypto.signing import Purpose as Purpose
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from govsec.drill.run import run_drill as run_drill
     from govsec.errors import GovsecError as GovsecError
     from govsec.ledger.ledger import Ledger as Ledger
+    from govsec.net.capturefile import CaptureFile as CaptureFile
     from govsec.records import Evidence as Evidence
     from govsec.records import Finding as Finding
     from govsec.records import Severity as Severity
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 
 #: Where each public name lives.
 _HOMES = {
+    "CaptureFile": "govsec.net.capturefile",
     "Change": "govsec.centers.near",
     "CommandSource": "govsec.backup.sources",
     "Config": "govsec.config",
@@ -65,12 +70,14 @@ _HOMES = {
     "LocalStore": "govsec.store.local",
     "MemoryStore": "govsec.store.memory",
     "Mode": "govsec.config",
+    "MonitorConfig": "govsec.config",
     "Near": "govsec.centers.near",
     "Plan": "govsec.drill.plan",
     "Purpose": "govsec.crypto.signing",
     "Repository": "govsec.repo.repository",
     "Role": "govsec.config",
     "S3Store": "govsec.store.s3",
+    "Sensor": "govsec.assemble.monitor",
     "Severity": "govsec.records",
     "Signer": "govsec.crypto.signing",
     "SnapshotRef": "govsec.centers.commits",
@@ -86,6 +93,7 @@ _HOMES = {
     "load_config": "govsec.config",
     "load_plan": "govsec.drill.plan",
     "observe": "govsec.backup.witness",
+    "replay": "govsec.assemble.monitor",
     "restore": "govsec.backup.restore",
     "run_drill": "govsec.drill.run",
     "save_witness": "govsec.backup.witness",

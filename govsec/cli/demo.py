@@ -16,8 +16,9 @@ def register(parser: frame.Parser) -> None:
     parser.description = (
         "Make a sample system and three centers in a directory, back up twice, ship, take production,\n"
         "same-city and the system itself away, restore from the remote center in a drill, and verify\n"
-        "the signed evidence. Then find what was lost again, and look at this machine as an assessor\n"
-        "of graded protection would (level 3), with the drill as evidence."
+        "the signed evidence. Then find what was lost again, look for intruders in the traffic of the\n"
+        "day, and look at this machine as an assessor of graded protection would (level 3), with the\n"
+        "drill as evidence."
     )
     parser.epilog = (
         "exit codes: 0 the data came back and all of it is on record, 1 otherwise\n\n"
@@ -32,6 +33,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     """Tell the story on standard error as it goes on, the result on standard output."""
     from govsec.assemble import demo
     from govsec.assemble.demoassess import assess_demo, find_directories
+    from govsec.assemble.demomonitor import watch_demo
     from govsec.report.catalog import Catalogue
 
     words = Catalogue("demo", "en" if io.lang == "en" else "zh")
@@ -59,6 +61,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     )
     tell("found", {})
     find_directories(directory)
+    traffic = watch_demo(config_path, io.clock, tell=tell, progress=io.progress)
     assessment = assess_demo(config_path, io.clock, tell=tell, progress=io.progress)
     for reason in result.reasons:
         tell("reason", {"text": reasons.text(f"reason.{reason.code}", reason.facts)})
@@ -73,6 +76,11 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
             "reports": [str(path) for path in result.reports],
             "ledger": {"is_clean": result.ledger_is_clean, "entries_count": result.ledger_entries_count},
             "seconds": result.seconds,
+            "traffic": {
+                "capture": str(traffic.capture),
+                "findings": [finding.kind for finding in traffic.findings],
+                "reports": [str(path) for path in traffic.reports],
+            },
             "assessment": {
                 "run": assessment.run.assessment.id,
                 "coverage": assessment.run.assessment.coverage,
@@ -81,7 +89,9 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
                 "reports": [str(path) for path in assessment.reports],
             },
         },
-        "\n".join(words.text("report", {"path": path}) for path in (*result.reports, *assessment.reports)),
+        "\n".join(
+            words.text("report", {"path": path}) for path in (*result.reports, *traffic.reports, *assessment.reports)
+        ),
     )
     # What the assessment finds is about this machine; that the demo worked is about the data and the evidence.
     return 0 if result.is_passed and not assessment.run.ledger_error else EXIT_FAILED

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from govsec.assemble import demo
+from govsec.assemble.samplecapture import INTRUDER
 from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.drill.result import Reason, Verdict
@@ -45,6 +46,9 @@ def test_the_command_ends_with_0_two_reports_and_a_clean_remote_center(
     for path in result["reports"]:
         assert Path(path).read_text(encoding="utf-8").lower().startswith("<!doctype html>")
     assert (directory / "main").is_dir(), "what was lost is found again before this machine is looked at"
+    traffic = result["traffic"]
+    assert traffic["findings"] == ["net.scan.vertical", "net.guessing.flows"]
+    assert [INTRUDER in Path(path).read_text(encoding="utf-8") for path in traffic["reports"]] == [True, True]
     assessment = result["assessment"]
     assert (assessment["drilled_status"], assessment["ledger_error"]) == ("pass", "")
     assert assessment["coverage"]["by_evidence"] >= 5
