@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
 SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium \
-  openssh-server busybox-static nginx-light redis-server postgresql mariadb-server lynis iproute2 tcpreplay
+  openssh-server sudo busybox-static nginx-light redis-server postgresql mariadb-server lynis iproute2 tcpreplay tshark
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
-BENCHES := seal index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) backup
+BENCHES := seal packets index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) backup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test lint servers bench soak clean
@@ -24,7 +24,7 @@ demo-s3: $(VENV)/installed-test ## the same on three real SeaweedFS servers with
 	$(BIN)/python -m tests.support.demo_s3
 
 test: $(VENV)/installed-test $(VENV)/oscal/installed ## the whole suite (what needs a missing server is named and skipped)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/installed-test ## style and types
 	$(BIN)/ruff check

@@ -30,7 +30,7 @@ RUN_PLAIN = 'S=$(cat) && printf "%s\\n" "$S" | sh -s all'
 RUN_SUDO = (
     'S=$(cat); if [ "$(id -u)" = 0 ]; then printf "%s\\n" "$S" | sh -s all; else '
     'printf "%s\\n" "$S" | sh -s plain; '
-    'if sudo -n true 2>/dev/null; then printf "%s\\n" "$S" | sudo -n sh -s privileged; '
+    'if sudo -n sh -c : 2>/dev/null; then printf "%s\\n" "$S" | sudo -n sh -s privileged; '
     'else printf "%s\\n" "$S" | sh -s privileged; fi; fi'
 )
 

@@ -26,6 +26,7 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "dash": ("dash",),
     "bash": ("bash",),
     "busybox": ("busybox",),
+    "sudo": ("sudo", "unshare", "setpriv"),
     "sshd": ("/usr/sbin/sshd", "ssh-keygen"),
     "nginx": ("/usr/sbin/nginx", "openssl"),
     "mariadb": ("/usr/sbin/mariadbd", "mariadb", "mariadb-install-db"),
