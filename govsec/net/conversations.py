@@ -155,6 +155,8 @@ class Conversations:
         if side.buffer and parser.wants[is_originator]:
             try:
                 side.consume(parser.read(is_originator, bytes(side.buffer), time_ns))
+                if parser.is_handed_over:
+                    conversation.parser, conversation.speaks_first = None, True
             except FormatError as error:
                 parser.stop()
                 self._counters.malformed_flows += 1

@@ -64,7 +64,7 @@ class DissectLimits:
 class _Counters:
     messages: int = 0
     malformed_packets: int = 0  # a parser refused them
-    fragments: int = 0  # first parts of datagrams that are not put together
+    fragments: int = 0  # datagrams of which the first part is read at most
 
 
 class Dissector:
@@ -155,12 +155,11 @@ class Dissector:
     ) -> None:
         if not datagrams.any():
             return
-        fragments = datagrams & (batch.fragment == Fragment.FIRST)
-        self._own.fragments += int(np.count_nonzero(fragments))
-        datagrams &= ~fragments
         known = datagrams & (self._is_name_port[batch.source_port] | self._is_name_port[batch.target_port])
         self._admit(work, _KNOWN_DATAGRAM, known, batch.time_ns)
-        others = np.flatnonzero(datagrams & ~known & (update.flow != 0))
+        is_first = batch.fragment == Fragment.FIRST
+        self._own.fragments += int(np.count_nonzero(datagrams & is_first))
+        others = np.flatnonzero(datagrams & ~known & ~is_first & (update.flow != 0))
         wanted = np.zeros(len(batch), np.bool_)
         wanted[self._slots.wanted_datagrams(update, others)] = True
         self._admit(work, _OTHER_DATAGRAM, wanted, batch.time_ns)
@@ -219,7 +218,7 @@ class Dissector:
                 flow=view.flow(at),
                 is_originator=view.is_originator[at],
                 service=service,
-                is_cut=view.claimed[at] > len(data),
+                is_cut=view.claimed[at] > len(data) or view.fragment[at] != Fragment.WHOLE,
             )
         ]
 
@@ -307,7 +306,7 @@ class _View:
         self.time_ns = listed(batch.time_ns)
         self.claimed = listed(batch.payload_claimed)
         self.vlan = listed(batch.vlan)
-        self.ttl = listed(batch.ttl)
+        self.ttl, self.fragment = listed(batch.ttl), listed(batch.fragment)
         self.mac_source, self.mac_target = listed(batch.mac_source), listed(batch.mac_target)
         self.source_hi, self.source_lo = listed(batch.source_hi), listed(batch.source_lo)
         self.target_hi, self.target_lo = listed(batch.target_hi), listed(batch.target_lo)

@@ -1,8 +1,8 @@
 """HTTP/1 requests and answers (RFC 9112): heads, and the beginnings of bodies, one after the other on a connection.
 
 Bodies are followed by their announced size or chunk by chunk, so that the next message is found; only their beginning
-is kept. Lines may end in a bare line feed, as servers accept it. HTTP/2, and what follows an upgrade or CONNECT, is not
-read. Secrets are taken out (:mod:`govsec.net.withhold`).
+is kept. Lines may end in a bare line feed, as servers accept it. What follows an upgrade or CONNECT is recognised anew;
+HTTP/2 is not read. Secrets are taken out (:mod:`govsec.net.withhold`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class HttpParser(StreamParser):
 
     def read(self, is_originator: bool, data: bytes, time_ns: int) -> int:
         at = 0
-        while self.wants[is_originator] and at < len(data):
+        while self.wants[is_originator] and at < len(data) and not self.is_handed_over:
             before, transfer = at, self._transfers[is_originator]
             if transfer is None:
                 at = self._read_head(is_originator, data, at, time_ns)
@@ -119,11 +119,9 @@ class HttpParser(StreamParser):
         is_request = bool(head.method)
         size, is_chunked = _framing(raw)
         asked = None if is_request else self._answer_to(head.status)
-        if not is_request and (head.status in (101,) or (asked is not None and asked.method == "CONNECT")):
-            size = 0
-            self.stop()
-        elif asked is not None and (asked.method == "HEAD" or head.status < 200 or head.status in (204, 304)):
+        if asked is not None and _has_no_body(asked.method, head.status):
             size, is_chunked = 0, False
+            self.is_handed_over = head.status == 101 or (asked.method == "CONNECT" and head.status >= 200)
         if asked is not None:
             head.method, head.target = asked.method, asked.target
             head.has_credentials, head.user = asked.has_credentials, asked.user
@@ -240,6 +238,11 @@ class HttpParser(StreamParser):
                 found.get("user-agent", ""), head.headers, without_secrets(body), size, head.has_credentials, is_whole,
             )
         )  # fmt: skip
+
+
+def _has_no_body(method: str, status: int) -> bool:
+    """Whether an answer ends with its head, whatever it announces (RFC 9112, 6.3)."""
+    return status < 200 or status in (204, 304) or method == "HEAD" or (method == "CONNECT" and status < 300)
 
 
 def _framing(raw: dict[bytes, bytes]) -> tuple[int | None, bool]:

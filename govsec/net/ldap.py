@@ -61,10 +61,11 @@ class LdapParser(StreamParser):
         super().__init__(flow)
         self._user: str | None = None
         self._is_sasl = False
+        self._is_starting_tls = False
 
     def read(self, is_originator: bool, data: bytes, time_ns: int) -> int:
         at = 0
-        while self.wants[is_originator] and len(data) - at >= 7:
+        while self.wants[is_originator] and not self.is_handed_over and len(data) - at >= 7:
             cursor = Cursor(data, at)
             tag, size = _header(cursor)
             if tag != _SEQUENCE:
@@ -99,8 +100,9 @@ class LdapParser(StreamParser):
             result = int.from_bytes(_element(body, _ENUMERATED)[:4], "big")
             name = show(_element(body, _OCTETS))
             self._judge(is_originator, tag, result, body, time_ns)
-        elif tag == 0x77 and _START_TLS in body.take(body.left):
-            self.stop()
+            self.is_handed_over = self._is_starting_tls and tag == 0x78 and result == _SUCCESS
+        elif tag == 0x77:
+            self._is_starting_tls = _START_TLS in body.take(body.left)
         self.messages.append(LdapMessage(time_ns, self.flow, is_originator, operation, name, result, attributes))
 
     def _bind(self, is_originator: bool, body: Cursor, time_ns: int) -> str:

@@ -66,7 +66,7 @@ class _LineParser(StreamParser):
 
     def read(self, is_originator: bool, data: bytes, time_ns: int) -> int:
         at = 0
-        while self.wants[is_originator] and (end := data.find(b"\n", at)) >= 0:
+        while self.wants[is_originator] and not self.is_handed_over and (end := data.find(b"\n", at)) >= 0:
             self._line(is_originator, data[at : min(end, at + _LINE_MAX)].rstrip(b"\r"), time_ns)
             at = end + 1
         if len(data) - at > _LINE_MAX:
@@ -127,8 +127,7 @@ class FtpParser(_LineParser):
         self.messages.append(FtpReply(time_ns, self.flow, False, code, show(match[3]), command))
         if self._is_proving and code in (230, 530, 430, 421):
             self._answer(time_ns, is_accepted=code == 230)
-        if command == "AUTH" and code == 234:
-            self.stop()
+        self.is_handed_over = command == "AUTH" and code == 234
 
 
 class SmtpParser(_LineParser):
@@ -169,7 +168,7 @@ class SmtpParser(_LineParser):
             return
         code = int(match[1])
         if self._is_starting_tls and code == 220:
-            self.stop()
+            self.is_handed_over = True
         elif self._is_proving and code != 334:
             self._answer(time_ns, is_accepted=code == 235)
         self._is_starting_tls = False
@@ -206,7 +205,7 @@ class Pop3Parser(_LineParser):
             if accepted:
                 self.stop()
         elif self._last == b"STLS" and line.startswith(b"+OK"):
-            self.stop()
+            self.is_handed_over = True
 
 
 class ImapParser(_LineParser):
@@ -238,7 +237,7 @@ class ImapParser(_LineParser):
         if tag != self._tag or not tag:
             return
         if self._is_starting_tls and rest[:2].upper() == b"OK":
-            self.stop()
+            self.is_handed_over = True
         elif self._is_proving:
             accepted = rest[:2].upper() == b"OK"
             self._answer(time_ns, is_accepted=accepted)

@@ -31,6 +31,8 @@ class StreamParser(ABC):
         self.flow = flow
         #: Whether more is wanted of the responder (False) and the originator (True).
         self.wants = {False: True, True: True}
+        #: Both sides agreed on another protocol (STARTTLS, CONNECT): what follows is recognised anew.
+        self.is_handed_over = False
         #: What was said since the caller last took it.
         self.messages: list[Message] = []
 

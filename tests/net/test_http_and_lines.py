@@ -17,9 +17,11 @@ from govsec.net.messages import (
     LoginOutcome,
     NtlmMessage,
     ProtocolError,
+    TlsClientHello,
+    TlsServerHello,
 )
 from govsec.net.withhold import has_secret, without_secrets
-from govsec.testing import trafficlogins, trafficsmb
+from govsec.testing import trafficlogins, trafficsmb, traffictls
 from tests.net.dissected import dissect, only
 from tests.net.test_protocols import talk
 
@@ -260,10 +262,36 @@ def test_mail_log_ins_tell_who_and_the_outcome_and_never_the_password(
     assert SECRET not in repr(messages) and PLAIN.decode() not in repr(messages)
 
 
-def test_what_follows_starttls_is_not_read_as_lines() -> None:
+SWITCHES = {
+    "smtp": [
+        (False, b"220 a\r\n"), (True, b"EHLO a\r\n"), (False, b"250 a\r\n"), (True, b"STARTTLS\r\n"), (False, b"220 go\r\n"),
+    ],
+    "pop3": [(False, b"+OK\r\n"), (True, b"STLS\r\n"), (False, b"+OK go\r\n")],
+    "imap": [(False, b"* OK\r\n"), (True, b"a STARTTLS\r\n"), (False, b"a OK go\r\n")],
+    "ftp": [(False, b"220 a\r\n"), (True, b"AUTH TLS\r\n"), (False, b"234 go\r\n")],
+    "proxy": [(True, b"CONNECT a.example:443 HTTP/1.1\r\n\r\n"), (False, b"HTTP/1.1 200 Established\r\n\r\n")],
+    "ldap": [
+        (True, b"\x30\x1d\2\1\1\x77\x18\x80\x161.3.6.1.4.1.1466.20037"),
+        (False, b"\x30\x0c\2\1\1\x78\7\x0a\1\0\4\0\4\0"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("service", SWITCHES)
+def test_what_follows_a_switch_to_tls_is_read_as_tls(service: str) -> None:
+    hello = traffictls.client_hello(Random(1), "inner.example")
+
+    messages = talk(*SWITCHES[service], (True, hello), (False, traffictls.server_flight(Random(2))))
+
+    assert [m.server_name for m in only(messages, TlsClientHello)] == ["inner.example"]
+    assert len(only(messages, TlsServerHello)) == 1
+    assert not only(messages, ProtocolError)
+
+
+def test_a_switch_that_was_refused_is_none() -> None:
     messages = talk(
-        (False, b"220 mail\r\n"), (True, b"EHLO pc\r\n"), (False, b"250 STARTTLS\r\n"), (True, b"STARTTLS\r\n"),
-        (False, b"220 go\r\n"), (True, b"\x16\x03\x01\x00\x05hello"), (False, b"\x16\x03\x03\x00\x05hello\r\n"),
+        (True, b"CONNECT a.example:443 HTTP/1.1\r\n\r\n"), (False, b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"),
+        (True, b"GET http://a.example/ HTTP/1.1\r\n\r\n"),
     )  # fmt: skip
 
-    assert messages == []
+    assert [m.target for m in only(messages, HttpRequest)] == ["a.example:443", "http://a.example/"]
