@@ -119,6 +119,15 @@ _COUNTERS = _counters()
 
 def is_icmp_reply(protocol: U1, icmp_type: U1) -> Bools:
     """Which packets answer an ICMP request."""
-    found: Bools = (protocol == Protocol.ICMP) & np.isin(icmp_type, ICMP_REPLIES)
-    found |= (protocol == Protocol.ICMPV6) & np.isin(icmp_type, ICMPV6_REPLIES)
+    found: Bools = _IS_REPLY[protocol, icmp_type]
     return found
+
+
+def _replies() -> Bools:
+    table = np.zeros((256, 256), np.bool_)
+    table[Protocol.ICMP, ICMP_REPLIES] = True
+    table[Protocol.ICMPV6, ICMPV6_REPLIES] = True
+    return table
+
+
+_IS_REPLY = _replies()

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from govsec.net.columns import I8, PACKETS_MAX, U8, Bools, PacketBatch, Protocol, TcpFlag
+from govsec.net.columns import I8, U8, Bools, PacketBatch, Protocol, TcpFlag
 from govsec.net.flowkeys import FlowKeys
 from govsec.net.flowrows import TimeOuts
 from govsec.net.flowsplit import Before, Handshakes, Sorted, boundaries, handshakes
 from govsec.net.flowstore import FlowStore
 from govsec.net.flowsums import GOES_ON, NEW, PART, Stretches
 
-#: Low bits of a digest that give way to a packet's place when packets are sorted.
-_PLACE = np.uint64(PACKETS_MAX - 1)
+_HIGH, _LOW = np.uint64(48), np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,13 @@ def make_plan(
 def _in_order(digest: U8, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The chosen by digest, then as they came; and where each digest begins."""
     some = digest[chosen]
-    tagged = some & ~_PLACE | np.arange(len(some), dtype=np.uint64)
-    tagged.sort()
-    order = (tagged & _PLACE).astype(np.intp)
-    is_head = _is_head(tagged & ~_PLACE)
-    if (_is_head(some[order]) & ~is_head).any():  # two digests that differ in those low bits alone
+    # numpy sorts 16 bits by counting them, stably: two turns for the upper half take half the time of sorting words.
+    high, low = (some >> _HIGH).astype(np.uint16), (some >> _LOW).astype(np.uint16)
+    order = np.argsort(low, kind="stable")
+    order = order[np.argsort(high[order], kind="stable")]
+    ordered = some[order]
+    is_head = _is_head(ordered)
+    if (is_head & ~_is_head(ordered >> _LOW)).any():  # two digests that differ in the lower half alone
         order = np.argsort(some, kind="stable")
         is_head = _is_head(some[order])
     return chosen[order], np.flatnonzero(is_head)
@@ -77,6 +78,8 @@ def _is_head(digest: U8) -> Bools:
 
 
 def _keys_of(starts: NDArray[np.intp], heads: NDArray[np.intp]) -> NDArray[np.intp]:
+    if len(starts) == len(heads):
+        return np.arange(len(heads))
     return np.searchsorted(heads, starts, side="right") - 1
 
 

@@ -22,7 +22,7 @@ from govsec.net.columns import FLOW, I8, PACKETS_MAX, U8, Bools, FlowEnd, FlowRe
 from govsec.net.eventclock import EventClock
 from govsec.net.flowkeys import FlowKeys, KeyDigest
 from govsec.net.flowplan import Plan, make_plan
-from govsec.net.flowrows import TimeOuts, ends_by_silence, put, take, to_flow
+from govsec.net.flowrows import TimeOuts, ends_by_silence, join, put, take, to_flow
 from govsec.net.flowstore import FlowStore
 from govsec.net.flowsums import GOES_ON, NEW, PART, Sums, new_rows, sum_up
 from govsec.net.sketch import Sketch
@@ -139,7 +139,9 @@ class FlowTable:
                 for piece in np.split(chosen, edges):
                     self._absorb(batch, keys, clock, piece, outcome)
                 return
-        rows = take(plan.rows, stretches.key)
+        replaced = self._replaced(plan)
+        # Mostly each key has one stretch; then these are its rows already.
+        rows = plan.rows if len(plan.rows) == len(stretches.key) else take(plan.rows, stretches.key)
         put(rows, is_new, new_rows(stretches, is_new, keys, plan.order))
         self._admit(rows, is_new, seconds)
         sums = sum_up(stretches, rows, plan.syns, self._time_outs)
@@ -148,7 +150,7 @@ class FlowTable:
         outcome.flow[packets] = flow
         outcome.is_originator[packets] = sums.is_originator & (flow != 0)
         outcome.note(sums)
-        self._close_within(plan, rows, outcome)
+        self._close_within(plan, rows, replaced, outcome)
         self._put_back(plan, rows, outcome, int(clock[chosen[-1]]))
         if not flow.all():
             unkept = np.sort(packets[flow == 0])
@@ -183,15 +185,27 @@ class FlowTable:
         self._last_id += len(kept)
         self._counters["flows"] += len(kept)
 
-    def _close_within(self, plan: Plan, rows: NDArray[np.void], outcome: _Outcome) -> None:
+    @staticmethod
+    def _replaced(plan: Plan) -> tuple[NDArray[np.intp], NDArray[np.void]]:
+        """The stretches that take the place of a flow in the table, and copies of those flows' rows."""
+        key = plan.stretches.key
+        by = np.flatnonzero(_is_first(key) & plan.is_known[key] & (plan.stretches.kind != GOES_ON))
+        return by, take(plan.rows, key[by])
+
+    def _close_within(
+        self,
+        plan: Plan,
+        rows: NDArray[np.void],
+        replaced: tuple[NDArray[np.intp], NDArray[np.void]],
+        outcome: _Outcome,
+    ) -> None:
         """Close what a later stretch of the same key has replaced, in the table or among these packets."""
-        key, kind = plan.stretches.key, plan.stretches.kind
-        is_first = np.ones(len(key), np.bool_)
-        is_first[1:] = key[1:] != key[:-1]
-        replaces_known = np.flatnonzero(is_first & plan.is_known[key] & (kind != GOES_ON))
-        replaces = np.flatnonzero(~is_first)
-        over = np.concatenate([take(plan.rows, key[replaces_known]), take(rows, replaces - 1)])
-        following = np.concatenate([replaces_known, replaces])
+        kind = plan.stretches.kind
+        replaces = np.flatnonzero(~_is_first(plan.stretches.key))
+        over = join([replaced[1], take(rows, replaces - 1)])
+        following = np.concatenate([replaced[0], replaces])
+        if not len(following):
+            return
         following, over = following[over["id"] != 0], take(over, over["id"] != 0)
         at = plan.stretches.packets.clock[plan.stretches.starts[following]]
         flows = to_flow(over)
@@ -210,7 +224,7 @@ class FlowTable:
     def _put_back(self, plan: Plan, rows: NDArray[np.void], outcome: _Outcome, now: int) -> None:
         """Store the last row of each key; makes room where there is none."""
         key = plan.stretches.key
-        last = take(rows, np.append(key[1:] != key[:-1], True))
+        last = rows if len(plan.rows) == len(key) else take(rows, np.append(key[1:] != key[:-1], True))
         is_kept = last["id"] != 0
         self._store.replace(plan.places[plan.is_known & is_kept], take(last, plan.is_known & is_kept))
         self._store.remove(plan.places[plan.is_known & ~is_kept])
@@ -269,17 +283,24 @@ class _Outcome:
 
     def opened(self) -> FlowRecords:
         """By id."""
-        opened = np.concatenate(self._opened)
+        opened = join(self._opened)
         return take(opened, np.argsort(opened["id"]))
 
     def answered(self) -> FlowRecords:
         """In order of the packets that answered."""
-        return take(np.concatenate(self._answered), np.argsort(np.concatenate(self._answered_by)))
+        return take(join(self._answered), np.argsort(np.concatenate(self._answered_by)))
 
     def closed(self) -> FlowRecords:
         """By the moment they were over; of those at one moment by packet, then by id."""
         order = np.lexsort((np.concatenate(self._closed_by), np.concatenate(self._closed_at)))
-        return take(np.concatenate(self._closed), order)
+        return take(join(self._closed), order)
+
+
+def _is_first(key: NDArray[np.intp]) -> Bools:
+    """Which stretches are the first of their key."""
+    is_first = np.ones(len(key), np.bool_)
+    is_first[1:] = key[1:] != key[:-1]
+    return is_first
 
 
 def _is_sample(rows: NDArray[np.void]) -> Bools:

@@ -76,9 +76,10 @@ def handshakes(packets: Sorted) -> Handshakes:
 def boundaries(packets: Sorted, before: Before, syns: Handshakes, short_ns: int) -> Bools:
     """True at each packet that begins a flow: the first of a key without a live flow, and behind each boundary."""
     clock = packets.clock
-    silence = np.diff(clock, prepend=0)
+    silence = np.zeros(len(clock), np.int64)
+    np.subtract(clock[1:], clock[:-1], out=silence[1:])
     is_cut = np.empty(len(clock), np.bool_)
-    is_cut[1:] = silence[1:] > packets.allowed[:-1]
+    np.greater(silence[1:], packets.allowed[:-1], out=is_cut[1:])
     is_cut[packets.heads] = ~before.is_live | (clock[packets.heads] > before.deadline)
     is_quiet = packets.is_tcp & (silence > short_ns) & ~is_cut
     is_quiet[packets.heads] = False  # the table's deadline says it already

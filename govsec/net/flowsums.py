@@ -33,11 +33,14 @@ class Stretches:
 
     def ends(self) -> NDArray[np.intp]:
         """Where each one ends (the next one's start)."""
-        return np.append(self.starts[1:], len(self.packets.clock))
+        ends = np.empty_like(self.starts)
+        ends[:-1] = self.starts[1:]
+        ends[-1:] = len(self.packets.clock)
+        return ends
 
     def sizes(self) -> NDArray[np.intp]:
         """Packets in each one."""
-        return np.diff(self.starts, append=len(self.packets.clock))
+        return self.ends() - self.starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def new_rows(
     is_reply = is_tcp & (has_syn & has_ack | ((flags & TcpFlag.RST) != 0))
     is_reply |= is_icmp_reply(batch.protocol[where], batch.icmp_type[where])
     is_syn = is_tcp & has_syn & ~is_reply
-    rows["opening"] = np.select([is_reply, is_syn], [Opening.REPLY, Opening.SYN], Opening.UNSEEN)
+    rows["opening"] = is_syn * np.uint8(Opening.SYN) + is_reply * np.uint8(Opening.REPLY)
     source_port, target_port = batch.source_port[where], batch.target_port[where]
     from_server = is_tcp & ~is_syn & (source_port < _PORT_KNOWN) & (target_port >= _PORT_KNOWN)
     is_forward = sorted_packets.is_forward[at]
