@@ -240,6 +240,13 @@ class MonitorConfig(Model):
     detectors: Mapping[Name, Mapping[str, JsonValue]] = Field(
         default_factory=dict, description="detector: setting: value, in place of the detector's own"
     )
+    user: str = Field(default="nobody", description="whom the sensor becomes once its sockets are open; not root")
+    live: Mapping[Name, JsonValue] = Field(
+        default_factory=dict, description="how an interface is listened to: snap_length, wide_slots, deep_slots …"
+    )
+    evidence: Mapping[Name, JsonValue] = Field(
+        default_factory=dict, description="packets kept for findings: ring_bytes, before_s, after_s, folder_bytes …"
+    )
 
     @field_validator("home_networks")
     @classmethod

@@ -38,10 +38,14 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the JSON Schema."""
     from govsec.config import Config
     from govsec.detect.registry import settings_schema
+    from govsec.net.evidence import EvidenceOptions
+    from govsec.net.live import LiveOptions
 
     schema = Config.model_json_schema()
     # Each detector's settings stand in its own file; the configuration's model knows only that there are some.
-    schema["$defs"]["MonitorConfig"]["properties"]["detectors"] = settings_schema()
+    monitor = schema["$defs"]["MonitorConfig"]["properties"]
+    monitor["detectors"] = settings_schema()
+    monitor["live"], monitor["evidence"] = LiveOptions.model_json_schema(), EvidenceOptions.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     io.result(schema, lambda: json.dumps(schema, ensure_ascii=False, indent=2))
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from govsec.cli import frame, monitorexplain, monitorreplay
+from govsec.cli import frame, monitorexplain, monitorreplay, monitorwatch
 
 
 def register(parser: frame.Parser) -> None:
     """Add the verbs."""
     verbs = frame.verbs_of(parser)
     monitorreplay.register(verbs)
+    monitorwatch.register(verbs)
     monitorexplain.register(verbs)

@@ -36,12 +36,16 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         ("--ocsf", "write flows, DNS and findings to this file as OCSF JSON lines"),
     ):
         replay.add_argument(option, type=Path, metavar="OUT", help=words)
+    replay.add_argument(
+        "--evidence", type=Path, metavar="DIR", help="keep the packets of findings as pcapng in this folder"
+    )
 
 
 def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
     """Replay a capture."""
     from govsec.assemble.captureoutputs import Picture, capture_record, eve_file, ocsf_file
     from govsec.assemble.monitor import replay
+    from govsec.assemble.monitorlive import evidence_of
 
     config = monitor_config(io)
     picture = Picture()
@@ -51,6 +55,8 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
             sinks.append(stack.enter_context(eve_file(args.eve)))
         if args.ocsf:
             sinks.append(stack.enter_context(ocsf_file(args.ocsf, config)))
+        if args.evidence:
+            sinks.append(stack.enter_context(evidence_of(args.evidence, config, args.file.name)))
         done = replay(args.file, config, sinks, progress=io.progress)
     if args.report:
         record = capture_record(args.file, done, picture, organization=_organization(io))
@@ -61,7 +67,7 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
         "counters": done.counters,
     }
     io.result(facts, lambda: _words(done, io))
-    for path in (args.report, args.eve, args.ocsf):
+    for path in (args.report, args.eve, args.ocsf, args.evidence):
         if path:
             io.talk(str(path))
     return 1 if done.findings else 0

@@ -111,6 +111,8 @@ class EvidenceKeeper:
         self._started_ns = 0
         self._now_ns = 0
         self._counts = CaptureCounts("", 0)
+        #: Packets that were observed.
+        self.seen_count = 0
 
     def counters(self) -> EvidenceCounters:
         """A copy."""
@@ -119,6 +121,7 @@ class EvidenceKeeper:
     def observe(self, batch: PacketBatch, counts: CaptureCounts) -> tuple[EvidenceFile, ...]:
         """Take in a batch; the files whose windows ended before it."""
         self._counts = counts
+        self.seen_count += len(batch)
         if not len(batch):
             return ()
         self._started_ns = self._started_ns or int(batch.time_ns[0])
