@@ -198,7 +198,8 @@ def _objects(parts: Parts) -> dict[str, ObjectRow]:
         if one.facts is None:
             row = unreachable_row(target.name, kind=target.kind, address=target.address, reason=one.error)
         else:
-            row = object_row(one.facts, kind=target.kind, address=target.address, data=one.data)
+            kind = "file" if one.is_carried else target.kind
+            row = object_row(one.facts, kind=kind, address=target.address, data=one.data)
         rows[target.name] = row
     system = parts.record.system
     if system not in rows:

@@ -77,6 +77,8 @@ class Collected:
     is_broken: bool = False
     #: The bytes that the facts are stored as.
     data: bytes = b""
+    #: Somebody carried them here in a file, and nobody signed it.
+    is_carried: bool = False
 
 
 def targets_of(config: Config, names: Sequence[str]) -> tuple[Target, ...]:
@@ -310,7 +312,7 @@ def import_script_output(script: Path, output: Path, probes: Sequence[AnyProbe],
 
 def _from_file(facts: Facts) -> Collected:
     target = Target(facts.host, HostConfig(kind="ssh"))
-    return Collected(target, facts.collected, facts, data=facts.dump())
+    return Collected(target, facts.collected, facts, data=facts.dump(), is_carried=True)
 
 
 def _safe(name: str) -> str:

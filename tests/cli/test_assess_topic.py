@@ -115,6 +115,10 @@ def test_judging_stored_facts_again_ends_with_findings_and_a_figure_with_its_cov
     assert facts["ledger"] is None
     assert facts["difference"]["earlier"] == assessed.facts["run"]
     assert [change for change in facts["difference"]["items"] if change["direction"] == "worse"] == []
+    stored = json.loads((Path(facts["directory"]) / "manifest.json").read_text(encoding="utf-8"))
+    digest = next(row["sha256"] for row in stored["files"] if row["name"] == "assessment.json")
+    objects = json.loads((Path(facts["directory"]) / "files" / digest).read_text(encoding="utf-8"))["objects"]
+    assert {row["kind"] for row in objects.values()} == {"file", "system"}, "nobody signed what was carried here"
 
 
 def test_too_little_decided_ends_with_7(assessed: Assessed, capsys: pytest.CaptureFixture[str]) -> None:
