@@ -35,10 +35,13 @@ class Status(StrEnum):
 
 
 class Role(StrEnum):
-    """What a check is to a requirement: ``decides`` it, or only ``supports`` a person's judgement."""
+    """What a check is to a requirement: ``decides`` it, ``supports`` a person's judgement, or only ``informs`` it."""
 
     DECIDES = "decides"
     SUPPORTS = "supports"
+    #: What it sees is not what the requirement is about (a host's own filter beside the firewall of the border): shown
+    #: beside it, and moves no verdict.
+    INFORMS = "informs"
 
 
 class Verdict(StrEnum):

@@ -82,7 +82,7 @@ class CheckRow(Model):
     pack: str
     title: Words
     guards: Words
-    #: Keys of the requirements and whether the check ``decides`` or ``supports`` them.
+    #: Keys of the requirements and whether the check ``decides``, ``supports`` or ``informs`` them.
     maps: Mapping[str, Role]
     #: What the operator can do; None where there is nothing to repair.
     advice: Words | None = None

@@ -6,6 +6,7 @@ GB/T 28448-2019 judges a line by its steps: all positive is conform, some partia
   undecided, and nobody's word lifts that; else partial, else conform. A host that gave no result could not look.
 * Checks that only **support** it never make it conform: some negative and some positive is partial, all negative is
   not conform, all positive stays undecided until somebody attests the rest. A negative one turns conform into partial.
+* Checks that **inform** are shown beside it and move nothing: they look at something else than the line is about.
 * A **decider that does not apply** says nothing: a host without nginx does not make a requirement not applicable. Only
   govsec's own evidence or an attestation can.
 * An **attestation** speaks where no decider does, when it holds and covers all hosts; elsewhere it can only worsen.

@@ -47,7 +47,7 @@ class Look:
     check: str
     title: str
     guards: str
-    #: ``decides`` or ``supports`` this item.
+    #: ``decides``, ``supports`` or ``informs`` this item.
     role: str
     status: str
     reason: str

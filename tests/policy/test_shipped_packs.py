@@ -46,3 +46,13 @@ def test_what_a_pass_leaves_open_is_not_called_settled() -> None:
     risks = {check.id: risk for check in checks for risk in check.high_risk}
     for check_id in ("linux-system-no-plaintext-remote", "linux-system-no-risky-ports"):
         assert risks[check_id].mitigated_by == ()
+
+
+def test_no_host_speaks_for_the_border() -> None:
+    """A firewall between zones guards hosts that have none of their own, and theirs says nothing of it."""
+    with Expressions(SystemClock()) as expressions:
+        packs = [load_shipped(pack_id, Known.shipped(), expressions) for pack_id in PACKS]
+    roles = [role for pack in packs for check in pack.checks for key, role in check.roles().items() if "-ABS-" in key]
+
+    assert roles
+    assert set(roles) == {Role.INFORMS}

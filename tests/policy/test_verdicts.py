@@ -87,6 +87,18 @@ def test_supporting_checks_show_what_is_wrong_and_never_make_it_conform(
     assert (found.verdict, found.basis) == (expected, basis)
 
 
+@pytest.mark.parametrize("status", ["pass", "partial", "fail", "error", "unknown", "notapplicable"])
+def test_a_check_that_only_informs_is_shown_and_moves_nothing(status: str) -> None:
+    alone = verdict([result("i", status)], informs=["i"])
+    beside = verdict([result("d", "pass"), result("i", status)], ["d"], informs=["i"])
+    word = verdict([result("i", status)], informs=["i"], said=[attested("conform")])
+
+    assert (alone.verdict, alone.basis) == (Verdict.UNDECIDED, Basis.NONE)
+    assert alone.results == (0,)
+    assert (beside.verdict, beside.original) == (Verdict.CONFORM, None)
+    assert (word.verdict, word.basis) == (Verdict.CONFORM, Basis.ATTESTATION)
+
+
 def test_a_failing_supporter_turns_conform_into_partial_and_the_first_verdict_stays_visible() -> None:
     found = verdict([result("d", "pass"), result("s", "fail")], ["d"], ["s"])
 

@@ -66,6 +66,7 @@ def verdict(
     results: Sequence[CheckResult],
     decides: Sequence[str] = (),
     supports: Sequence[str] = (),
+    informs: Sequence[str] = (),
     *,
     hosts: Sequence[str] = ("a",),
     said: Sequence[Record] = (),
@@ -76,6 +77,7 @@ def verdict(
 ) -> ItemVerdict:
     maps = {check: {item.key: Role.DECIDES} for check in decides}
     maps |= {check: {item.key: Role.SUPPORTS} for check in supports}
+    maps |= {check: {item.key: Role.INFORMS} for check in informs}
     (found,) = verdicts(
         [item],
         results,
