@@ -2,9 +2,9 @@
 T1110).
 
 Idea: a refused log-in is a small dialogue of fixed form, and the guesser has it again and again; people and programs
-that do get in go on to exchange something that differs. So no protocol need be known. Connections to web services are
-left out (each request of a polling client looks the same, and what a log-in is can be read in them, or not at all); on
-ports where people log in less is needed than on others, where a program may just be fond of opening connections.
+that do get in go on to exchange something that differs. So no protocol need be known; services whose log-ins are read
+are left to those who read them, and web services too (each request of a polling client looks the same). On ports where
+people log in less is needed than on others, where a program may just be fond of opening connections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from govsec.detect.judgement import LISTED_MAX, Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS, EventWindow, Groups, Rows, median_mad, mix
 from govsec.net.columns import FlowState, Opening, Protocol
 from govsec.net.community import community_ids
-from govsec.net.messages import HttpRequest, Message, TlsClientHello
+from govsec.net.messages import HttpRequest, LoginOutcome, Message, RdpRequest, SshBanner, TlsClientHello
 from govsec.records import Finding, Severity
 
 KIND = "net.guessing.flows"
@@ -70,7 +70,7 @@ class GuessingFlows:
         self._window = EventWindow(
             span_ns=settings.window_s * SECOND_NS, step_ns=10 * SECOND_NS, rows_max=settings.flows_max
         )
-        self._web: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._read: OrderedDict[tuple[str, int], None] = OrderedDict()
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
@@ -99,17 +99,22 @@ class GuessingFlows:
             yield from self._judge(min(moment, time_ns), window)
 
     def state(self) -> Mapping[str, int]:
-        return {"flows_dropped": self._window.dropped_count, "web_services": len(self._web)}
+        return {"flows_dropped": self._window.dropped_count, "services_read": len(self._read)}
 
     def _learn(self, messages: tuple[Message, ...]) -> None:
-        """Services that speak HTTP or TLS; ports for log-ins stay what they are, also over TLS."""
+        """Services that speak HTTP or TLS (ports for log-ins stay what they are, also over TLS), and such whose log-ins
+        are read: other detectors tell of these, with more in hand."""
         for message in messages:
-            if isinstance(message, (HttpRequest, TlsClientHello)) and message.flow.responder_port not in _LOGIN_PORTS:
-                key = (message.flow.responder, message.flow.responder_port)
-                self._web[key] = None
-                self._web.move_to_end(key)
-                if len(self._web) > _SERVICES_MAX:
-                    self._web.popitem(last=False)
+            if not isinstance(message, (HttpRequest, TlsClientHello, SshBanner, RdpRequest, LoginOutcome)):
+                continue
+            is_web = isinstance(message, (HttpRequest, TlsClientHello))
+            if is_web and message.flow.responder_port in _LOGIN_PORTS:
+                continue
+            key = (message.flow.responder, message.flow.responder_port)
+            self._read[key] = None
+            self._read.move_to_end(key)
+            if len(self._read) > _SERVICES_MAX:
+                self._read.popitem(last=False)
 
     def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         settings = self._settings
@@ -144,7 +149,7 @@ class GuessingFlows:
 
     def _is_alike(self, rows: Rows) -> bool:
         where = (host(rows["responder_hi"][0], rows["responder_lo"][0]), int(rows["responder_port"][0]))
-        return where not in self._web and _deviation(rows) <= self._settings.deviation_max
+        return where not in self._read and _deviation(rows) <= self._settings.deviation_max
 
     def _finding(self, time_ns: int, rows: Rows, threshold: int) -> Finding:
         server, port = host(rows["responder_hi"][0], rows["responder_lo"][0]), int(rows["responder_port"][0])

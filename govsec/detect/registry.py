@@ -18,20 +18,27 @@ from govsec.detect.api import Detector, Settings
 from govsec.detect.baseline import Baseline
 from govsec.detect.beacon import Beacon, BeaconSettings
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
+from govsec.detect.dhcp_servers import DhcpServers, DhcpServersSettings
+from govsec.detect.dhcp_starvation import DhcpStarvation, DhcpStarvationSettings
 from govsec.detect.exfiltration import Exfiltration, ExfiltrationSettings
 from govsec.detect.flood_http import FloodHttp, FloodHttpSettings
 from govsec.detect.flood_icmp import FloodIcmp, FloodIcmpSettings
 from govsec.detect.flood_syn import FloodSyn, FloodSynSettings
 from govsec.detect.flood_udp import FloodUdp, FloodUdpSettings
 from govsec.detect.guessing_flows import GuessingFlows, GuessingFlowsSettings
+from govsec.detect.guessing_logins import GuessingLogins, GuessingLoginsSettings
+from govsec.detect.guessing_sessions import GuessingSessions, GuessingSessionsSettings
 from govsec.detect.hosts import Networks
 from govsec.detect.indicator_match import IndicatorMatch, IndicatorMatchSettings
 from govsec.detect.indicators import IndicatorFiles
+from govsec.detect.scan_arp import ScanArp, ScanArpSettings
 from govsec.detect.scan_horizontal import ScanHorizontal, ScanHorizontalSettings
 from govsec.detect.scan_icmp import ScanIcmp, ScanIcmpSettings
 from govsec.detect.scan_slow import ScanSlow, ScanSlowSettings
 from govsec.detect.scan_vertical import ScanVertical, ScanVerticalSettings
 from govsec.detect.sensor_degraded import SensorDegraded, SensorDegradedSettings
+from govsec.detect.spoof_arp import SpoofArp, SpoofArpSettings
+from govsec.detect.spoof_router import SpoofRouter, SpoofRouterSettings
 from govsec.detect.volume import Volume, VolumeSettings
 from govsec.errors import ConfigurationError
 
@@ -62,12 +69,19 @@ DETECTORS: Mapping[str, Entry] = {
     "scan_horizontal": Entry(ScanHorizontalSettings, lambda settings, site: ScanHorizontal(settings, site.home)),
     "scan_slow": Entry(ScanSlowSettings, lambda settings, site: ScanSlow(settings, site.home)),
     "scan_icmp": Entry(ScanIcmpSettings, lambda settings, site: ScanIcmp(settings, site.home)),
+    "scan_arp": Entry(ScanArpSettings, lambda settings, site: ScanArp(settings, site.home)),
+    "spoof_arp": Entry(SpoofArpSettings, lambda settings, _: SpoofArp(settings)),
+    "spoof_router": Entry(SpoofRouterSettings, lambda settings, _: SpoofRouter(settings)),
+    "dhcp_servers": Entry(DhcpServersSettings, lambda settings, _: DhcpServers(settings)),
+    "dhcp_starvation": Entry(DhcpStarvationSettings, lambda settings, _: DhcpStarvation(settings)),
     "flood_syn": Entry(FloodSynSettings, lambda settings, _: FloodSyn(settings)),
     "flood_udp": Entry(FloodUdpSettings, lambda settings, _: FloodUdp(settings)),
     "flood_icmp": Entry(FloodIcmpSettings, lambda settings, _: FloodIcmp(settings)),
     "flood_http": Entry(FloodHttpSettings, lambda settings, _: FloodHttp(settings)),
     "beacon": Entry(BeaconSettings, lambda settings, site: Beacon(settings, site.home)),
     "guessing_flows": Entry(GuessingFlowsSettings, lambda settings, _: GuessingFlows(settings)),
+    "guessing_logins": Entry(GuessingLoginsSettings, lambda settings, _: GuessingLogins(settings)),
+    "guessing_sessions": Entry(GuessingSessionsSettings, lambda settings, _: GuessingSessions(settings)),
     "exfiltration": Entry(
         ExfiltrationSettings, lambda settings, site: Exfiltration(settings, site.home, site.baseline)
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,9 +112,9 @@ def test_the_schema_of_the_configuration_lists_every_detector(capsys: pytest.Cap
 def test_every_kind_that_a_detector_tells_has_a_title_and_advice(lang: str) -> None:
     words = Catalogue("monitor", "en" if lang == "en" else "zh")
     sources = "".join(path.read_text(encoding="utf-8") for path in Path(govsec.detect.__path__[0]).glob("*.py"))
-    kinds = {line.split('"')[1] for line in sources.splitlines() if line.startswith('KIND = "net.')}
+    kinds = set(re.findall(r'"(net\.[a-z_]+\.[a-z_]+)"', sources))
 
-    assert len(kinds) >= 15
+    assert len(kinds) >= 25
     for kind in sorted(kinds):
         assert words.has(f"finding.{kind}.title"), kind
         assert words.has(f"finding.{kind}.advice"), kind

@@ -1,0 +1,142 @@
+"""Password guessing inside SSH and RDP, by sessions that end before they begin (ATT&CK T1110.001).
+
+Idea: what is typed is sealed, but who got in stays and moves data. The guesser's connections all end after the small
+exchange that a refusal takes, again and again. That a flow is SSH or RDP is known from its first message, on any port.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from pydantic import Field
+
+from govsec.detect.api import Observation, Settings
+from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.windows import SECOND_NS
+from govsec.net.columns import FLOW
+from govsec.net.community import community_ids
+from govsec.net.messages import FlowRef, RdpRequest, SshBanner
+from govsec.records import Finding, Severity
+
+#: The services, and the kinds of their findings.
+KINDS = {"ssh": "net.guessing.ssh", "rdp": "net.guessing.rdp"}
+_SESSIONS_KEPT = 256
+_FLOWS_KEPT = 8
+
+
+class GuessingSessionsSettings(Settings):
+    """Sessions that end before they begin."""
+
+    sessions_min: int = Field(
+        default=8, ge=3, description="such sessions of one host at one server; jobs come by the minute"
+    )
+    duration_max_s: float = Field(
+        default=60, gt=0, description="of one session; servers close after a few wrong passwords"
+    )
+    received_max_bytes: int = Field(
+        default=6000, ge=500, description="data of the server: key exchange and refusals, no screen and no shell"
+    )
+    short_ratio_min: float = Field(default=0.8, ge=0, le=1, description="share of sessions that end so")
+    window_s: int = Field(default=180, ge=10, le=86_400, description="guessers try several a minute, to get anywhere")
+    pairs_max: int = Field(default=16_384, ge=256, description="pairs of host and server that are watched")
+    flows_max: int = Field(default=65_536, ge=1024, description="sessions that are open")
+
+
+class GuessingSessions:
+    """Guessing over SSH and RDP."""
+
+    name = "guessing_sessions"
+
+    def __init__(self, settings: GuessingSessionsSettings) -> None:
+        self._settings = settings
+        self._open: OrderedDict[int, tuple[str, FlowRef]] = OrderedDict()
+        self._pairs: OrderedDict[tuple[str, str, str], _Sessions] = OrderedDict()
+        self._forgotten_count = 0
+        self.cooldown_s = settings.cooldown_s
+
+    def observe(self, observation: Observation) -> Iterator[Finding]:
+        for message in observation.messages:
+            if isinstance(message, (SshBanner, RdpRequest)) and message.flow.id:
+                self._open[message.flow.id] = ("ssh" if isinstance(message, SshBanner) else "rdp", message.flow)
+                if len(self._open) > self._settings.flows_max:
+                    self._open.popitem(last=False)
+                    self._forgotten_count += 1
+        closed = observation.flows.closed
+        for position, number in enumerate(closed["id"].tolist()):
+            if (known := self._open.pop(number, None)) is not None:
+                yield from self._take(*known, closed[position])
+
+    def finish(self, time_ns: int) -> Iterator[Finding]:
+        yield from ()
+
+    def state(self) -> Mapping[str, int]:
+        return {"sessions_open": len(self._open), "pairs": len(self._pairs), "forgotten": self._forgotten_count}
+
+    def _take(self, service: str, flow: FlowRef, row: np.void) -> Iterator[Finding]:
+        key = (flow.originator, flow.responder, service)
+        sessions = self._pairs.get(key)
+        if sessions is None:
+            sessions = self._pairs[key] = _Sessions()
+            if len(self._pairs) > self._settings.pairs_max:
+                self._pairs.popitem(last=False)
+                self._forgotten_count += 1
+        self._pairs.move_to_end(key)
+        settings = self._settings
+        duration_s = (int(row["last_ns"]) - int(row["start_ns"])) / SECOND_NS
+        is_short = (
+            int(row["part"]) == 0
+            and duration_s <= settings.duration_max_s
+            and int(row["payload_responder"]) <= settings.received_max_bytes
+        )
+        sessions.add(row, is_short=is_short, since_ns=int(row["end_ns"]) - settings.window_s * SECOND_NS)
+        short_count = sum(each for _, each in sessions.ended)
+        if not is_short or short_count < settings.sessions_min:
+            return
+        if short_count >= settings.short_ratio_min * len(sessions.ended):
+            yield self._finding(key, flow.responder_port, sessions, short_count)
+
+    def _finding(self, key: tuple[str, str, str], port: int, sessions: _Sessions, short_count: int) -> Finding:
+        originator, responder, service = key
+        settings = self._settings
+        return judge(
+            kind=KINDS[service],
+            detector=self.name,
+            severity=Severity.MEDIUM,
+            time_ns=sessions.ended[-1][0],
+            subject=originator,
+            summary=f"{originator} opened {short_count} {service.upper()} sessions to {responder} within "
+            f"{settings.window_s} s that ended before they began (threshold {settings.sessions_min}).",
+            pattern=(originator, responder, service),
+            attack=("T1110.001",),
+            originators=(originator,),
+            responders=(responder,),
+            ports=(port,),
+            measured={
+                "sessions": Measure(short_count, settings.sessions_min, "sessions"),
+                "short_ratio": Measure(short_count / len(sessions.ended), settings.short_ratio_min),
+            },
+            evidence=Evidence(sessions.first_ns, sessions.last_ns, community_ids(np.array(sessions.rows, dtype=FLOW))),
+            facts={"service": service},
+        )
+
+
+class _Sessions:
+    """The latest sessions of a pair: when each ended, and whether it was short."""
+
+    __slots__ = ("ended", "first_ns", "last_ns", "rows")
+
+    def __init__(self) -> None:
+        self.ended: deque[tuple[int, bool]] = deque(maxlen=_SESSIONS_KEPT)
+        self.rows: deque[np.void] = deque(maxlen=_FLOWS_KEPT)
+        self.first_ns = self.last_ns = 0
+
+    def add(self, row: np.void, *, is_short: bool, since_ns: int) -> None:
+        if not self.ended:
+            self.first_ns = int(row["start_ns"])
+        self.last_ns = int(row["last_ns"])
+        self.ended.append((int(row["end_ns"]), is_short))
+        self.rows.append(row.copy())  # a view would keep its whole batch
+        while self.ended[0][0] < since_ns:
+            self.ended.popleft()
