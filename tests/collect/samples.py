@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from govsec.collect.kinds import sources_of
+from govsec.collect.kinds import parse, sources_of
 from govsec.collect.probes import AnyProbe
+from govsec.collect.shapes import fact_shapes
 from govsec.collect.sources import Answer, Reading
 
 RAW = Path(__file__).parent / "raw"
@@ -39,3 +41,10 @@ def reading(probe: AnyProbe, answers: Mapping[str, Answer], token: str = "T") ->
         now=NOW,
         collected=NOW,
     )
+
+
+def fact(distribution: str, probe: AnyProbe) -> Any:
+    """What the parser of ``probe`` makes of a distribution's answers; its docstring says so, too."""
+    found = parse(probe, reading(probe, sample(distribution)))
+    assert list(fact_shapes()[probe.kind].misfits(found)) == []
+    return found

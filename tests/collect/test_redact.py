@@ -45,6 +45,8 @@ SHAPES = (
     "-----BEGIN RSA PRIVATE KEY-----\n@\n-----END RSA PRIVATE KEY-----",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n@\n-----END PGP PRIVATE KEY BLOCK-----",
     "-----BEGIN OPENSSH PRIVATE KEY-----\n@", "root:$6$saltsalt$@@:19000:0".replace("@@", "@"), "{SSHA}@==",
+    '{"log-opts": {"splunk-token": "@"}}', 'action(type="ompgsql" pass="@")', 'password("@")', "PGPASSWORD=@ psql",
+    "# password: @", "$apr1$salt$@",
 )  # fmt: skip
 #: Secrets that tell themselves what they are; whole.
 KNOWN = (

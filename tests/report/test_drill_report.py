@@ -6,7 +6,6 @@ import hashlib
 import re
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,32 +21,11 @@ from govsec.report.chart import Row, share, timeline
 from govsec.report.drill import drill_words, render_drill, step_words
 from govsec.report.page import LedgerRef
 from tests.report import samples
+from tests.support.pages import Page
 from tests.support.require import require
 
 LANGS: tuple[Lang, ...] = ("zh", "en")
 LEDGER = LedgerRef("ab12" * 8, 17, "cd34" * 16, ("remote",))
-
-
-class Page(HTMLParser):
-    """Collects what a page would load or run, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 @pytest.mark.parametrize("lang", LANGS)
