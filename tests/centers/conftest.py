@@ -9,6 +9,7 @@ import pytest
 
 from govsec.assemble.demo import local_centers, write_site
 from tests.centers.commands import run
+from tests.support.cheapkey import begin_cheaply
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for number in range(5):
         (source / f"合同-{number}").write_text(f"contract {number}\n" * 999, encoding="utf-8")
-    write_site(directory, local_centers(directory), source)
+    begin_cheaply(write_site(directory, local_centers(directory), source))
     assert run(directory, "center", "init") == 0
     assert run(directory, "backup", "run") == 0
     return directory

@@ -15,6 +15,7 @@ import pytest
 
 from govsec.assemble.demo import local_centers, write_site
 from govsec.cli.main import main
+from tests.support.cheapkey import begin_cheaply
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def _prepared_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (source / "documents" / f"合同-{number}.txt").write_text(f"contract {number}\n" * 50, encoding="utf-8")
     write_site(directory, local_centers(directory), source)
     site = Site(directory)
+    begin_cheaply(site.config)
     assert site.run("center", "init") == 0
     assert site.run("backup", "run") == 0
     assert site.run("center", "ship", "far") == 0

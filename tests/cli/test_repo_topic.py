@@ -20,6 +20,7 @@ from govsec.store.local import LocalStore
 from tests.cli.conftest import Site, tree_digest
 from tests.repo.odd import noise
 from tests.repo.small import PASSWORD, Writer, back_up, flip, forget, names
+from tests.support.cheapkey import CHEAP
 
 Json = Callable[..., tuple[int, Any]]
 CLOCK = SystemClock()
@@ -56,10 +57,10 @@ def run(capsys: pytest.CaptureFixture[str], directory: Path, secret: Callable[[s
 
 
 @pytest.fixture
-def repository(run: Json, directory: Path) -> WritableRepository:
+def repository(directory: Path, secret: Callable[[str, bytes], Path]) -> WritableRepository:
     """A repository with a snapshot, and the rest of one that was forgotten."""
-    assert run("init")[0] == 0
-    repository = WritableRepository.open(LocalStore(directory), PASSWORD)
+    secret("password", PASSWORD)
+    repository = WritableRepository.initialize(LocalStore(directory, create=True), PASSWORD, CLOCK, kdf=CHEAP)
     old = back_up(repository, {"large": noise("old", 200_000), "kept": noise("kept", 1000)}, CLOCK)
     back_up(repository, {"large": noise("new", 100_000), "kept": noise("kept", 1000)}, CLOCK)
     forget(repository, old)

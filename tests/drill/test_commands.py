@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from govsec.cli.main import main
+from tests.support.cheapkey import begin_cheaply
 
 
 @dataclass
@@ -82,6 +83,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "govsec.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     for name in config["centers"]:
         (directory / name).mkdir()
+    begin_cheaply(directory / "govsec.yaml")
     for argv in (["center", "init"], ["backup", "run"], ["center", "ship", "far"]):
         assert main([*argv, "--config", str(directory / "govsec.yaml"), "--quiet"]) == 0
     return directory
