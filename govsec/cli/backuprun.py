@@ -82,10 +82,13 @@ def run_stdin(args: argparse.Namespace, io: frame.IO) -> int:
 def _run_directory(args: argparse.Namespace, io: frame.IO) -> JobReport:
     if not args.paths:
         raise UsageError("name at least one path to back up")
+    # A repository is made when everything else was found right; one that is there is opened while the rest is loaded.
+    opened = None if args.create else begin_directory(args, io)
     from govsec.backup.sources import FileSource
 
     source = FileSource(args.paths, exclude=args.exclude, one_file_system=args.one_file_system)
-    opened = begin_directory(args, io, create=args.create)
+    if opened is None:
+        opened = begin_directory(args, io, create=True)
     from govsec.assemble.backup import run_directory
 
     return run_directory(
