@@ -71,7 +71,8 @@ def make_capture(path: Path, count: int, seed: int = SEED) -> None:
 def _interleave(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """For each packet its flow, which one of the flow's it is, and how many that has. Few flows are long."""
     flows = max(1, int(count * _FLOWS_SHARE))
-    lengths = np.minimum(1 + rng.pareto(0.9, flows) * 2.2, count / 50).astype(np.int64) + 1
+    drawn = np.minimum(1 + rng.pareto(0.9, flows) * 2.2, count / 50)
+    lengths = np.maximum(drawn * count / drawn.sum(), 2).astype(np.int64)
     flow = np.repeat(np.arange(flows), lengths)
     # A flow's packets lie in a window of the capture as long as the flow is.
     begins = np.repeat(rng.random(flows), lengths)

@@ -14,24 +14,37 @@ from numpy.typing import NDArray
 
 from govsec.net.columns import FLOW, I8, U1, Bools, FlowEnd, FlowRecords, FlowState, Opening, Protocol, TcpFlag
 
-_COUNTS = [(f"{what}_{side}", "u8") for what in ("packets", "bytes", "payload") for side in ("originator", "responder")]
-ROW = np.dtype(
-    [
-        ("digest", "u8"), ("a_hi", "u8"), ("a_lo", "u8"), ("b_hi", "u8"), ("b_lo", "u8"), ("meta", "u8"),
-        ("id", "u8"), ("start_ns", "i8"), ("first_ns", "i8"), ("last_ns", "i8"), ("answered_ns", "i8"),
-        ("began", "i8"),  # on the table's clock: the first packet that this row counts
-        ("deadline", "i8"),  # on the table's clock: a packet after it belongs to a new flow
-        *_COUNTS,
-        ("part", "u4"),
-        ("syn_sequence", "u4"),  # of the handshake that this flow is
-        ("has_syn", "?"), ("is_syn_forward", "?"),
-        ("is_originator_a", "?"), ("is_first_forward", "?"),  # the first packet went from a to b
-        ("flags_originator", "u1"), ("flags_responder", "u1"), ("opening", "u1"), ("icmp_type", "u1"),
-    ],
-    align=True,
-)  # fmt: skip
-COUNTS = tuple(name for name, _ in _COUNTS)
-_SECOND_NS = 1_000_000_000
+COUNTS = tuple(f"{what}_{side}" for what in ("packets", "bytes", "payload") for side in ("originator", "responder"))
+
+
+def _row_type() -> np.dtype[np.void]:
+    more = np.dtype(
+        [
+            ("digest", "u8"),
+            ("began", "i8"),  # on the table's clock: the first packet that this row counts
+            ("deadline", "i8"),  # on the table's clock: a packet after it belongs to a new flow
+            ("syn_sequence", "u4"),  # of the handshake that this flow is
+            ("has_syn", "?"),
+            ("is_syn_forward", "?"),
+            ("is_originator_a", "?"),
+            ("is_first_forward", "?"),  # the first packet went from a to b
+        ],
+        align=True,
+    )
+    names, formats, offsets = [], [], []
+    for kind, start in ((FLOW, 0), (more, FLOW.itemsize)):
+        for name, (field, offset, *_) in (kind.fields or {}).items():
+            names.append(name)
+            formats.append(field)
+            offsets.append(start + offset)
+    layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": FLOW.itemsize + more.itemsize}
+    row: np.dtype[np.void] = np.dtype(layout)  # type: ignore[call-overload]  # numpy's stubs want literal keys
+    return row
+
+
+#: A row of ``FLOW``, and behind it what the table needs besides.
+ROW = _row_type()
+_FRONT = np.dtype({"names": ["flow"], "formats": [f"V{FLOW.itemsize}"], "offsets": [0], "itemsize": ROW.itemsize})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +91,7 @@ def is_over(flags_one: U1, flags_other: U1) -> NDArray[np.bool_]:
 
 def to_flow(rows: NDArray[np.void]) -> FlowRecords:
     """These rows as rows of ``FLOW``; ``end`` and ``end_ns`` are left 0."""
-    flows = np.zeros(len(rows), FLOW)
-    for name in ("id", "start_ns", "first_ns", "last_ns", "answered_ns", "part", "opening", "icmp_type", *COUNTS):
-        flows[name] = rows[name]
-    is_a = rows["is_originator_a"]
-    for half in ("hi", "lo"):
-        flows[f"originator_{half}"] = np.where(is_a, rows[f"a_{half}"], rows[f"b_{half}"])
-        flows[f"responder_{half}"] = np.where(is_a, rows[f"b_{half}"], rows[f"a_{half}"])
-    meta = rows["meta"]
-    a_port, b_port = (meta >> np.uint64(48)).astype(np.uint16), (meta >> np.uint64(32)).astype(np.uint16)
-    flows["originator_port"] = np.where(is_a, a_port, b_port)
-    flows["responder_port"] = np.where(is_a, b_port, a_port)
-    flows["vlan"] = (meta >> np.uint64(16)).astype(np.uint16)
-    flows["protocol"] = (meta >> np.uint64(8)).astype(np.uint8)
-    flows["ip_version"] = meta.astype(np.uint8)
-    flows["flags_originator"], flows["flags_responder"] = rows["flags_originator"], rows["flags_responder"]
+    flows: FlowRecords = rows.view(_FRONT)["flow"].copy().view(FLOW)
     flows["state"] = _state(flows)
     return flows
 

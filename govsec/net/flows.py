@@ -304,9 +304,10 @@ def _is_first(key: NDArray[np.intp]) -> Bools:
 
 
 def _is_sample(rows: NDArray[np.void]) -> Bools:
-    """One key in 64; the same ones in every run."""
-    mixed: U8 = (rows["a_lo"] ^ rows["a_hi"]) * _SAMPLE_FACTORS[0]
-    mixed = (mixed ^ (mixed >> _HALF) ^ rows["b_lo"] ^ rows["b_hi"]) * _SAMPLE_FACTORS[1]
-    mixed = (mixed ^ (mixed >> _HALF) ^ rows["meta"]) * _SAMPLE_FACTORS[0]
+    """One key in 64; the same ones in every run, whichever end is the originator."""
+    mixed: U8 = rows["originator_lo"] ^ rows["originator_hi"] ^ rows["responder_lo"] ^ rows["responder_hi"]
+    ports = (rows["originator_port"] ^ rows["responder_port"]).astype(np.uint64) << _HALF | rows["protocol"]
+    mixed = (mixed * _SAMPLE_FACTORS[0] ^ ports) * _SAMPLE_FACTORS[1]
+    mixed = (mixed ^ (mixed >> _HALF)) * _SAMPLE_FACTORS[0]
     is_chosen: Bools = mixed >> _SAMPLE_SHIFT == 0
     return is_chosen

@@ -69,8 +69,7 @@ def new_rows(
     where, key = sorted_packets.packets[at], order[at]
     batch = sorted_packets.batch
     rows = np.zeros(len(chosen), ROW)
-    for name in ("digest", "a_hi", "a_lo", "b_hi", "b_lo", "meta"):
-        rows[name] = getattr(keys, name)[key]
+    rows["digest"] = keys.digest[key]
     rows["start_ns"] = rows["first_ns"] = rows["last_ns"] = batch.time_ns[where]
     rows["began"] = sorted_packets.clock[at]
     flags, is_tcp = sorted_packets.flags[at], sorted_packets.is_tcp[at]
@@ -83,8 +82,15 @@ def new_rows(
     from_server = is_tcp & ~is_syn & (source_port < _PORT_KNOWN) & (target_port >= _PORT_KNOWN)
     is_forward = sorted_packets.is_forward[at]
     rows["is_first_forward"] = is_forward
-    rows["is_originator_a"] = is_forward ^ (is_reply | from_server)
-    rows["icmp_type"] = batch.icmp_type[where]
+    is_a = rows["is_originator_a"] = is_forward ^ (is_reply | from_server)
+    for half in ("hi", "lo"):
+        a, b = (getattr(keys, f"{end}_{half}")[key] for end in "ab")
+        rows[f"originator_{half}"], rows[f"responder_{half}"] = np.where(is_a, a, b), np.where(is_a, b, a)
+    meta = keys.meta[key]
+    a_port, b_port = (meta >> np.uint64(48)).astype(np.uint16), (meta >> np.uint64(32)).astype(np.uint16)
+    rows["originator_port"], rows["responder_port"] = np.where(is_a, a_port, b_port), np.where(is_a, b_port, a_port)
+    for name in ("vlan", "protocol", "ip_version", "icmp_type"):
+        rows[name] = getattr(batch, name)[where]
     return rows
 
 
