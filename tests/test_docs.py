@@ -164,3 +164,15 @@ def test_the_page_of_the_format_names_every_place_in_a_center() -> None:
 
     assert len(places) > 10
     assert sorted(place for place in places if f"`{place}" not in page) == []
+
+
+def test_a_translated_guide_holds_the_policies_of_the_original_word_for_word() -> None:
+    compared = 0
+    for translated in sorted((ROOT / "docs" / "guides").glob("*.zh-CN.md")):
+        original = translated.with_name(translated.name.replace(".zh-CN", ""))
+        policies = [
+            re.findall(r"```json\n.*?```", page.read_text(encoding="utf-8"), re.S) for page in (original, translated)
+        ]
+        assert policies[0] == policies[1], translated.name
+        compared += len(policies[0])
+    assert compared >= 2
