@@ -264,7 +264,8 @@ def test_mail_log_ins_tell_who_and_the_outcome_and_never_the_password(
 
 SWITCHES = {
     "smtp": [
-        (False, b"220 a\r\n"), (True, b"EHLO a\r\n"), (False, b"250 a\r\n"), (True, b"STARTTLS\r\n"), (False, b"220 go\r\n"),
+        (False, b"220 a\r\n"), (True, b"EHLO a\r\n"), (False, b"250 a\r\n"),
+        (True, b"STARTTLS\r\n"), (False, b"220 go\r\n"),
     ],
     "pop3": [(False, b"+OK\r\n"), (True, b"STLS\r\n"), (False, b"+OK go\r\n")],
     "imap": [(False, b"* OK\r\n"), (True, b"a STARTTLS\r\n"), (False, b"a OK go\r\n")],
