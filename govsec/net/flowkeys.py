@@ -53,13 +53,11 @@ class KeyDigest:
     def keys(self, batch: PacketBatch) -> FlowKeys:
         """The keys of all IP packets of ``batch``."""
         is_ip = batch.ip_version != 0
-        if is_ip.all():
-            packets = np.arange(len(batch))
-        else:
-            packets = np.flatnonzero(is_ip)
-            batch = batch.take(packets)
-        source_port, target_port = ports_of(batch)
-        source_hi, source_lo, target_hi, target_lo = batch.source_hi, batch.source_lo, batch.target_hi, batch.target_lo
+        packets = np.flatnonzero(is_ip)
+        chosen = slice(None) if len(packets) == len(batch) else packets
+        source_hi, source_lo = batch.source_hi[chosen], batch.source_lo[chosen]
+        target_hi, target_lo = batch.target_hi[chosen], batch.target_lo[chosen]
+        source_port, target_port = _ports(batch, chosen)
         is_forward = (source_lo < target_lo) | (source_lo == target_lo) & (source_port <= target_port)
         is_wide = bool((source_hi | target_hi).any())
         if is_wide:
@@ -70,8 +68,9 @@ class KeyDigest:
             a_hi, b_hi = np.where(is_forward, source_hi, target_hi), np.where(is_forward, target_hi, source_hi)
         ports = source_port.astype(np.uint32) << np.uint32(16) | target_port
         turned = target_port.astype(np.uint32) << np.uint32(16) | source_port
-        rest = batch.vlan.astype(np.uint32) << np.uint32(16) | batch.protocol.astype(np.uint32) << np.uint32(8)
-        meta = np.where(is_forward, ports, turned).astype(np.uint64) << _FOLD | (rest | batch.ip_version)
+        rest = batch.vlan[chosen].astype(np.uint32) << np.uint32(8) | batch.protocol[chosen]
+        rest = rest << np.uint32(8) | batch.ip_version[chosen]
+        meta = np.where(is_forward, ports, turned).astype(np.uint64) << _FOLD | rest
         digest = self._digest(a_hi, a_lo, b_hi, b_lo, meta, is_wide)
         return FlowKeys(packets, a_hi, a_lo, b_hi, b_lo, meta, is_forward, digest)
 
@@ -91,16 +90,17 @@ def _folded(words: U8) -> U8:
     return words ^ (words >> _FOLD)
 
 
-def ports_of(batch: PacketBatch) -> tuple[U2, U2]:
+def _ports(batch: PacketBatch, chosen: NDArray[np.intp] | slice) -> tuple[U2, U2]:
     """What stands for the ports of source and target in a key."""
-    is_icmp = (batch.protocol == Protocol.ICMP) | (batch.protocol == Protocol.ICMPV6)
-    is_icmp &= batch.fragment != Fragment.LATER
+    source_port, target_port = batch.source_port[chosen], batch.target_port[chosen]
+    protocol = batch.protocol[chosen]
+    is_icmp = (protocol == Protocol.ICMP) | (protocol == Protocol.ICMPV6)
     if not is_icmp.any():
-        return batch.source_port, batch.target_port
-    source_port, target_port = batch.source_port.copy(), batch.target_port.copy()
-    kinds, codes = batch.icmp_type[is_icmp], batch.icmp_code[is_icmp]
-    table = (batch.protocol[is_icmp] == Protocol.ICMPV6).astype(np.intp)
-    counter = _COUNTERS[table, kinds]
+        return source_port, target_port
+    is_icmp &= batch.fragment[chosen] != Fragment.LATER
+    kinds, codes = batch.icmp_type[chosen][is_icmp], batch.icmp_code[chosen][is_icmp]
+    counter = _COUNTERS[(protocol[is_icmp] == Protocol.ICMPV6).astype(np.intp), kinds]
+    source_port, target_port = source_port.copy(), target_port.copy()
     source_port[is_icmp] = kinds
     target_port[is_icmp] = np.where(counter < 0, codes, counter)
     return source_port, target_port
