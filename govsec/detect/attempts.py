@@ -51,9 +51,13 @@ def attempts(closed: FlowRecords, protocols: tuple[Protocol, ...]) -> tuple[NDAr
         if not name.startswith("is_"):
             rows[name] = flows[name]
     is_tcp = flows["protocol"] == Protocol.TCP
+    # A closed port answers a FIN, NULL or Xmas probe with a bare RST, which resets nothing that was there.
+    is_bare_reset = (flows["flags_responder"] & TcpFlag.RST > 0) & (
+        flows["flags_responder"] & ~np.uint8(TcpFlag.RST | TcpFlag.ACK) == 0
+    )
     rows["is_unanswered"] = np.where(
         is_tcp,
-        (flows["state"] == FlowState.ATTEMPT) | (flows["state"] == FlowState.REJECTED),
+        (flows["state"] == FlowState.ATTEMPT) | (flows["state"] == FlowState.REJECTED) | is_bare_reset,
         flows["packets_responder"] == 0,
     )
     rows["is_probe"] = np.where(is_tcp, flows["payload_originator"] == 0, flows["packets_responder"] == 0)
