@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,8 @@ from govsec.secretfile import read_secret as read_secret
 _CONFIG_SIZE_MAX = 4 << 20
 #: A configuration of a thousand systems has about a hundred thousand values.
 _YAML_NODES_MAX = 1_000_000
+#: What may be allowed is a part of a site, by IP version.
+_ALLOWED_PREFIX_MIN = {4: 16, 6: 48}
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -224,6 +227,28 @@ class AssessmentConfig(Model):
     )
 
 
+class AllowConfig(Model):
+    """Findings that are not to be told: of these kinds, when all hosts lie in these networks, until a day."""
+
+    name: Name
+    kinds: tuple[str, ...] = Field(min_length=1, max_length=20, description="kinds of findings, as net.scan.vertical")
+    originators: tuple[str, ...] = Field(default=(), description="networks; all originators of a finding lie in them")
+    responders: tuple[str, ...] = Field(default=(), description="networks; all responders of a finding lie in them")
+    owner: str = Field(min_length=1, max_length=200, description="who answers for it")
+    reason: str = Field(min_length=3, max_length=500)
+    expires: date = Field(description="the first day on which it does not hold any more (UTC)")
+
+    @model_validator(mode="after")
+    def _is_narrow(self) -> AllowConfig:
+        if not self.originators and not self.responders:
+            raise ValueError("names neither originators nor responders: a whole kind cannot be allowed")
+        for text in (*self.originators, *self.responders):
+            network = ipaddress.ip_network(text)
+            if network.prefixlen < _ALLOWED_PREFIX_MIN[network.version]:
+                raise ValueError(f"{text} is wider than /{_ALLOWED_PREFIX_MIN[network.version]}")
+        return self
+
+
 class MonitorConfig(Model):
     """The network sensor: what is ours, what is known to be bad, and how sensitive its detectors are."""
 
@@ -237,6 +262,7 @@ class MonitorConfig(Model):
     flows_max: int = Field(
         default=262_144, ge=16_384, le=4_194_304, description="flows kept at a time; about 200 bytes each"
     )
+    allow: tuple[AllowConfig, ...] = Field(default=(), max_length=1000, description="what is not to be told, and why")
     detectors: Mapping[Name, Mapping[str, JsonValue]] = Field(
         default_factory=dict, description="detector: setting: value, in place of the detector's own"
     )

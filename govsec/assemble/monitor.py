@@ -15,6 +15,7 @@ from govsec.detect.api import Losses, Observation, Sink, at_end
 from govsec.detect.baseline import Baseline
 from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
+from govsec.detect.quiet import Quiet
 from govsec.detect.registry import Site, build_detectors
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import PacketBatch
@@ -35,12 +36,19 @@ class Sensor:
         ConfigurationError: a setting of a detector is wrong, or a list of indicators cannot be read.
     """
 
-    def __init__(self, config: MonitorConfig, *, baseline: Baseline | None = None, sinks: Sequence[Sink] = ()) -> None:
+    def __init__(
+        self,
+        config: MonitorConfig,
+        *,
+        baseline: Baseline | None = None,
+        quiet: Quiet | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
         site = Site(Networks(config.home_networks), baseline or Baseline(), config.indicators)
         self._flows = FlowTable(config.flows_max)
         self._dissector = Dissector()
         self._sinks = tuple(sinks)
-        self.engine = Engine(build_detectors(config.detectors, site))
+        self.engine = Engine(build_detectors(config.detectors, site), quiet=quiet or Quiet(allowed=config.allow))
         self.summary = FlowSummary()
 
     def take(
@@ -87,16 +95,25 @@ class Replay:
     counters: Mapping[str, Mapping[str, int]]
 
 
-def replay(path: Path, config: MonitorConfig, sinks: Sequence[Sink] = (), *, progress: ProgressSink = silent) -> Replay:
+def replay(
+    path: Path,
+    config: MonitorConfig,
+    sinks: Sequence[Sink] = (),
+    *,
+    baseline: Baseline | None = None,
+    quiet: Quiet | None = None,
+    progress: ProgressSink = silent,
+) -> Replay:
     """Findings and summary of a capture file: the same file gives the same result, byte for byte.
 
-    ``sinks`` are given what the detectors are given, and what they found.
+    ``sinks`` are given what the detectors are given, and what they found. ``baseline`` is learned from and added to (by
+    default one in memory, empty); ``quiet`` holds back what the site has dismissed (by default what it allows).
 
     Raises:
         ConfigurationError: the file or a setting cannot be used.
         FormatError: it is no capture, or is broken from some packet on.
     """
-    sensor, capture = Sensor(config, sinks=sinks), CaptureFile(path)
+    sensor, capture = Sensor(config, baseline=baseline, quiet=quiet, sinks=sinks), CaptureFile(path)
     findings = list(_findings(sensor, _told(capture.batches(), path, progress)))
     findings.sort(key=lambda finding: (finding.time, finding.kind, str(finding.facts["pattern"])))
     counters = {"capture": capture.counters(), **sensor.counters()}

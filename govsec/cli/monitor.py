@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from govsec.cli import frame, monitorexplain, monitorreplay, monitorwatch
+from govsec.cli import frame, monitordismiss, monitorexplain, monitorreplay, monitorwatch
 
 
 def register(parser: frame.Parser) -> None:
@@ -11,3 +11,4 @@ def register(parser: frame.Parser) -> None:
     monitorreplay.register(verbs)
     monitorwatch.register(verbs)
     monitorexplain.register(verbs)
+    monitordismiss.register(verbs)

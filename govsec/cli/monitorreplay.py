@@ -39,12 +39,16 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     replay.add_argument(
         "--evidence", type=Path, metavar="DIR", help="keep the packets of findings as pcapng in this folder"
     )
+    replay.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="compare volumes with what this file knows, and add to it"
+    )
 
 
 def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
     """Replay a capture."""
     from govsec.assemble.captureoutputs import Picture, capture_record, eve_file, ocsf_file
     from govsec.assemble.monitor import replay
+    from govsec.assemble.monitorlearned import open_baseline, quiet_of
     from govsec.assemble.monitorlive import evidence_of
 
     config = monitor_config(io)
@@ -57,7 +61,9 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
             sinks.append(stack.enter_context(ocsf_file(args.ocsf, config)))
         if args.evidence:
             sinks.append(stack.enter_context(evidence_of(args.evidence, config, args.file.name)))
-        done = replay(args.file, config, sinks, progress=io.progress)
+        baseline = open_baseline(args.baseline) if args.baseline else None
+        quiet = quiet_of(io.config()) if _has_configuration(io) else None
+        done = replay(args.file, config, sinks, baseline=baseline, quiet=quiet, progress=io.progress)
     if args.report:
         record = capture_record(args.file, done, picture, organization=_organization(io))
         _write_report(args.report, record, io)
@@ -105,7 +111,9 @@ def tongue(io: frame.IO) -> Literal["zh", "en"]:
 
 
 def _words(done: Replay, io: frame.IO) -> str:
-    from govsec.report.monitor import finding_words, summary_words
+    from govsec.report.monitor import finding_words, summary_words, suppressed_words
 
     parts = [finding_words(finding, tongue(io)) for finding in done.findings]
-    return texts.printable_lines("\n\n".join([*parts, summary_words(done.summary, len(done.findings), tongue(io))]))
+    summary = summary_words(done.summary, len(done.findings), tongue(io))
+    suppressed = suppressed_words(done.counters["suppressed"], tongue(io))
+    return texts.printable_lines("\n\n".join([*parts, f"{summary}\n{suppressed}".rstrip()]))

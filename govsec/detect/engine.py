@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from govsec.detect.api import Detector, Observation
 from govsec.detect.judgement import Measure, judge, pattern_of
+from govsec.detect.quiet import Quiet
 from govsec.errors import GovsecError
 from govsec.records import Finding, Severity
 
@@ -32,10 +33,11 @@ DEGRADED = "net.sensor.degraded"
 class Engine:
     """The detectors of one sensor. ``findings_max`` bounds what one batch may tell; more is counted, not told."""
 
-    def __init__(self, detectors: Sequence[Detector], *, findings_max: int = 1_000) -> None:
+    def __init__(self, detectors: Sequence[Detector], *, quiet: Quiet | None = None, findings_max: int = 1_000) -> None:
         names = [detector.name for detector in detectors]
         assert len(set(names)) == len(names), "two detectors have one name"
         self._detectors = {detector.name: detector for detector in detectors}
+        self._quiet = quiet or Quiet()
         self._stopped: set[str] = set()
         self._errors: Counter[str] = Counter()
         self._told: OrderedDict[str, _Told] = OrderedDict()
@@ -58,7 +60,8 @@ class Engine:
         return self._ask(time_ns, lambda detector: detector.finish(time_ns))
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """What was done, told, held back (by kind) and left out (by detector), for status and reports."""
+        """What was done, told, held back in cool-downs (by kind), suppressed by the site (by entry) and left out (by
+        detector), for status and reports."""
         return {
             "engine": {
                 **{name: self._counts[name] for name in ("batches", "packets", "findings", "held_back", "cut")},
@@ -69,6 +72,7 @@ class Engine:
                 "patterns_forgotten": self._counts["patterns_forgotten"],
             },
             "held_back": dict(sorted(self._held_back.items())),
+            "suppressed": dict(self._quiet.counters()),
             **{name: dict(detector.state()) for name, detector in sorted(self._detectors.items())},
         }
 
@@ -90,6 +94,8 @@ class Engine:
 
     def _fresh(self, finding: Finding, cooldown_s: int) -> Finding | None:
         """The finding, or None while its pattern is silent; it says what was held back since it was told last."""
+        if self._quiet.covers(finding):
+            return None
         pattern = pattern_of(finding)
         told = self._told.get(pattern)
         if told is not None and finding.time < told.time + timedelta(seconds=cooldown_s):

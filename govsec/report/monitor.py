@@ -68,6 +68,15 @@ def summary_words(summary: Mapping[str, Any], findings_count: int, lang: Lang) -
     return "\n".join([*lines, f"{words.text('label.faults')}: {faults}"] if faults else lines)
 
 
+def suppressed_words(suppressed: Mapping[str, int], lang: Lang) -> str:
+    """What the site has dismissed or allowed, and how often each held back a finding; empty when nothing was."""
+    if not suppressed:
+        return ""
+    words = Catalogue("monitor", lang)
+    lines = [f"  {count}  {plain(entry)}" for entry, count in suppressed.items()]
+    return "\n".join([words.text("suppressed", {"count": sum(suppressed.values())}), *lines])
+
+
 def _table(protocols: Mapping[str, Mapping[str, int]], words: Catalogue) -> list[str]:
     rows = [[words.text("label.protocol"), *(words.text(f"label.{name}") for name in _COLUMNS)]]
     rows += [[name, *(str(counts.get(column, 0)) for column in _COLUMNS)] for name, counts in protocols.items()]
