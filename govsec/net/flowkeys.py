@@ -26,6 +26,8 @@ ICMPV6_PAIRS = {128: 129, 129: 128, 133: 134, 134: 133, 135: 136, 136: 135, 130:
 #: Types that answer; a flow that begins with one began earlier.
 ICMP_REPLIES = (0, 14, 16, 18)
 ICMPV6_REPLIES = (129, 140, 145)
+# As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
+_ICMP, _ICMPV6 = int(Protocol.ICMP), int(Protocol.ICMPV6)
 _WORDS = 6
 _FOLD = np.uint64(32)
 
@@ -94,7 +96,7 @@ def _ports(batch: PacketBatch, chosen: NDArray[np.intp] | slice) -> tuple[U2, U2
     """What stands for the ports of source and target in a key."""
     source_port, target_port = batch.source_port[chosen], batch.target_port[chosen]
     protocol = batch.protocol[chosen]
-    is_icmp = (protocol == Protocol.ICMP) | (protocol == Protocol.ICMPV6)
+    is_icmp = (protocol == _ICMP) | (protocol == _ICMPV6)
     if not is_icmp.any():
         return source_port, target_port
     is_icmp &= batch.fragment[chosen] != Fragment.LATER

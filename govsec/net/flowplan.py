@@ -18,6 +18,8 @@ from govsec.net.flowsplit import Before, Handshakes, Sorted, boundaries, handsha
 from govsec.net.flowstore import FlowStore
 from govsec.net.flowsums import GOES_ON, NEW, PART, Stretches
 
+# As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
+_SYN, _TCP = int(TcpFlag.SYN), int(Protocol.TCP)
 _HIGH, _LOW = np.uint64(48), np.uint64(32)
 
 
@@ -40,9 +42,9 @@ def make_plan(
     order, heads = _in_order(keys.digest, chosen)
     packets = keys.packets[order]
     protocol, flags = batch.protocol[packets], batch.tcp_flags[packets]
-    is_tcp = protocol == Protocol.TCP
+    is_tcp = protocol == _TCP
     allowed = time_outs.idle_by_protocol()[protocol]
-    np.copyto(allowed, time_outs.short_ns, where=(flags & TcpFlag.SYN) != 0)
+    np.copyto(allowed, time_outs.short_ns, where=(flags & _SYN) != 0)
     packets_sorted = Sorted(batch, packets, heads, clock[order], is_tcp, flags, keys.is_forward[order], allowed)
     is_known, places = store.find(keys.digest[order[heads]])
     rows = store.rows(np.where(is_known, places, 0))

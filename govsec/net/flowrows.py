@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from govsec.net.columns import FLOW, I8, U1, Bools, FlowEnd, FlowRecords, FlowState, Opening, Protocol, TcpFlag
 
+# As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
+_FIN, _SYN, _RST = int(TcpFlag.FIN), int(TcpFlag.SYN), int(TcpFlag.RST)
 COUNTS = tuple(f"{what}_{side}" for what in ("packets", "bytes", "payload") for side in ("originator", "responder"))
 
 
@@ -85,7 +87,7 @@ def put(rows: NDArray[np.void], index: NDArray[np.intp], values: NDArray[np.void
 
 def is_over(flags_one: U1, flags_other: U1) -> NDArray[np.bool_]:
     """FIN was seen from both sides, or RST from one."""
-    over: NDArray[np.bool_] = (flags_one & flags_other & TcpFlag.FIN) | ((flags_one | flags_other) & TcpFlag.RST) != 0
+    over: NDArray[np.bool_] = (flags_one & flags_other & _FIN) | ((flags_one | flags_other) & _RST) != 0
     return over
 
 
@@ -100,12 +102,12 @@ def _state(flows: FlowRecords) -> U1:
     one, other = flows["flags_originator"], flows["flags_responder"]
     has_both = flows["answered_ns"] != 0
     state = np.where(has_both, FlowState.ESTABLISHED, FlowState.ATTEMPT).astype(np.uint8)
-    is_reset = ((one | other) & TcpFlag.RST) != 0
+    is_reset = ((one | other) & _RST) != 0
     state[is_reset & has_both] = FlowState.RESET
     # Many programs send RST behind the FIN of both.
-    state[(one & other & TcpFlag.FIN) != 0] = FlowState.CLOSED
+    state[(one & other & _FIN) != 0] = FlowState.CLOSED
     # A port that is closed answers the first SYN with RST, and has never sent SYN itself.
-    is_refused = ((other & TcpFlag.RST) != 0) & ((other & TcpFlag.SYN) == 0) & (flows["opening"] == Opening.SYN)
+    is_refused = ((other & _RST) != 0) & ((other & _SYN) == 0) & (flows["opening"] == Opening.SYN)
     state[is_refused & (flows["payload_originator"] == 0)] = FlowState.REJECTED
     return state
 
@@ -114,6 +116,6 @@ def ends_by_silence(flows: FlowRecords) -> U1:
     """Why these are over, when nothing more came."""
     end = np.full(len(flows), FlowEnd.IDLE, np.uint8)
     both = flows["flags_originator"] & flows["flags_responder"]
-    end[(both & TcpFlag.FIN) != 0] = FlowEnd.FIN
-    end[((flows["flags_originator"] | flows["flags_responder"]) & TcpFlag.RST) != 0] = FlowEnd.RESET
+    end[(both & _FIN) != 0] = FlowEnd.FIN
+    end[((flows["flags_originator"] | flows["flags_responder"]) & _RST) != 0] = FlowEnd.RESET
     return end

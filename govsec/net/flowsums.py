@@ -19,6 +19,8 @@ from govsec.net.flowsplit import Handshakes, Sorted
 
 #: How a stretch begins: a new flow, the table's flow going on, or a flow of this batch whose row became too old.
 NEW, GOES_ON, PART = 0, 1, 2
+# As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
+_SYN, _RST, _ACK = int(TcpFlag.SYN), int(TcpFlag.RST), int(TcpFlag.ACK)
 _PORT_KNOWN = 1024
 
 
@@ -73,8 +75,8 @@ def new_rows(
     rows["start_ns"] = rows["first_ns"] = rows["last_ns"] = batch.time_ns[where]
     rows["began"] = sorted_packets.clock[at]
     flags, is_tcp = sorted_packets.flags[at], sorted_packets.is_tcp[at]
-    has_syn, has_ack = (flags & TcpFlag.SYN) != 0, (flags & TcpFlag.ACK) != 0
-    is_reply = is_tcp & (has_syn & has_ack | ((flags & TcpFlag.RST) != 0))
+    has_syn, has_ack = (flags & _SYN) != 0, (flags & _ACK) != 0
+    is_reply = is_tcp & (has_syn & has_ack | ((flags & _RST) != 0))
     is_reply |= is_icmp_reply(batch.protocol[where], batch.icmp_type[where])
     is_syn = is_tcp & has_syn & ~is_reply
     rows["opening"] = is_syn * np.uint8(Opening.SYN) + is_reply * np.uint8(Opening.REPLY)

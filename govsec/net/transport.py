@@ -18,6 +18,11 @@ from govsec.net.gather import gather
 from govsec.net.networklayer import Network
 
 VXLAN_PORT = 4789
+# As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
+_TCP, _UDP, _ICMP, _ICMPV6, _GRE = (
+    int(protocol) for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP, Protocol.ICMPV6, Protocol.GRE)
+)
+_LATER = int(Fragment.LATER)
 _IP_IN_IP = (4, 41)
 _UDP_SIZE = 8
 _TCP_SIZE = 20
@@ -61,10 +66,10 @@ def read_transport(data: memoryview, network: Network, end: I8, faults: U2) -> T
     """What follows the IP headers, of frames captured up to ``end``; adds to ``faults``."""
     rows = gather(data, network.transport, _TRANSPORT)
     room = end - network.transport
-    is_begun = (network.version != 0) & (network.fragment != Fragment.LATER)
-    is_tcp = is_begun & (network.protocol == Protocol.TCP)
-    is_udp = is_begun & (network.protocol == Protocol.UDP)
-    is_icmp = is_begun & ((network.protocol == Protocol.ICMP) | (network.protocol == Protocol.ICMPV6))
+    is_begun = (network.version != 0) & (network.fragment != _LATER)
+    is_tcp = is_begun & (network.protocol == _TCP)
+    is_udp = is_begun & (network.protocol == _UDP)
+    is_icmp = is_begun & ((network.protocol == _ICMP) | (network.protocol == _ICMPV6))
     has_ports = is_begun & _HAS_PORTS[network.protocol] & (room >= 4)
     has_kind = is_icmp & (room >= 2)
     source_port, target_port = rows["source_port"].astype(np.uint16), rows["target_port"].astype(np.uint16)
@@ -109,7 +114,7 @@ def _bound_udp(length: U4, is_udp: Bools, fragment: U1, claimed: I8, faults: U2)
 
 def _tunnel(network: Network, is_begun: Bools, is_vxlan: Bools) -> U1:
     tunnel = is_vxlan * np.uint8(Tunnel.VXLAN)
-    tunnel[is_begun & (network.protocol == Protocol.GRE)] = Tunnel.GRE
+    tunnel[is_begun & (network.protocol == _GRE)] = Tunnel.GRE
     four, six = _IP_IN_IP
     tunnel[is_begun & ((network.protocol == four) | (network.protocol == six))] = Tunnel.IP_IN_IP
     return tunnel
