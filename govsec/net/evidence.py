@@ -38,12 +38,12 @@ class EvidenceOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Bytes of frames in memory: at 128 bytes a packet, 32 MiB are 40 s of 5,000 packets/s.
-    ring_bytes: int = Field(default=32 << 20, ge=1 << 20, le=4 << 30)
+    #: Bytes of frames in memory: at 128 bytes a packet and 40 of columns, 16 MiB are 33 s of 3,000 packets/s.
+    ring_bytes: int = Field(default=16 << 20, ge=1 << 20, le=4 << 30)
     before_s: int = Field(default=30, ge=0, le=3600)
     after_s: int = Field(default=30, ge=0, le=3600)
     #: Of one file; packets past it are counted in it.
-    file_bytes: int = Field(default=8 << 20, ge=1 << 16, le=1 << 30)
+    file_bytes: int = Field(default=4 << 20, ge=1 << 16, le=1 << 30)
     #: Of all files of the folder together: evidence is never deleted to make room, new evidence is refused.
     folder_bytes: int = Field(default=2 << 30, ge=1 << 20)
     #: Windows that are open at the same time; each holds up to ``file_bytes`` in memory.

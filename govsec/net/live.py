@@ -122,6 +122,7 @@ class LiveCapture:
         self._pressed_at = 0.0
         self._switching_until = 0.0
         self._deep_fullness = 0.0
+        self._end_ns = 0
         slot_size = 1 << (options.snap_length + SLOT_OVERHEAD - 1).bit_length()
         self._wide = Ring(
             interface,
@@ -220,7 +221,9 @@ class LiveCapture:
     def _take(self, is_last: bool) -> PacketBatch:
         """What is due in both rings, oldest first, at most ``PACKETS_MAX``, copied out and decoded."""
         now_ns = (self._clock.now() - _EPOCH) // timedelta(microseconds=1) * 1000
-        until_ns = now_ns + (_STEP_NS if is_last else -_SETTLING_NS)
+        if is_last:
+            self._end_ns = self._end_ns or now_ns  # what comes later is not waited for: on a busy wire there is no end
+        until_ns = self._end_ns or now_ns - _SETTLING_NS
         self._deep_fullness = self._deep.fullness()
         # The deep ring is looked at first: what comes between the two looks is not due, by ``until_ns``.
         deep = self._deep.ready(_DEEP_MAX, until_ns, now_ns + _STEP_NS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -223,6 +224,28 @@ def test_a_quiet_cable_gives_empty_batches_so_that_the_caller_can_act(receiver: 
         batch = next(iter(capture.batches()))
 
     assert len(batch) == 0
+
+
+def test_a_stop_is_the_end_also_on_a_wire_that_never_rests(sender: Namespace, receiver: Namespace) -> None:
+    is_over = threading.Event()
+
+    def chatter() -> None:
+        while not is_over.is_set():
+            sender.send([syn(number) for number in range(50)])
+
+    talker = threading.Thread(target=chatter)
+    with opened(receiver) as capture:
+        talker.start()
+        try:
+            rounds = capture.batches()
+            next_of(rounds)
+            capture.stop()
+            left = sum(1 for _, _ in zip(range(100), rounds, strict=False))
+        finally:
+            is_over.set()
+            talker.join()
+
+    assert left < 20
 
 
 def test_tcpreplay_at_full_speed_loses_nothing_that_fits_the_ring(
