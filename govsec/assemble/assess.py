@@ -14,7 +14,8 @@ from typing import Self
 from govsec.assemble.assessscope import Request, scope_of
 from govsec.assemble.assesswrite import Parts, write_assessment
 from govsec.assemble.attestations import Records, read_records
-from govsec.assemble.hosts import WALK, Collected, collect_all, without_gaps
+from govsec.assemble.hostfiles import without_gaps
+from govsec.assemble.hosts import WALK, Collected, collect_all
 from govsec.assemble.packpins import remember_versions
 from govsec.assemble.packs import load_packs
 from govsec.assemble.runs import (
@@ -122,10 +123,9 @@ class Assessor:
         """One assessment of what was collected; no host is touched. With it the records of people that were read."""
         started = min((one.began for one in collected), default=self.site.clock.now())
         results: list[CheckResult] = []
+        judged_hosts = self._judge.judge_each(one.facts for one in collected if one.facts)
         for one in collected:
-            name = one.target.name
-            found = self._judge.judge(one.facts) if one.facts else self._judge.unreachable(name, one.error)
-            results += found
+            results += next(judged_hosts) if one.facts else self._judge.unreachable(one.target.name, one.error)
         record = self._record()
         judged = judge_continuity(record, is_cloud="cloud" in self.scope.scopes)
         results += [one.result for one in judged]

@@ -5,8 +5,8 @@ answers with lines on standard output, JSON both::
 
     {"load": [text, …]}              for each text one line: {"variables": […], "functions": […]} or {"error": why};
                                      the programs replace those that were kept
-    {"now": rfc3339, "is_careful": …, "groups": [     for each job one line: [true | false | [why], …]
-        {"variables": {name: value}, "jobs": [[number, …], …]}]}
+    {"is_careful": …, "groups": [     for each job one line: [true | false | [why], …]
+        {"now": rfc3339, "variables": {name: value}, "jobs": [[number, …], …]}]}
 
 Each text and each job has its own limit of processor time. A careful answer is written line by line, so when this
 process is killed, the parent knows the culprit by counting; others are written at the end, which is much faster.
@@ -77,9 +77,9 @@ def _load(text: str) -> Any:
 
 
 def _evaluate(request: dict[str, Any], programs: list[Any]) -> None:
-    now = datetime.fromisoformat(request["now"])
     for group in request["groups"]:
         _start_timer()
+        now = datetime.fromisoformat(group["now"])
         # The facts are converted once for all checks that call them by the same names: that is what takes the time.
         context = cel.Context(variables={**group["variables"], "now": now})
         context.add_function("keys", _keys)

@@ -92,6 +92,8 @@ class Group:
 
     variables: Mapping[str, str]
     jobs: Sequence[Job]
+    #: What ``now`` is for these facts; empty: as for the others of the request.
+    now: str = ""
 
 
 class Expressions:
@@ -343,8 +345,9 @@ def _evaluate_request(jobs: Sequence[tuple[Group, Job]], now: str, *, is_careful
         group_variables = listed[0][0].variables
         variables = ",".join(f"{json.dumps(name)}:{value}" for name, value in group_variables.items() if name in read)
         texts = ",".join(str(list(job.programs)) for _, job in listed)
-        parts.append(f'{{"variables":{{{variables}}},"jobs":[{texts}]}}')
-    head = f'"now":{json.dumps(now)},"is_careful":{json.dumps(is_careful)}'
+        group_now = json.dumps(listed[0][0].now or now)
+        parts.append(f'{{"now":{group_now},"variables":{{{variables}}},"jobs":[{texts}]}}')
+    head = f'"is_careful":{json.dumps(is_careful)}'
     return f'{{{head},"groups":[{",".join(parts)}]}}'.encode("ascii")
 
 

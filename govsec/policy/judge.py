@@ -14,8 +14,9 @@ What can be answered without asking an expression is decided here, and fails clo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic import JsonValue
@@ -36,6 +37,8 @@ FACT_SIZE_MAX = 2 << 20
 #: After so many hosts on which a check was cut, it is an error on all others without being tried: a bomb costs a
 #: second each time. Not after the first, so that one hostile host's facts cannot silence a check for the fleet.
 _CUTS_MAX = 3
+#: For two children two hosts each: enough that neither waits long, few enough to be held in memory twice.
+_HOSTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,17 @@ class Judge:
         (results,) = self.judge_all([facts])
         return results
 
+    def judge_each(self, many: Iterable[Facts]) -> Iterator[tuple[CheckResult, ...]]:
+        """The results for each host of a fleet, in order, a few hosts at a time.
+
+        A child of the evaluator then has whole hosts: facts are converted once, in place of once a child.
+        """
+        hosts = iter(many)
+        while batch := list(islice(hosts, _HOSTS_AT_ONCE)):
+            yield from self.judge_all(batch)
+
     def judge_all(self, many: Sequence[Facts]) -> list[tuple[CheckResult, ...]]:
-        """The results for each of ``many`` (not empty, all collected at one time), asked of the evaluator at once."""
+        """The results for each of ``many`` (not empty), asked of the evaluator at once."""
         groups: list[Group] = []
         order: list[_Asked] = []
         every = [self._ask_all(facts, groups, order) for facts in many]
@@ -159,7 +171,8 @@ class Judge:
                 continue
             variables = {name: values.get(identity) or "null" for name, identity in names.items()}
             variables |= {"platform": platform, "level": str(self._levels[number])}
-            groups.append(Group(variables, [Job(one.programs, one.plan.reads) for one in members]))
+            jobs = [Job(one.programs, one.plan.reads) for one in members]
+            groups.append(Group(variables, jobs, format_time(facts.collected)))
             order += members
         return asked
 

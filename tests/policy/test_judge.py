@@ -192,3 +192,26 @@ def test_the_same_facts_give_the_same_results_from_disk(pack: Pack, child: Expre
     given = facts(pack, {**GOOD, "root": False})
 
     assert judged(pack, child, load_facts(given.dump())) == judged(pack, child, given)
+
+
+def test_a_fleet_is_judged_as_its_hosts_are_one_by_one_each_at_its_own_time(tmp_path: Path) -> None:
+    """Facts of ten days, of which the first four are early enough; two children, batches of four."""
+    early = 'cel: lock.root && now < timestamp("2026-01-05T00:00:00Z"),'
+    text = CHECK.replace("cel: lock.root,", early)
+    with Expressions(SystemClock(), children_count=2) as both:
+        pack = read(write_pack(tmp_path, check=text), both)
+        fleet = [
+            facts(pack, {**GOOD, "deny": 3 + number}).model_copy(
+                update={"host": f"web-{number}", "collected": datetime(2026, 1, 1 + number, tzinfo=UTC)}
+            )
+            for number in range(10)
+        ]
+        judge = Judge([pack], both, levels={"small-lock": 3})
+
+        together = list(judge.judge_each(fleet))
+
+        assert together == [judge.judge(one) for one in fleet]
+    assert [result.object for (result,) in together] == [f"web-{number}" for number in range(10)]
+    expected = ["pass"] * 3 + ["partial"] + ["fail"] * 6
+    assert [result.status.value for (result,) in together] == expected
+    assert list(judge.judge_each([])) == []
