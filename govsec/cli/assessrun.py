@@ -178,7 +178,7 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
 def run_collect(args: argparse.Namespace, io: frame.IO) -> int:
     """Collect without judging."""
     from govsec.assemble.assess import Assessor
-    from govsec.assemble.hosts import write_facts, write_scripts
+    from govsec.assemble.hostfiles import write_facts, write_scripts
 
     with Assessor(site_of(io), _request(args)) as assessor:
         if args.script:
@@ -197,7 +197,7 @@ def run_collect(args: argparse.Namespace, io: frame.IO) -> int:
 def run_import(args: argparse.Namespace, io: frame.IO) -> int:
     """Judge stored facts."""
     from govsec.assemble.assess import run_assessment
-    from govsec.assemble.hosts import import_facts, import_script_output
+    from govsec.assemble.hostfiles import import_facts, import_script_output
 
     if args.script is not None and len(args.files) != 1:
         raise UsageError("--script goes with one file, its output")

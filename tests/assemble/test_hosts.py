@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from govsec.assemble.hosts import collect_all, import_facts, targets_of, transport_of, without_gaps, write_facts
+from govsec.assemble.hostfiles import import_facts, without_gaps, write_facts
+from govsec.assemble.hosts import collect_all, targets_of, transport_of
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
 from govsec.collect.facts import Facts, ProbeOutcome

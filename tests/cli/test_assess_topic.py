@@ -126,7 +126,7 @@ def test_too_little_decided_ends_with_7(assessed: Assessed, capsys: pytest.Captu
 
 
 def test_what_a_pack_decides_stays_open_when_the_pack_is_left_out(assessed: Assessed, tmp_path: Path) -> None:
-    from govsec.assemble.hosts import import_facts
+    from govsec.assemble.hostfiles import import_facts
 
     site = Site(Config(state_dir=tmp_path), SystemClock())
     request = Request(packs=("linux-system",))
@@ -437,7 +437,7 @@ def test_an_altered_run_before_is_told_and_stops_no_new_one(
 def test_a_host_without_configuration_gets_every_item_and_no_evidence_of_backups(
     assessed: Assessed, tmp_path: Path
 ) -> None:
-    from govsec.assemble.hosts import import_facts
+    from govsec.assemble.hostfiles import import_facts
 
     site = Site(Config(state_dir=tmp_path), SystemClock())
 
