@@ -37,7 +37,7 @@ _FLOWS_SHARE = 0.058
 _PCAP_HEADER = np.array([0xA1B2C3D4, 0x00040002, 0, 0, 262144, 1], "<u4").tobytes()
 #: Sizes of frames and how often each occurs: acknowledgments, small answers, full segments.
 _SIZES = (60, 66, 74, 90, 142, 220, 590, 1514)
-_SHARES = (0.22, 0.27, 0.10, 0.10, 0.07, 0.07, 0.04, 0.13)
+_SHARES = (0.195, 0.27, 0.10, 0.10, 0.07, 0.07, 0.04, 0.155)
 _FIN_ACK, _SYN, _SYN_ACK, _ACK, _PSH_ACK = 0x11, 0x02, 0x12, 0x10, 0x18
 _RECORD = np.dtype([("seconds", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("wire", "<u4")])
 _HEADERS = np.dtype(
