@@ -35,7 +35,9 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     attest.add_argument("--item", required=True, metavar="ID", help="the requirement, such as 8.1.7.2.a")
     attest.add_argument("--verdict", required=True, choices=_VERDICTS, help="what it comes to")
-    attest.add_argument("--statement", required=True, help="what was seen (10 letters or 4 Chinese characters at least)")
+    attest.add_argument(
+        "--statement", required=True, help="what was seen (10 letters or 4 Chinese characters at least)"
+    )
     waive = frame.add_verb(
         verbs,
         "waive",
@@ -48,7 +50,9 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     )
     waive.add_argument("--check", required=True, metavar="ID", help="the check, as reports name it")
     waive.add_argument("--reason", required=True, help="why (10 letters or 4 Chinese characters at least)")
-    waive.add_argument("--compensation", required=True, help="what is done in its place (10 letters or 4 Chinese characters at least)")
+    waive.add_argument(
+        "--compensation", required=True, help="what is done in its place (10 letters or 4 Chinese characters at least)"
+    )
     waive.add_argument("--ticket", default="", help="where it is followed up")
     for verb in (attest, waive):
         add_statement(verb)

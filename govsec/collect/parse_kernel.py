@@ -18,7 +18,14 @@ MOUNTS_MAX = 2000
 def sysctl_sources(probe: SysctlProbe) -> tuple[Source, ...]:
     """The files below ``/proc/sys``, by one process: the kernel gives nothing to a shell that reads by the byte."""
     places = " ".join(map(_sysctl_path, probe.keys))
-    return (Source("sysctl", f"[ -d /proc/sys/kernel ] || exit 92; show {places}", sudo=probe.privilege == "sudo", size_max=64 << 10),)
+    return (
+        Source(
+            "sysctl",
+            f"[ -d /proc/sys/kernel ] || exit 92; show {places}",
+            sudo=probe.privilege == "sudo",
+            size_max=64 << 10,
+        ),
+    )
 
 
 def _sysctl_path(key: str) -> str:
