@@ -59,6 +59,11 @@ class DissectLimits:
     #: Segments of TCP flows that are read; those passed over are holes in their flows.
     segments: int = 60_000
 
+    @classmethod
+    def live(cls) -> DissectLimits:
+        """What one core bears beside capture and flows: about a third of a second of work in each second."""
+        return cls(link_messages=10_000, echoes=4_000, names=8_000, tried=1_000, openings=3_000, segments=10_000)
+
 
 @dataclass(slots=True)
 class _Counters:

@@ -245,3 +245,9 @@ def test_segments_over_the_budget_are_holes_and_counted() -> None:
 
     assert [m.target for m in only(dissect(frames, dissector=dissector, size=3), HttpRequest)] == ["/first"]
     assert dissector.counters["skipped_segments"] == 3
+
+
+def test_a_live_sensor_reads_less_in_a_second_than_a_capture_file_may_ask() -> None:
+    live, full = DissectLimits.live(), DissectLimits()
+
+    assert all(getattr(live, name) < getattr(full, name) for name in DissectLimits.__slots__)
