@@ -17,7 +17,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -146,8 +146,12 @@ class Expressions:
                 self.cuts_count += 1
         raise ConfigurationError(f"more than {_RESTARTS_MAX} expressions had to be cut while they were compiled")
 
-    def evaluate(self, groups: Sequence[Group], now: str) -> list[list[Answer]]:
+    def evaluate(
+        self, groups: Sequence[Group], now: str, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[list[Answer]]:
         """One list of answers for each job, in order. A job that was cut says so in each of its answers.
+
+        ``meanwhile`` is called once while the children work.
 
         Raises:
             WorkerError: no child can be started.
@@ -160,6 +164,7 @@ class Expressions:
         cuts = [len(jobs) * number // count for number in range(count + 1)]
         shares = [jobs[start:end] for start, end in pairwise(cuts)]
         is_sent = [bool(share) and self._send(number, share, now) for number, share in enumerate(shares)]
+        meanwhile()
         for number, share in enumerate(shares):
             answers = self._receive(number, share) if is_sent[number] else None
             if answers is None:

@@ -14,7 +14,7 @@ What can be answered without asking an expression is decided here, and fails clo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -74,6 +74,18 @@ class _Asked:
     #: By number of the expression: the answer where it needs no asking.
     known: dict[int, Answer] = field(default_factory=dict)
     programs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Hosts that are judged together."""
+
+    facts: Sequence[Facts]
+    groups: list[Group]
+    #: Who waits for an answer, in the order of the groups' jobs.
+    order: list[_Asked]
+    #: By host, what is asked about each check.
+    asked: list[list[_Asked]]
 
 
 class Judge:
@@ -140,24 +152,37 @@ class Judge:
     def judge_each(self, many: Iterable[Facts]) -> Iterator[tuple[CheckResult, ...]]:
         """The results for each host of a fleet, in order, a few hosts at a time.
 
-        A child of the evaluator then has whole hosts: facts are converted once, in place of once a child.
+        A child of the evaluator then has whole hosts: facts are converted once, in place of once a child. The next
+        hosts are read and prepared while the children work.
         """
         hosts = iter(many)
-        while batch := list(islice(hosts, _HOSTS_AT_ONCE)):
-            yield from self.judge_all(batch)
+        waiting = [self._prepare(list(islice(hosts, _HOSTS_AT_ONCE)))]
+        while waiting[-1].facts:
+            batch = waiting.pop()
+            yield from self._judge(batch, lambda: waiting.append(self._prepare(list(islice(hosts, _HOSTS_AT_ONCE)))))
 
     def judge_all(self, many: Sequence[Facts]) -> list[tuple[CheckResult, ...]]:
         """The results for each of ``many`` (not empty), asked of the evaluator at once."""
+        return self._judge(self._prepare(many), lambda: None)
+
+    def _prepare(self, many: Sequence[Facts]) -> _Batch:
         groups: list[Group] = []
         order: list[_Asked] = []
         every = [self._ask_all(facts, groups, order) for facts in many]
-        answers = self._expressions.evaluate(groups, format_time(many[0].collected))
-        for one, answer in zip(order, answers, strict=True):
+        return _Batch(many, groups, order, every)
+
+    def _judge(self, batch: _Batch, meanwhile: Callable[[], None]) -> list[tuple[CheckResult, ...]]:
+        now = format_time(batch.facts[0].collected)
+        answers = self._expressions.evaluate(batch.groups, now, meanwhile=meanwhile)
+        for one, answer in zip(batch.order, answers, strict=True):
             one.known.update(zip(one.programs, answer, strict=True))
             if any(isinstance(text, str) and text.startswith(CUT) for text in answer):
                 check_id = one.plan.check.id
                 self._cuts[check_id] = self._cuts.get(check_id, 0) + 1
-        return [tuple(_result(one, facts.host) for one in asked) for facts, asked in zip(many, every, strict=True)]
+        return [
+            tuple(_result(one, facts.host) for one in asked)
+            for facts, asked in zip(batch.facts, batch.asked, strict=True)
+        ]
 
     def _ask_all(self, facts: Facts, groups: list[Group], order: list[_Asked]) -> list[_Asked]:
         """What is asked about every check of one host; its groups, and who waits for their answers, are added."""
