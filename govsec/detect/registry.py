@@ -18,8 +18,10 @@ from govsec.detect.api import Detector, Settings
 from govsec.detect.baseline import Baseline
 from govsec.detect.beacon import Beacon, BeaconSettings
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
+from govsec.detect.certificate import Certificate, CertificateSettings
 from govsec.detect.dhcp_servers import DhcpServers, DhcpServersSettings
 from govsec.detect.dhcp_starvation import DhcpStarvation, DhcpStarvationSettings
+from govsec.detect.dns_generated import DnsGenerated, DnsGeneratedSettings
 from govsec.detect.exfiltration import Exfiltration, ExfiltrationSettings
 from govsec.detect.flood_http import FloodHttp, FloodHttpSettings
 from govsec.detect.flood_icmp import FloodIcmp, FloodIcmpSettings
@@ -31,6 +33,7 @@ from govsec.detect.guessing_sessions import GuessingSessions, GuessingSessionsSe
 from govsec.detect.hosts import Networks
 from govsec.detect.indicator_match import IndicatorMatch, IndicatorMatchSettings
 from govsec.detect.indicators import IndicatorFiles
+from govsec.detect.lateral import Lateral, LateralSettings
 from govsec.detect.scan_arp import ScanArp, ScanArpSettings
 from govsec.detect.scan_horizontal import ScanHorizontal, ScanHorizontalSettings
 from govsec.detect.scan_icmp import ScanIcmp, ScanIcmpSettings
@@ -39,7 +42,10 @@ from govsec.detect.scan_vertical import ScanVertical, ScanVerticalSettings
 from govsec.detect.sensor_degraded import SensorDegraded, SensorDegradedSettings
 from govsec.detect.spoof_arp import SpoofArp, SpoofArpSettings
 from govsec.detect.spoof_router import SpoofRouter, SpoofRouterSettings
+from govsec.detect.tunnel_dns import TunnelDns, TunnelDnsSettings
+from govsec.detect.tunnel_icmp import TunnelIcmp, TunnelIcmpSettings
 from govsec.detect.volume import Volume, VolumeSettings
+from govsec.detect.web import Web, WebSettings
 from govsec.errors import ConfigurationError
 
 
@@ -82,6 +88,12 @@ DETECTORS: Mapping[str, Entry] = {
     "guessing_flows": Entry(GuessingFlowsSettings, lambda settings, _: GuessingFlows(settings)),
     "guessing_logins": Entry(GuessingLoginsSettings, lambda settings, _: GuessingLogins(settings)),
     "guessing_sessions": Entry(GuessingSessionsSettings, lambda settings, _: GuessingSessions(settings)),
+    "tunnel_dns": Entry(TunnelDnsSettings, lambda settings, _: TunnelDns(settings)),
+    "tunnel_icmp": Entry(TunnelIcmpSettings, lambda settings, _: TunnelIcmp(settings)),
+    "dns_generated": Entry(DnsGeneratedSettings, lambda settings, _: DnsGenerated(settings)),
+    "lateral": Entry(LateralSettings, lambda settings, _: Lateral(settings)),
+    "web": Entry(WebSettings, lambda settings, _: Web(settings)),
+    "certificate": Entry(CertificateSettings, lambda settings, _: Certificate(settings)),
     "exfiltration": Entry(
         ExfiltrationSettings, lambda settings, site: Exfiltration(settings, site.home, site.baseline)
     ),

@@ -26,6 +26,12 @@ FINDINGS = [
     ("flood_dhcp_starvation.pcap", ["net.spoof.dhcp", "net.starvation.dhcp"], {"128.2.7.31"}),
     ("ipv6_ra_kill_router.pcap", ["net.spoof.router"], {"fe80::6600:6aff:fe5b:8eb3", "00:50:b6:19:e6:50"}),
     ("c2_beacon_periodic_2s.pcap", ["net.beacon.periodic"], {"147.32.80.37", "141.193.213.21"}),
+    ("dns_tunnel_iodine.pcap", ["net.tunnel.dns"], {"10.0.2.30"}),
+    ("icmp_tunnel.pcap", ["net.tunnel.icmp"], {"192.168.154.131", "192.168.154.132"}),
+    ("lateral_zerologon.pcap", ["net.lateral.netlogon"], {"172.16.0.10", "172.16.5.58"}),
+    ("tls_expired_cert.pcap", ["net.certificate.expired", "net.certificate.expiring"], {"87.98.220.10"}),
+    ("web_log4shell.pcap", ["net.web.jndi"], {"172.16.238.1", "172.16.238.10"}),
+    ("web_sqli.pcap", ["net.web.injection"], {"172.16.0.1", "192.168.10.50"}),
     ("brute_ftp.pcap", ["net.guessing.ftp"], {"192.168.56.1", "192.168.56.101"}),
     ("brute_ssh_zeek.pcap", ["net.guessing.ssh"], {"192.168.56.1", "192.168.56.103"}),
 ]
