@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from govsec.dissect.dissect import DissectLimits, Dissector
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import FlowUpdate, PacketBatch
-from govsec.net.dissect import DissectLimits, Dissector
 from govsec.net.flows import FlowTable
 from govsec.testing import trafficlan, trafficlogins, trafficscans, trafficsmb, traffictls, traffictunnels, trafficweb
 from govsec.testing.packets import Frame, pcap_bytes

@@ -28,8 +28,8 @@ from bench.measure import _pss as pss_of
 from govsec.assemble.monitor import Sensor
 from govsec.clock import SystemClock
 from govsec.config import MonitorConfig
+from govsec.dissect.dissect import Dissector
 from govsec.net.columns import PacketBatch
-from govsec.net.dissect import Dissector
 from govsec.net.flows import FlowTable
 from govsec.net.live import LiveCapture, LiveOptions
 from govsec.testing import trafficfloods, trafficoffice

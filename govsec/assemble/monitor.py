@@ -17,9 +17,9 @@ from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
 from govsec.detect.quiet import Quiet
 from govsec.detect.registry import Site, build_detectors
+from govsec.dissect.dissect import Dissector
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import PacketBatch
-from govsec.net.dissect import Dissector
 from govsec.net.flows import FlowTable
 from govsec.net.summary import FlowSummary
 from govsec.progress import Progress, ProgressSink, silent

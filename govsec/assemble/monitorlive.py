@@ -22,6 +22,7 @@ from govsec.assemble.monitor import Sensor
 from govsec.clock import Clock
 from govsec.config import MonitorConfig, explain
 from govsec.detect.api import Losses, Observation, Sink
+from govsec.detect.quiet import Quiet
 from govsec.errors import ConfigurationError
 from govsec.net.columns import PacketBatch
 from govsec.net.evidence import CaptureCounts, EvidenceFile, EvidenceKeeper, EvidenceOptions
@@ -84,9 +85,11 @@ class Watch:
         clock: Clock,
         *,
         evidence: Path | None = None,
+        quiet: Quiet | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
-        """``evidence``: folder for packets of findings.
+        """``evidence``: folder for packets of findings. ``quiet``: what the site has dismissed, as of now; by default
+        what its configuration allows. What is usual is learned in memory, for as long as this listens.
 
         Raises:
             RefusedError: the right to capture is missing, or rights could not be given up.
@@ -98,7 +101,8 @@ class Watch:
         options = read_options(EvidenceOptions, config.evidence, "monitor.evidence")
         self.evidence = _evidence(evidence, options, interface, config.user) if evidence is not None else None
         self._sinks = (*sinks, *([self.evidence] if self.evidence is not None else []))
-        self.sensor = Sensor(config, sinks=self._sinks)
+        self._quiet = quiet
+        self.sensor = Sensor(config, quiet=quiet, sinks=self._sinks)
         self.capture = LiveCapture(interface, live, clock)
         try:
             writable = [evidence] if evidence is not None else []
@@ -131,7 +135,7 @@ class Watch:
             if self.capture.counters().clock_steps_back > self._steps_count:
                 self._steps_count += 1
                 yield from self._finished()
-                self.sensor = Sensor(self._config, sinks=self._sinks)
+                self.sensor = Sensor(self._config, quiet=self._quiet, sinks=self._sinks)
             is_dissected = self.capture.pressure() <= PRESSURE_MAX
             self._undissected_count += not is_dissected
             yield from self.sensor.take(batch, losses, is_dissected=is_dissected)

@@ -62,7 +62,7 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
         if args.evidence:
             sinks.append(stack.enter_context(evidence_of(args.evidence, config, args.file.name)))
         baseline = open_baseline(args.baseline) if args.baseline else None
-        quiet = quiet_of(io.config()) if _has_configuration(io) else None
+        quiet = quiet_of(io.config()) if has_configuration(io) else None
         done = replay(args.file, config, sinks, baseline=baseline, quiet=quiet, progress=io.progress)
     if args.report:
         record = capture_record(args.file, done, picture, organization=_organization(io))
@@ -83,15 +83,16 @@ def monitor_config(io: frame.IO) -> MonitorConfig:
     """The site's settings where it has a configuration; a capture can be read without one."""
     from govsec.config import MonitorConfig
 
-    return io.config().monitor if _has_configuration(io) else MonitorConfig()
+    return io.config().monitor if has_configuration(io) else MonitorConfig()
 
 
-def _has_configuration(io: frame.IO) -> bool:
+def has_configuration(io: frame.IO) -> bool:
+    """True when the site has one, or the user named one."""
     return io.config_path != frame.CONFIG_DEFAULT or io.config_path.exists()
 
 
 def _organization(io: frame.IO) -> str:
-    return io.config().organization if _has_configuration(io) else ""
+    return io.config().organization if has_configuration(io) else ""
 
 
 def _write_report(path: Path, record: dict[str, object], io: frame.IO) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from govsec.cli import frame, texts
-from govsec.cli.monitorreplay import monitor_config
+from govsec.cli.monitorreplay import has_configuration, monitor_config
 
 if TYPE_CHECKING:  # numpy and pydantic take their time; `--help` does without them
     from govsec.assemble.monitorlive import Watch
@@ -36,12 +36,14 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 
 def run_watch(args: argparse.Namespace, io: frame.IO) -> int:
     """Listen."""
+    from govsec.assemble.monitorlearned import quiet_of
     from govsec.assemble.monitorlive import Watch
 
     config = monitor_config(io)
     found = 0
     _words_of(None, io)  # what words need is loaded before rights are given up
-    with Watch(args.interface, config, io.clock, evidence=args.evidence) as watch:
+    quiet = quiet_of(io.config()) if has_configuration(io) else None
+    with Watch(args.interface, config, io.clock, evidence=args.evidence, quiet=quiet) as watch:
         before = {number: signal.signal(number, lambda *_: watch.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             io.talk(f"{args.interface}: {watch.dropped.user}, Landlock {watch.dropped.landlock}")

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from govsec.config import Model
+from govsec.dissect.messages import Message
 from govsec.net.columns import FlowUpdate, PacketBatch
-from govsec.net.messages import Message
 from govsec.records import Finding
 
 

@@ -18,7 +18,7 @@ from govsec.crypto.certificates import CertificateFacts
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge, moment
 from govsec.detect.tables import Recent
-from govsec.net.messages import TlsCertificates
+from govsec.dissect.messages import TlsCertificates
 from govsec.records import Finding, Severity
 
 KINDS = (

@@ -18,10 +18,10 @@ from typing import Any
 from pydantic import JsonValue
 
 from govsec.detect.api import Observation
+from govsec.dissect.messages import DnsMessage, FlowMessage, FlowRef, TlsCertificates, TlsClientHello, TlsServerHello
 from govsec.net import addresses
 from govsec.net.columns import FlowEnd, FlowRecords, FlowState, Protocol, TcpFlag
 from govsec.net.community import community_ids
-from govsec.net.messages import DnsMessage, FlowMessage, FlowRef, TlsCertificates, TlsClientHello, TlsServerHello
 from govsec.records import Finding, Severity
 
 Event = dict[str, JsonValue]

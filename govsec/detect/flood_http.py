@@ -18,7 +18,7 @@ from govsec.detect.api import Observation, Settings
 from govsec.detect.flood import SERVICE
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import HttpRequest
+from govsec.dissect.messages import HttpRequest
 from govsec.records import Finding, Severity
 
 KIND = "net.flood.http"

@@ -19,9 +19,9 @@ from govsec.detect.api import Observation, Settings
 from govsec.detect.hosts import host
 from govsec.detect.judgement import LISTED_MAX, Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS, EventWindow, Groups, Rows, median_mad, mix
+from govsec.dissect.messages import HttpRequest, LoginOutcome, Message, RdpRequest, SshBanner, TlsClientHello
 from govsec.net.columns import FlowState, Opening, Protocol
 from govsec.net.community import community_ids
-from govsec.net.messages import HttpRequest, LoginOutcome, Message, RdpRequest, SshBanner, TlsClientHello
 from govsec.records import Finding, Severity
 
 KIND = "net.guessing.flows"

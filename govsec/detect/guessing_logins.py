@@ -15,7 +15,7 @@ from pydantic import Field
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import HttpResponse, LoginOutcome, Message
+from govsec.dissect.messages import HttpResponse, LoginOutcome, Message
 from govsec.records import Finding, Severity
 
 #: The services whose outcomes are read, and the kinds of their findings.

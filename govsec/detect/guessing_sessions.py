@@ -15,9 +15,9 @@ from pydantic import Field
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
+from govsec.dissect.messages import FlowRef, RdpRequest, SshBanner
 from govsec.net.columns import FLOW
 from govsec.net.community import community_ids
-from govsec.net.messages import FlowRef, RdpRequest, SshBanner
 from govsec.records import Finding, Severity
 
 #: The services, and the kinds of their findings.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from govsec.detect.indicators import Indicator
 from govsec.detect.windows import U64, mix
+from govsec.dissect.messages import DnsMessage, HttpRequest, Message, SshKeyExchange, TlsCertificates, TlsClientHello
 from govsec.net.addresses import Prefix
-from govsec.net.messages import DnsMessage, HttpRequest, Message, SshKeyExchange, TlsCertificates, TlsClientHello
 
 #: A name of DNS has no more labels (RFC 1035, 2.3.4).
 _LABELS_MAX = 127

@@ -20,13 +20,13 @@ from govsec.detect.indicator_index import IndicatorIndex
 from govsec.detect.indicators import Indicator, IndicatorFiles
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
-from govsec.net.columns import FlowRecords
-from govsec.net.community import community_ids
-from govsec.net.messages import (
+from govsec.dissect.messages import (
     DnsMessage,
     FlowMessage,
     Message,
 )
+from govsec.net.columns import FlowRecords
+from govsec.net.community import community_ids
 from govsec.records import Finding, Severity
 
 KIND = "net.indicator.match"

@@ -16,7 +16,7 @@ from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import DceRpcCall, SmbCommand
+from govsec.dissect.messages import DceRpcCall, SmbCommand
 from govsec.records import Finding, Severity
 
 SHARES, SERVICE, NETLOGON = "net.lateral.shares", "net.lateral.service", "net.lateral.netlogon"

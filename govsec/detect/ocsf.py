@@ -20,10 +20,10 @@ from govsec import canonical
 from govsec.detect.api import Observation
 from govsec.detect.attack import TECHNIQUES
 from govsec.detect.hosts import Networks
+from govsec.dissect.messages import DnsMessage
 from govsec.net import addresses
 from govsec.net.columns import FlowEnd, FlowRecords, FlowState, Protocol
 from govsec.net.community import community_ids
-from govsec.net.messages import DnsMessage
 from govsec.records import Finding, Severity
 
 Event = dict[str, JsonValue]

@@ -17,8 +17,8 @@ from govsec.detect.api import Observation, Settings
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
+from govsec.dissect.messages import ArpMessage
 from govsec.net.addresses import format_mac
-from govsec.net.messages import ArpMessage
 from govsec.records import Finding, Severity
 
 KIND = "net.scan.arp"

@@ -17,7 +17,7 @@ from pydantic import Field
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import ArpMessage
+from govsec.dissect.messages import ArpMessage
 from govsec.records import Finding, Severity
 
 KIND = "net.spoof.arp"

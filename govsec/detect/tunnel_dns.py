@@ -18,7 +18,7 @@ from govsec.detect.domains import is_reverse, registered
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import DnsMessage
+from govsec.dissect.messages import DnsMessage
 from govsec.records import Finding, Severity
 
 KIND = "net.tunnel.dns"

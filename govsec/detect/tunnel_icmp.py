@@ -15,7 +15,7 @@ from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import IcmpEcho
+from govsec.dissect.messages import IcmpEcho
 from govsec.records import Finding, Severity
 
 KIND = "net.tunnel.icmp"

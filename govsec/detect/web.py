@@ -18,7 +18,7 @@ from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.tables import Recent
 from govsec.detect.webtext import fields
 from govsec.detect.windows import SECOND_NS
-from govsec.net.messages import HttpRequest, HttpResponse
+from govsec.dissect.messages import HttpRequest, HttpResponse
 from govsec.records import Finding, Severity
 
 INJECTION, TRAVERSAL, JNDI, SCANNER = "net.web.injection", "net.web.traversal", "net.web.jndi", "net.web.scanner"
@@ -36,7 +36,8 @@ _FORMS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         (
             INJECTION,
             "sql",
-            r"\b(?:pg_)?sleep ?\( ?\d{1,5} ?\)|\bbenchmark ?\( ?\d+ ?,|\b(?:extractvalue|updatexml|load_file) ?\( ?['\"\d]",
+            r"\b(?:pg_)?sleep ?\( ?\d{1,5} ?\)|\bbenchmark ?\( ?\d+ ?,"
+            r"|\b(?:extractvalue|updatexml|load_file) ?\( ?['\"\d]",
         ),
         (INJECTION, "sql", r"\bwaitfor delay '|\bxp_cmdshell\b|\binformation_schema\.\w|\binto (?:out|dump)file '"),
         (

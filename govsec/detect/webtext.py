@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
-from govsec.net.messages import HttpRequest
+from govsec.dissect.messages import HttpRequest
 
 #: Of each field; what comes behind is not looked at.
 FIELD_SIZE_MAX = 8192

@@ -45,6 +45,7 @@ class DangerFigures(Model):
     """From when on a case is a candidate, and how far each figure can be trusted."""
 
     version: int = Field(ge=1, le=1)
+    norm: str
     #: From so many objects on, a case is called frequent.
     frequent_objects_min: _Figure
 

@@ -16,9 +16,9 @@ from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import pattern_of
 from govsec.detect.registry import Site, build_detectors
+from govsec.dissect.dissect import Dissector
 from govsec.net.columns import FLOW, PACKETS_MAX, FlowUpdate, PacketBatch
 from govsec.net.decode import Frames, decode
-from govsec.net.dissect import Dissector
 from govsec.net.flows import FlowTable
 from govsec.net.gather import SLACK
 from govsec.records import Finding

@@ -12,7 +12,7 @@ from govsec.detect.api import Observation
 from govsec.detect.domains import is_reverse, looks_drawn, registered
 from govsec.detect.web import Web, WebSettings
 from govsec.detect.webtext import FIELD_SIZE_MAX, plain
-from govsec.net.messages import FlowRef, HttpRequest
+from govsec.dissect.messages import FlowRef, HttpRequest
 from govsec.records import Finding
 from tests.detect.observations import empty_observation
 
