@@ -226,7 +226,7 @@ def test_what_may_not_be_read_is_reported_and_the_rest_is_there(source: Path) ->
     require_root()
     (source / "one.txt").chmod(0)
     (source / "a").chmod(0)
-    for path in (source, source.parent, source.parent.parent, source.parent.parent.parent):
+    for path in (source, *source.parents[:4]):  # one more than pytest makes, for workers that run beside each other
         path.chmod(path.stat().st_mode | 0o755)
     child = os.fork()
     if child == 0:
