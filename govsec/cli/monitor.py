@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from govsec.cli import frame, monitordismiss, monitorexplain, monitorreplay, monitorwatch
+from govsec.cli import frame, monitordismiss, monitorexplain, monitorreplay, monitorviews, monitorwatch
 
 
 def register(parser: frame.Parser) -> None:
@@ -10,5 +10,6 @@ def register(parser: frame.Parser) -> None:
     verbs = frame.verbs_of(parser)
     monitorreplay.register(verbs)
     monitorwatch.register(verbs)
+    monitorviews.register(verbs)
     monitorexplain.register(verbs)
     monitordismiss.register(verbs)
