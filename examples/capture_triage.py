@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ from govsec.privatefile import make_private_directory, write_private
 from govsec.report.capture import render_capture
 
 LOOK_S = 5.0
+NAME_SIZE_MAX = 100
 SUFFIXES = (".pcap", ".pcapng", ".cap")
 Lang = Literal["zh", "en"]
 
@@ -34,9 +36,10 @@ def captures(folder: Path) -> dict[Path, tuple[int, int]]:
     """The captures in the folder, with size and time of change: two equal looks say that nobody writes any more."""
     found = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
-            status = path.stat()
-            found[path] = (status.st_size, status.st_mtime_ns)
+        with suppress(OSError):  # it went away between two looks at it
+            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
+                status = path.stat()
+                found[path] = (status.st_size, status.st_mtime_ns)
     return found
 
 
@@ -46,24 +49,27 @@ def triage(
     """Read one capture; gives what to tell, and leaves record and page in ``out``. Nothing when that is there."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    record_path = out / f"{path.name}.{digest[:12]}.json"
+    # A name may be no text, or too long with what is added to it.
+    name = path.name.encode("utf-8", "backslashreplace").decode()[:NAME_SIZE_MAX]
+    record_path = out / f"{name}.{digest[:12]}.json"
     if record_path.exists():
         return
     picture = Picture()
     try:
         done = replay(path, config, [picture])
     except GovsecError as error:
-        record: dict[str, object] = {"capture": path.name, "sha256": digest, "error": str(error)}
+        record: dict[str, object] = {"capture": name, "sha256": digest, "error": str(error)}
         write_private(record_path, json.dumps(record, ensure_ascii=False).encode())
         yield record
         return
     for finding in done.findings:
-        yield {"capture": path.name, **finding.canonical()}
+        yield {"capture": name, **finding.canonical()}
     facts = capture_record(path, done, picture, organization=organization)
+    facts["file"]["name"] = name
     write_private(record_path.with_suffix(".html"), render_capture(facts, lang).encode())
     # Last: its name says that this capture is done.
     write_private(record_path, json.dumps(facts, ensure_ascii=False).encode())
-    yield {"capture": path.name, "sha256": digest, "packets": done.summary["packets"], "findings": len(done.findings)}
+    yield {"capture": name, "sha256": digest, "packets": done.summary["packets"], "findings": len(done.findings)}
 
 
 def main() -> int:
@@ -80,14 +86,20 @@ def main() -> int:
     make_private_directory(arguments.out)
     clock, is_quiet = SystemClock(), True
     before: dict[Path, tuple[int, int]] = {}
+    done: dict[Path, tuple[int, int]] = {}
     while True:
         now = captures(arguments.folder)
         for path, state in now.items():
-            if not arguments.once and before.get(path) != state:
-                continue  # somebody may still be writing it
-            for line in triage(path, arguments.out, config, arguments.lang, organization):
-                is_quiet = is_quiet and not (line.get("error") or line.get("findings"))
-                print(json.dumps(line, ensure_ascii=False), flush=True)
+            if done.get(path) == state or (not arguments.once and before.get(path) != state):
+                continue  # read before, or somebody may still be writing it
+            try:
+                for line in triage(path, arguments.out, config, arguments.lang, organization):
+                    is_quiet = is_quiet and not (line.get("error") or line.get("findings"))
+                    print(json.dumps(line), flush=True)
+                done[path] = state
+            except (GovsecError, OSError) as error:  # tried again at the next look; the others go on
+                is_quiet = False
+                print(json.dumps({"capture": repr(path.name), "error": str(error)}), flush=True)
         if arguments.once:
             return 0 if is_quiet else 1
         before = now

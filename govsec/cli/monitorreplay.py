@@ -51,6 +51,7 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.monitorlearned import open_baseline, quiet_of
     from govsec.assemble.monitorlive import evidence_of
 
+    _refuse_collisions(args)
     config = monitor_config(io)
     picture = Picture()
     with ExitStack() as stack:
@@ -77,6 +78,23 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
         if path:
             io.talk(str(path))
     return 1 if done.findings else 0
+
+
+def _refuse_collisions(args: argparse.Namespace) -> None:
+    """No output may be the capture, which is evidence, or another output."""
+    from govsec.errors import UsageError
+
+    seen = {args.file.resolve(): "the capture"}
+    for option in ("report", "eve", "ocsf"):
+        path = getattr(args, option)
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in seen or (path.exists() and args.file.exists() and path.samefile(args.file)):
+            raise UsageError(f"--{option} {path}: is {seen.get(place, 'the capture')}")
+        seen[place] = f"--{option}"
+        if not place.parent.is_dir():
+            raise UsageError(f"--{option} {path}: there is no folder {place.parent}")
 
 
 def monitor_config(io: frame.IO) -> MonitorConfig:

@@ -22,7 +22,7 @@ from govsec.records import Finding, Severity
 
 KIND = "net.dns.generated"
 _NO_SUCH_NAME = 3
-_DOMAINS_KEPT = 1024
+_DOMAINS_KEPT = 256
 
 
 class DnsGeneratedSettings(Settings):
@@ -35,7 +35,7 @@ class DnsGeneratedSettings(Settings):
         default=0.5, ge=0, le=1, description="share of them that look like no word (few vowels, letters and digits)"
     )
     window_s: int = Field(default=300, ge=10, le=86_400, description="generators ask some names a second or a minute")
-    hosts_max: int = Field(default=8192, ge=64, description="hosts that are watched")
+    hosts_max: int = Field(default=4096, ge=64, description="hosts that are watched")
 
 
 class DnsGenerated:
@@ -45,7 +45,7 @@ class DnsGenerated:
 
     def __init__(self, settings: DnsGeneratedSettings) -> None:
         self._settings = settings
-        self._hosts: Recent[str, OrderedDict[str, int]] = Recent(settings.hosts_max, OrderedDict)
+        self._hosts: Recent[str, _Domains] = Recent(settings.hosts_max, _Domains)
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
@@ -66,15 +66,12 @@ class DnsGenerated:
             return
         settings = self._settings
         asker = message.receiver
-        domains = self._hosts.at(asker)
-        domains[domain] = message.time_ns
-        domains.move_to_end(domain)
-        since = message.time_ns - settings.window_s * SECOND_NS
-        while (oldest := next(iter(domains.items())))[1] < since or len(domains) > _DOMAINS_KEPT:
-            del domains[oldest[0]]
+        asked = self._hosts.at(asker)
+        asked.add(domain, message.time_ns, message.time_ns - settings.window_s * SECOND_NS)
+        domains = asked.seen
         if len(domains) < settings.domains_min:
             return
-        drawn_ratio = sum(looks_drawn(name.split(".")[0]) for name in domains) / len(domains)
+        drawn_ratio = asked.drawn_count / len(domains)
         if drawn_ratio < settings.drawn_ratio_min:
             return
         yield judge(
@@ -93,6 +90,25 @@ class DnsGenerated:
                 "domains": Measure(len(domains), settings.domains_min, "domains"),
                 "drawn_ratio": Measure(drawn_ratio, settings.drawn_ratio_min),
             },
-            evidence=Evidence(next(iter(domains.values())), message.time_ns),
+            evidence=Evidence(next(iter(domains.values()))[0], message.time_ns),
             facts={"domains": [*list(domains)[-8:]]},
         )
+
+
+class _Domains:
+    """Domains that one host asked for in vain, the one asked for last at the end; each is looked at once."""
+
+    __slots__ = ("drawn_count", "seen")
+
+    def __init__(self) -> None:
+        self.seen: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self.drawn_count = 0
+
+    def add(self, domain: str, time_ns: int, since_ns: int) -> None:
+        known = self.seen.pop(domain, None)
+        is_drawn = looks_drawn(domain.split(".")[0]) if known is None else known[1]
+        self.seen[domain] = (time_ns, is_drawn)
+        self.drawn_count += is_drawn and known is None
+        while (oldest := next(iter(self.seen.items())))[1][0] < since_ns or len(self.seen) > _DOMAINS_KEPT:
+            del self.seen[oldest[0]]
+            self.drawn_count -= oldest[1][1]

@@ -6,6 +6,8 @@ import re
 
 #: Second levels under which names are registered in many countries (``gov.cn``, ``co.uk``).
 _SECOND_LEVELS = frozenset({"com", "net", "org", "gov", "edu", "ac", "co", "mil", "or", "ne", "go"})
+#: Lists of bad addresses have short names (``zen.spamhaus.org``, ``b.barracudacentral.org``).
+_LIST_LABEL_MAX = 16
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5,}")
 _VOWELS = re.compile(r"[aeiouy]")
 
@@ -28,7 +30,10 @@ def is_reverse(name: str) -> bool:
     if lower.endswith((".arpa", ".local")):
         return True
     labels = lower.split(".")
-    return len(labels) > 4 and all(label.isdigit() and int(label) < 256 for label in labels[:4])
+    if len(labels) < 5 or not all(label.isdigit() and int(label) < 256 for label in labels[:4]):
+        return False
+    # Nothing but the name of the list stands behind the address: data in further labels would be a channel.
+    return all(len(label) <= _LIST_LABEL_MAX for label in labels[4:-2]) and len(labels) <= 9
 
 
 def looks_drawn(label: str) -> bool:

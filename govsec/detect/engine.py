@@ -88,9 +88,23 @@ class Engine:
                 found.append((self._failed(name, error, time_ns), 0))
         found.sort(key=lambda item: (item[0].time, item[0].kind, pattern_of(item[0])))
         fresh = [kept for finding, cooldown_s in found if (kept := self._fresh(finding, cooldown_s)) is not None]
-        self._counts["cut"] += max(0, len(fresh) - self._findings_max)
-        self._counts["findings"] += min(len(fresh), self._findings_max)
-        return tuple(fresh[: self._findings_max])
+        return self._cut(fresh)
+
+    def _cut(self, fresh: list[Finding]) -> tuple[Finding, ...]:
+        """The worst findings of a batch, in their order; what is cut was not told, and may be told when it comes again.
+
+        By severity, so that nobody hides an attack behind a thousand small ones.
+        """
+        kept = fresh
+        if len(fresh) > self._findings_max:
+            ranked = sorted(range(len(fresh)), key=lambda place: (-fresh[place].severity, place))
+            chosen = sorted(ranked[: self._findings_max])
+            kept = [fresh[place] for place in chosen]
+            for place in ranked[self._findings_max :]:
+                self._told.pop(pattern_of(fresh[place]), None)
+        self._counts["cut"] += len(fresh) - len(kept)
+        self._counts["findings"] += len(kept)
+        return tuple(kept)
 
     def _fresh(self, finding: Finding, cooldown_s: int) -> Finding | None:
         """The finding, or None while its pattern is silent; it says what was held back since it was told last."""
@@ -98,13 +112,15 @@ class Engine:
             return None
         pattern = pattern_of(finding)
         told = self._told.get(pattern)
-        if told is not None and finding.time < told.time + timedelta(seconds=cooldown_s):
+        is_silent = told is not None and finding.time < told.time + timedelta(seconds=cooldown_s)
+        # What became worse is news, whatever was said before.
+        if told is not None and is_silent and finding.severity <= told.severity:
             self._told.move_to_end(pattern)
             told.repeats_count += 1
             self._counts["held_back"] += 1
             self._held_back[finding.kind] += 1
             return None
-        self._told[pattern] = _Told(finding.time)
+        self._told[pattern] = _Told(finding.time, finding.severity)
         self._told.move_to_end(pattern)
         if len(self._told) > _PATTERNS_MAX:
             self._told.popitem(last=False)
@@ -134,8 +150,9 @@ class Engine:
 
 
 class _Told:
-    __slots__ = ("repeats_count", "time")
+    __slots__ = ("repeats_count", "severity", "time")
 
-    def __init__(self, time: datetime) -> None:
+    def __init__(self, time: datetime, severity: Severity) -> None:
         self.time = time
+        self.severity = severity
         self.repeats_count = 0

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from govsec.detect.api import Observation
+from govsec.detect.judgement import is_address
 from govsec.dissect.messages import DnsMessage, FlowMessage, FlowRef, TlsCertificates, TlsClientHello, TlsServerHello
 from govsec.net import addresses
 from govsec.net.columns import FlowEnd, FlowRecords, FlowState, Protocol, TcpFlag
@@ -122,8 +123,8 @@ def alert(finding: Finding) -> Event:
     facts = finding.facts
     event: Event = {"timestamp": _text(finding.time), "event_type": "alert"}
     for key, name in (("src_ip", "originators"), ("dest_ip", "responders")):
-        if hosts := facts.get(name):
-            event[key] = _first(hosts)
+        if hosts := [host for host in _texts(facts.get(name)) if is_address(host)]:
+            event[key] = hosts[0]
     if ports := facts.get("ports"):
         event["dest_port"] = _first(ports)
     flows = facts.get("flows")
@@ -260,6 +261,10 @@ def _event(kind: str, message: FlowMessage, more: Event) -> Event:
 def _protocol(number: int) -> str:
     """The protocol's name; one that has none here goes by its number, as in Suricata."""
     return _PROTOCOLS.get(number, f"{number:03d}")
+
+
+def _texts(value: JsonValue) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def _first(values: JsonValue) -> JsonValue:

@@ -110,7 +110,7 @@ class GuessingLogins:
             summary=f"{originator} failed to log in to {responder} over {service} {failed_count} times within "
             f"{settings.window_s} s (threshold {threshold}), with {max(1, len(users))} names"
             f"{'; it also got in' if got_in else ''}.",
-            pattern=(originator, responder, service),
+            pattern=(originator, responder, service, "in") if got_in else (originator, responder, service),
             attack=(_SPRAYING if is_spraying else _GUESSING,),
             originators=(originator,),
             responders=(responder,),

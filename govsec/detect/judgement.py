@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -95,6 +96,15 @@ def judge(
         summary=summary[:2000],
         facts={**common, **(facts or {})},
     )
+
+
+def is_address(host: str) -> bool:
+    """False for hosts that are known by their card alone."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def pattern_of(finding: Finding) -> str:

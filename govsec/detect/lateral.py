@@ -94,7 +94,7 @@ class Lateral:
             subject=originator,
             summary=f"{originator} opened administrative shares of {len(servers)} hosts within "
             f"{self._settings.window_s} s (threshold {self._settings.servers_min}), {message.tree[:80]} last{left}.",
-            pattern=(originator,),
+            pattern=(originator, "program") if program else (originator,),
             attack=("T1021.002", "T1570") if program else ("T1021.002",),
             originators=(originator,),
             responders=servers,
@@ -121,7 +121,7 @@ class Lateral:
             time_ns=message.time_ns,
             subject=originator,
             summary=f"{originator} made the {what}{named} on {responder} over the network.",
-            pattern=(originator, what),
+            pattern=(originator, responder, what),
             attack=("T1543.003", "T1569.002"),
             originators=(originator,),
             responders=(responder,),

@@ -20,6 +20,7 @@ from govsec import canonical
 from govsec.detect.api import Observation
 from govsec.detect.attack import TECHNIQUES
 from govsec.detect.hosts import Networks
+from govsec.detect.judgement import is_address
 from govsec.dissect.messages import DnsMessage
 from govsec.net import addresses
 from govsec.net.columns import FlowEnd, FlowRecords, FlowState, Protocol
@@ -36,7 +37,7 @@ _CLOSE, _RESET, _FAIL, _REFUSE, _TRAFFIC = 2, 3, 4, 5, 6  # activity_id of netwo
 _UNKNOWN = 0  # direction_id
 #: direction_id by whether originator and responder are ours: lateral, outbound, inbound.
 _DIRECTIONS = {(True, True): 3, (True, False): 2, (False, True): 1, (False, False): _UNKNOWN}
-_IP_ADDRESS = 2  # type_id of an observable
+_IP_ADDRESS, _MAC_ADDRESS = 2, 3  # type_id of an observable
 _SEVERITIES = {
     Severity.INFO: 1,
     Severity.LOW: 2,
@@ -112,14 +113,16 @@ def detection_finding(finding: Finding) -> Event:
         "status_id": 1,  # new
         "finding_info": info,
         "observables": [
-            {"name": f"{name}[{number}].ip", "type_id": _IP_ADDRESS, "value": host}
+            {"name": f"{name}[{number}]", "type_id": _IP_ADDRESS if is_address(host) else _MAC_ADDRESS, "value": host}
             for name, hosts in (("src_endpoint", originators), ("dst_endpoint", responders))
             for number, host in enumerate(hosts)
         ],
         "unmapped": {name: value for name, value in facts.items() if name not in ("attack", "first", "last")},
     }
     evidence: Event = {
-        key: {"ip": hosts[0]} for key, hosts in (("src_endpoint", originators), ("dst_endpoint", responders)) if hosts
+        key: {"ip" if is_address(hosts[0]) else "mac": hosts[0]}
+        for key, hosts in (("src_endpoint", originators), ("dst_endpoint", responders))
+        if hosts
     }
     return event | ({"evidences": [evidence]} if evidence else {})
 

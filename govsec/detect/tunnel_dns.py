@@ -24,7 +24,7 @@ from govsec.records import Finding, Severity
 KIND = "net.tunnel.dns"
 #: Types that carry free bytes and that hosts hardly ask for: NULL, the private range, KEY, TXT.
 _CARRIERS = frozenset({"NULL", "TXT", "KEY", "TYPE65399", "PRIVATE"})
-_NAMES_KEPT = 2048
+_NAMES_KEPT = 256
 
 
 class TunnelDnsSettings(Settings):
@@ -42,7 +42,7 @@ class TunnelDnsSettings(Settings):
         default=0.5, ge=0, le=1, description="or this share of types that carry free bytes (NULL, TXT, KEY)"
     )
     window_s: int = Field(default=120, ge=10, le=3600, description="a tunnel in use asks several times a second")
-    pairs_max: int = Field(default=8192, ge=64, description="pairs of host and domain that are watched")
+    pairs_max: int = Field(default=4096, ge=64, description="pairs of host and domain that are watched")
 
 
 class TunnelDns:
@@ -73,16 +73,14 @@ class TunnelDns:
         if not domain or not before:
             return
         settings = self._settings
-        names = self._pairs.at((message.flow.originator, domain)).seen
-        names[before] = (message.time_ns, kind in _CARRIERS or kind.startswith("TYPE65"))
-        names.move_to_end(before)
-        since = message.time_ns - settings.window_s * SECOND_NS
-        while (oldest := next(iter(names.items())))[1][0] < since or len(names) > _NAMES_KEPT:
-            del names[oldest[0]]
+        asked = self._pairs.at((message.sender, domain))
+        is_carrier = kind in _CARRIERS or kind.startswith("TYPE65")
+        # In lower case: resolvers that fear forgers ask for one name in ever other cases (0x20).
+        asked.add(before.lower(), message.time_ns, is_carrier, message.time_ns - settings.window_s * SECOND_NS)
+        names = asked.seen
         if len(names) < settings.names_min:
             return
-        size_mean = sum(map(len, names)) / len(names)
-        carriers_ratio = sum(is_carrier for _, is_carrier in names.values()) / len(names)
+        size_mean, carriers_ratio = asked.size_sum / len(names), asked.carriers_count / len(names)
         if size_mean >= settings.size_mean_min or carriers_ratio >= settings.carriers_ratio_min:
             yield self._finding(message, domain, names, size_mean, carriers_ratio)
 
@@ -95,7 +93,7 @@ class TunnelDns:
         carriers_ratio: float,
     ) -> Finding:
         settings = self._settings
-        originator = message.flow.originator
+        originator = message.sender
         return judge(
             kind=KIND,
             detector=self.name,
@@ -108,7 +106,7 @@ class TunnelDns:
             pattern=(originator, domain),
             attack=("T1071.004", "T1572"),
             originators=(originator,),
-            responders=(message.flow.responder,),
+            responders=(message.receiver,),
             ports=(message.flow.responder_port,),
             measured={
                 "names": Measure(len(names), settings.names_min, "names"),
@@ -121,9 +119,24 @@ class TunnelDns:
 
 
 class _Names:
-    """Different names that one host asked for below one domain, the one asked for last at the end."""
+    """Different names that one host asked for below one domain, the one asked for last at the end, with their sums."""
 
-    __slots__ = ("seen",)
+    __slots__ = ("carriers_count", "seen", "size_sum")
 
     def __init__(self) -> None:
         self.seen: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self.size_sum = 0
+        self.carriers_count = 0
+
+    def add(self, name: str, time_ns: int, is_carrier: bool, since_ns: int) -> None:
+        if (known := self.seen.pop(name, None)) is not None:
+            self._count(name, known[1], -1)
+        self.seen[name] = (time_ns, is_carrier)
+        self._count(name, is_carrier, 1)
+        while (oldest := next(iter(self.seen.items())))[1][0] < since_ns or len(self.seen) > _NAMES_KEPT:
+            del self.seen[oldest[0]]
+            self._count(oldest[0], oldest[1][1], -1)
+
+    def _count(self, name: str, is_carrier: bool, sign: int) -> None:
+        self.size_sum += sign * len(name)
+        self.carriers_count += sign * is_carrier

@@ -62,7 +62,8 @@ class TunnelIcmp:
         if pair is None:  # nobody asked: backscatter, or the request was not captured
             return
         asked = pair.requests.get((message.identifier, message.sequence))
-        if asked is None or asked == message.payload_digest or not message.size_bytes:
+        # Some hosts shorten what they bring back: a reply that is smaller than the request proves nothing.
+        if asked is None or asked[0] == message.payload_digest or message.size_bytes < asked[1]:
             return
         settings = self._settings
         pair.false.append((message.time_ns, message.size_bytes))
@@ -98,11 +99,11 @@ class _Pair:
     __slots__ = ("false", "requests")
 
     def __init__(self) -> None:
-        self.requests: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self.requests: OrderedDict[tuple[int, int], tuple[bytes, int]] = OrderedDict()
         self.false: deque[tuple[int, int]] = deque(maxlen=_REQUESTS_KEPT)
 
     def ask(self, message: IcmpEcho) -> None:
-        self.requests[message.identifier, message.sequence] = message.payload_digest
+        self.requests[message.identifier, message.sequence] = (message.payload_digest, message.size_bytes)
         self.requests.move_to_end((message.identifier, message.sequence))
         if len(self.requests) > _REQUESTS_KEPT:
             self.requests.popitem(last=False)

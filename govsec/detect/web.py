@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 
 from pydantic import Field
 
@@ -22,44 +23,66 @@ from govsec.dissect.messages import HttpRequest, HttpResponse
 from govsec.records import Finding, Severity
 
 INJECTION, TRAVERSAL, JNDI, SCANNER = "net.web.injection", "net.web.traversal", "net.web.jndi", "net.web.scanner"
-_VALUE = r"""(?:\d+|'[^']{0,20}'?|"[^"]{0,20}"?|[a-z_]{1,20})"""
+_QUOTED = r"""(?:'[^'"]{0,20}'?|"[^'"]{0,20}"?)"""
 #: (kind, what it is called, form). Forms are matched against lower-case plain text; repetitions are bounded.
 _FORMS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
     (kind, name, re.compile(form))
     for kind, name, form in (
         (JNDI, "jndi", r"jndi: ?(?:ldaps?|rmi|dns|iiop|corba|nds|https?):"),
-        (INJECTION, "sql", r"\bunion(?: all| distinct)?[ (]{1,8}select\b"),
-        (INJECTION, "sql", rf"""['")] ?(?:or|and|\|\||&&) ?\(? ?{_VALUE} ?(?:=|<>|like|<|>) ?{_VALUE}"""),
-        (INJECTION, "sql", r"\b(?:or|and) \(?(\d{1,6}) ?= ?\1\b"),
-        (INJECTION, "sql", r"""['"] ?; ?(?:drop|insert|update|delete|exec|shutdown|select)\b"""),
-        (INJECTION, "sql", r"""['"] ?\)? ?(?:or|and|union|order by|group by|having)\b.{0,80}(?:--|#)"""),
         (
             INJECTION,
             "sql",
-            r"\b(?:pg_)?sleep ?\( ?\d{1,5} ?\)|\bbenchmark ?\( ?\d+ ?,"
-            r"|\b(?:extractvalue|updatexml|load_file) ?\( ?['\"\d]",
+            r"\bunion (?:all |distinct )?\(?select "
+            r"(?:[\d'\"(*@-]|null|char|concat|count|[a-z_.]{1,30},|[a-z_.,]{1,60} from\b)",
         ),
+        # A quote or a number, then a comparison that is always true: of numbers, or of quoted texts.
+        (
+            INJECTION,
+            "sql",
+            r"""['"\d)] ?(?:or|and|\|\||&&) ?\(? ?"""
+            rf"""(?:\d{{1,8}} ?(?:=|<|>|like) ?\d|{_QUOTED} ?(?:=|<>|like) ?{_QUOTED})""",
+        ),
+        (INJECTION, "sql", r"\b(?:or|and) \(?(\d{1,6}) ?= ?\1\b"),
+        (
+            INJECTION,
+            "sql",
+            r"""['"\d)] ?; ?(?:drop|truncate|alter) (?:table|database) [a-z_]"""
+            r"""|['"\d)] ?; ?(?:exec|shutdown|insert into|delete from) ?[a-z_(]""",
+        ),
+        # A quote ends a text, SQL goes on, and the rest of the line is made a comment.
+        (
+            INJECTION,
+            "sql",
+            r"""['"] ?\)? ?(?:or|and|union|order by|group by|having)\b[^'"\r\n]{0,80}(?:(?<![a-z])-- ?-?|#) ?(?:&|$)""",
+        ),
+        (INJECTION, "sql", r"\b(?:pg_)?sleep ?\( ?\d{1,5} ?\)|\bbenchmark ?\( ?\d+ ?,"),
+        (INJECTION, "sql", r"\b(?:extractvalue|updatexml|load_file) ?\( ?['\"\d]"),
         (INJECTION, "sql", r"\bwaitfor delay '|\bxp_cmdshell\b|\binformation_schema\.\w|\binto (?:out|dump)file '"),
+        (INJECTION, "script", r"< ?script[ >/]"),
         (
             INJECTION,
             "script",
-            r"< ?script[ >/]|< ?(?:img|svg|body|iframe|video|details)\b[^>]{0,200}\bon[a-z]{3,20} ?=",
+            r"< ?(?:img|svg|body|iframe|video|audio|details|input|a|div|marquee)\b[^>]{0,200}\bon[a-z]{3,20} ?=",
         ),
         (INJECTION, "script", r"""["'> ]javascript:[a-z(]"""),
         (
             INJECTION,
             "command",
-            r"(?:[;|`]|&&|\$\() ?(?:/bin/|/usr/bin/)?"
-            r"(?:cat|ls|id|whoami|wget|curl|nc|bash|sh|ping|powershell|cmd(?:\.exe)?) [-/\w]",
+            r"(?:[;|`]|&&|\$\() ?(?:/usr)?/bin/[a-z]|\$\((?:cat|ls|id|whoami|wget|curl|nc|bash|sh|ping)\b",
         ),
-        (INJECTION, "command", r"(?:[;|`]|&&|\$\() ?(?:id|whoami|uname -a)(?:[;|&`)]|$)"),
+        (
+            INJECTION,
+            "command",
+            r"(?:[;|]|&&) ?(?:cat|ls|nc|bash|sh|ping|powershell|cmd(?:\.exe)?) (?:/[a-z]|-[a-z]{1,3}\b|\d{1,3}\.\d)",
+        ),
+        (INJECTION, "command", r"(?:[;|]|&&) ?(?:wget|curl) (?:-|https?:)|[;|] ?(?:id|whoami|uname -a)(?:[;|&`)]|$)"),
         (
             INJECTION,
             "code",
-            r"<\?(?:php|=)|\b(?:eval|assert|system|passthru|shell_exec|base64_decode) ?\( ?(?:\$_|base64_decode|['\"])",
+            r"<\?(?:php|=)|\b(?:eval|assert|system|passthru|shell_exec) ?\( ?(?:\$_|base64_decode|['\"])",
         ),
-        (TRAVERSAL, "traversal", r"(?:\.\.[/\\]){2}|\.\.[/\\](?:etc|windows|winnt|boot\.ini)\b"),
-        (TRAVERSAL, "file", r"/etc/(?:passwd|shadow)\b|/proc/self/(?:environ|cmdline)|\bc:[/\\](?:windows|boot\.ini)"),
+        (TRAVERSAL, "traversal", r"(?:\.\.;?[/\\]){2}|\.\.[/\\](?:etc|windows|winnt|boot\.ini)\b"),
+        (TRAVERSAL, "file", r"/etc/(?:passwd|shadow)\b|/proc/self/(?:environ|cmdline)|\bc:[/\\]boot\.ini|\bwin\.ini\b"),
         (TRAVERSAL, "file", r"\bphp://(?:filter|input)|\bfile:///[a-z]"),
     )
 )
@@ -67,7 +90,7 @@ _SCANNERS = re.compile(
     r"\b(?:sqlmap|nikto|nmap scripting engine|acunetix|nessus|openvas|wpscan|dirbuster|dirb|gobuster|feroxbuster|ffuf|"
     r"wfuzz|masscan|zgrab|nuclei|w3af|arachni|netsparker|appscan|goby|xray|awvs|afrog|whatweb|commix|hydra)\b"
 )
-_ANSWERS_KEPT = 512
+_ANSWERS_KEPT = 128
 _MISSING = (400, 403, 404, 405, 501)
 
 
@@ -89,7 +112,7 @@ class Web:
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._pairs: Recent[tuple[str, str], deque[tuple[int, str, bool]]] = Recent(
+        self._pairs: Recent[tuple[str, str], deque[tuple[int, bytes, bool]]] = Recent(
             settings.pairs_max, lambda: deque(maxlen=_ANSWERS_KEPT)
         )
         self.cooldown_s = settings.cooldown_s
@@ -125,21 +148,24 @@ class Web:
     def _attack(
         self, message: HttpRequest, kind: str, name: str, field: str, text: str, found: re.Match[str]
     ) -> Finding:
-        originator, responder = message.flow.originator, message.flow.responder
-        shown = text[max(0, found.start() - 16) : found.end() + 32]
+        # Who asks is the client, also where the capture begins with an answer and the flow goes by its sender.
+        originator, responder = message.sender, message.receiver
+        port = message.flow.responder_port if message.is_originator else message.flow.originator_port
+        shown = _printable(text[max(0, found.start() - 16) : found.end() + 32])
         return judge(
             kind=kind,
             detector=self.name,
             severity=Severity.HIGH if kind == JNDI else Severity.MEDIUM,
             time_ns=message.time_ns,
             subject=originator,
-            summary=f"{originator} sent {responder} port {message.flow.responder_port} a request ({message.method} "
-            f"{message.target.partition('?')[0][:80]}) with the form of an attack ({name}) in its {field}: {shown!r}.",
+            summary=f"{originator} sent {responder} port {port} a request ({message.method} "
+            f"{_printable(message.target.partition('?')[0][:80])}) with the form of an attack "
+            f"({name}) in its {field}: {shown!r}.",
             pattern=(originator, responder, kind),
             attack=("T1190",),
             originators=(originator,),
             responders=(responder,),
-            ports=(message.flow.responder_port,),
+            ports=(port,),
             measured={"forms": Measure(1, 1, "forms")},
             evidence=Evidence(message.time_ns, message.time_ns),
             facts={"form": name, "field": field, "host": message.host[:200], "excerpt": shown},
@@ -147,9 +173,11 @@ class Web:
 
     def _answer(self, message: HttpResponse) -> Iterator[Finding]:
         settings = self._settings
-        originator, responder = message.flow.originator, message.flow.responder
+        originator, responder = message.receiver, message.sender
         answers = self._pairs.at((originator, responder))
-        answers.append((message.time_ns, message.target.partition("?")[0], message.status in _MISSING))
+        # Of a path its digest is kept: paths are the client's choice, and long.
+        path = blake2b(message.target.partition("?")[0].encode("utf-8", "replace"), digest_size=8).digest()
+        answers.append((message.time_ns, path, message.status in _MISSING))
         while answers[0][0] < message.time_ns - settings.window_s * SECOND_NS:
             answers.popleft()
         if len(answers) < settings.missing_min or message.status not in _MISSING:
@@ -168,20 +196,28 @@ class Web:
     def _scanner(
         self, message: HttpRequest | HttpResponse, said: str, measured: Mapping[str, Measure], program: str | None
     ) -> Finding:
-        originator, responder = message.flow.originator, message.flow.responder
+        is_request = isinstance(message, HttpRequest)
+        originator, responder = (message.sender, message.receiver)[:: 1 if is_request else -1]
+        flow = message.flow
+        port = flow.responder_port if is_request == message.is_originator else flow.originator_port
         return judge(
             kind=SCANNER,
             detector=self.name,
             severity=Severity.MEDIUM,
             time_ns=message.time_ns,
             subject=originator,
-            summary=f"{originator} looks for weak spots of {responder} port {message.flow.responder_port}: it {said}.",
+            summary=f"{originator} looks for weak spots of {responder} port {port}: it {said}.",
             pattern=(originator, responder),
             attack=("T1595.002",),
             originators=(originator,),
             responders=(responder,),
-            ports=(message.flow.responder_port,),
+            ports=(port,),
             measured=measured,
             evidence=Evidence(message.time_ns, message.time_ns),
             facts={"program": program},
         )
+
+
+def _printable(text: str) -> str:
+    """What a terminal shows as it is; everything else is escaped: a request is the attacker's own words."""
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)

@@ -14,9 +14,10 @@ from govsec.dissect.messages import HttpRequest
 
 #: Of each field; what comes behind is not looked at.
 FIELD_SIZE_MAX = 8192
-_FIELDS_MAX = 32
+_FIELDS_MAX = 100
 _ROUNDS = 2
 _WIDE = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
+_RUN_COMMENT = re.compile(r"/\*!\d{0,6}([^*]{0,200})\*/")
 _COMMENT = re.compile(r"/\*.{0,64}?\*/", re.DOTALL)
 _SPACE = re.compile(r"[\s\x00]+")
 #: Log4j's lookups that stand for one letter: ${lower:j}, ${upper:J}, ${::-j}, ${env:NO:-j}.
@@ -30,8 +31,7 @@ def fields(request: HttpRequest) -> Iterator[tuple[str, str]]:
     if request.body:
         yield "body", plain(request.body[:FIELD_SIZE_MAX].decode("latin-1"), is_form=True)
     for name, value in request.headers[:_FIELDS_MAX]:
-        if name not in ("host", "content-length", "accept-encoding", "connection"):
-            yield name, plain(value)
+        yield name, plain(value)
 
 
 def plain(text: str, *, is_form: bool = False) -> str:
@@ -48,7 +48,8 @@ def plain(text: str, *, is_form: bool = False) -> str:
         if shorter == text:
             break
         text = shorter
-    return _SPACE.sub(" ", _COMMENT.sub(" ", text)).lower()
+    # MySQL runs what stands in /*!50000 … */; other comments are only put between words.
+    return _SPACE.sub(" ", _COMMENT.sub(" ", _RUN_COMMENT.sub(r" \1 ", text))).lower()
 
 
 def _code_point(found: re.Match[str]) -> str:

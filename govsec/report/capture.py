@@ -238,5 +238,11 @@ def _is_loss(name: str) -> bool:
         "malform",
         "degrad",
         "stop",
+        "skip",
+        "not_kept",
+        "gap",
+        "limit",
+        "fail",
+        "sketch",
     )
     return any(word in name for word in words)

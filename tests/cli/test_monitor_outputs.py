@@ -81,5 +81,15 @@ def test_a_place_that_cannot_be_written_is_named(
     attack: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "missing" / "out"
-    assert main(["monitor", "replay", str(attack), option, str(place)]) == 3
+    assert main(["monitor", "replay", str(attack), option, str(place)]) == 2
     assert str(place) in capsys.readouterr().err
+
+
+def test_no_output_takes_the_place_of_the_capture_or_of_another(attack: Path, tmp_path: Path) -> None:
+    before = attack.read_bytes()
+    same = str(tmp_path / "one.json")
+
+    assert main(["monitor", "replay", str(attack), "--eve", str(attack)]) == 2
+    assert main(["monitor", "replay", str(attack), "--eve", same, "--ocsf", same]) == 2
+    assert attack.read_bytes() == before
+    assert not (tmp_path / "one.json").exists()

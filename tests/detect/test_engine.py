@@ -40,14 +40,15 @@ class Scripted:
 
 
 def told(name: str, pattern: str, time_ns: int) -> Finding:
+    """A finding of ``pattern``; one that ends in ``!`` is worse, and of the same pattern as without."""
     return judge(
         kind="net.test.thing",
         detector=name,
-        severity=Severity.LOW,
+        severity=Severity.HIGH if pattern.endswith("!") else Severity.LOW,
         time_ns=time_ns,
         subject="host",
         summary="seen",
-        pattern=(pattern,),
+        pattern=(pattern.rstrip("!"),),
     )
 
 
@@ -137,3 +138,25 @@ def test_a_finding_lists_a_bounded_number_of_hosts_and_says_how_many_there_were(
     }
     assert finding.facts["pattern"] == "net.test.thing|x|1"
     assert finding.time.microsecond == 500_000
+
+
+def test_what_became_worse_is_told_though_its_pattern_was_told_just_now() -> None:
+    engine = Engine([Scripted("a", ["x"], ["x!"], ["x!", "x"])])
+
+    severities = [
+        [finding.severity for finding in engine.observe(empty_observation(HOUR_NS + number))] for number in range(3)
+    ]
+    assert severities == [[Severity.LOW], [Severity.HIGH], []]
+
+
+def test_a_batch_that_is_cut_keeps_the_worst_and_what_was_cut_may_come_again() -> None:
+    noise = [f"n{number:02}" for number in range(20)]
+    engine = Engine([Scripted("a", [*noise, "worst!"], noise)], findings_max=5)
+
+    first = engine.observe(empty_observation(HOUR_NS))
+    assert len(first) == 5
+    assert Severity.HIGH in {finding.severity for finding in first}
+    assert engine.counters()["engine"]["cut"] == 16
+    second = engine.observe(empty_observation(HOUR_NS + 1))
+    assert len(second) == 5
+    assert not set(patterns(first)) & set(patterns(second))
