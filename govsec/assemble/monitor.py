@@ -17,7 +17,7 @@ from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
 from govsec.detect.quiet import Quiet
 from govsec.detect.registry import Site, build_detectors
-from govsec.dissect.dissect import Dissector
+from govsec.dissect.dissect import DissectLimits, Dissector
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import PacketBatch
 from govsec.net.flows import FlowTable
@@ -42,11 +42,12 @@ class Sensor:
         *,
         baseline: Baseline | None = None,
         quiet: Quiet | None = None,
+        limits: DissectLimits | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         site = Site(Networks(config.home_networks), baseline or Baseline(), config.indicators)
         self._flows = FlowTable(config.flows_max)
-        self._dissector = Dissector()
+        self._dissector = Dissector(limits)
         self._sinks = tuple(sinks)
         self.engine = Engine(build_detectors(config.detectors, site), quiet=quiet or Quiet(allowed=config.allow))
         self.summary = FlowSummary()

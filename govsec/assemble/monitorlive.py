@@ -23,6 +23,7 @@ from govsec.clock import Clock
 from govsec.config import MonitorConfig, explain
 from govsec.detect.api import Losses, Observation, Sink
 from govsec.detect.quiet import Quiet
+from govsec.dissect.dissect import DissectLimits
 from govsec.errors import ConfigurationError
 from govsec.net.columns import PacketBatch
 from govsec.net.evidence import CaptureCounts, EvidenceFile, EvidenceKeeper, EvidenceOptions
@@ -102,7 +103,7 @@ class Watch:
         self.evidence = _evidence(evidence, options, interface, config.user) if evidence is not None else None
         self._sinks = (*sinks, *([self.evidence] if self.evidence is not None else []))
         self._quiet = quiet
-        self.sensor = Sensor(config, quiet=quiet, sinks=self._sinks)
+        self.sensor = self._fresh()
         self.capture = LiveCapture(interface, live, clock)
         try:
             writable = [evidence] if evidence is not None else []
@@ -135,7 +136,7 @@ class Watch:
             if self.capture.counters().clock_steps_back > self._steps_count:
                 self._steps_count += 1
                 yield from self._finished()
-                self.sensor = Sensor(self._config, quiet=self._quiet, sinks=self._sinks)
+                self.sensor = self._fresh()
             is_dissected = self.capture.pressure() <= PRESSURE_MAX
             self._undissected_count += not is_dissected
             yield from self.sensor.take(batch, losses, is_dissected=is_dissected)
@@ -151,6 +152,10 @@ class Watch:
         if self.evidence is not None:
             counters["evidence"] = asdict(self.evidence.keeper.counters())
         return counters
+
+    def _fresh(self) -> Sensor:
+        """With budgets that one core bears beside capture and flows, so that one host's queries do not stall it."""
+        return Sensor(self._config, quiet=self._quiet, limits=DissectLimits.live(), sinks=self._sinks)
 
     def _finished(self) -> tuple[Finding, ...]:
         last, self._last = self._last, None
