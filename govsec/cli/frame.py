@@ -119,7 +119,7 @@ class IO:
         self._printer.clear()
         if self.is_json:
             plain = data if isinstance(data, Mapping) else data.model_dump(mode="json")
-            self._print(json.dumps(plain, ensure_ascii=False, default=_plain) + "\n")
+            self._print(texts.printable_json(json.dumps(plain, ensure_ascii=False, default=_plain)) + "\n")
         else:
             words = text if isinstance(text, str) else text()
             if words:

@@ -66,7 +66,7 @@ def _words_of(finding: Finding | None, io: frame.IO) -> bytes:
         Catalogue("monitor", tongue)
         return b""
     if io.is_json:
-        return json.dumps(finding.canonical(), ensure_ascii=False).encode() + b"\n"
+        return texts.printable_json(json.dumps(finding.canonical(), ensure_ascii=False)).encode() + b"\n"
     return texts.printable_lines(finding_words(finding, tongue)).encode() + b"\n\n"
 
 

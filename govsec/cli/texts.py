@@ -27,6 +27,11 @@ def printable_lines(text: str) -> str:
     return _TRICK_IN_LINES.sub(_escape, text)
 
 
+def printable_json(line: str) -> str:
+    """A line of JSON, with everything that steers a terminal written as JSON escapes: the value stays the same."""
+    return _TRICK_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
 def size(count_bytes: float) -> str:
     """``count_bytes`` for people: ``0 B``, ``1.5 KiB``, ``12 GiB``."""
     value = float(count_bytes)

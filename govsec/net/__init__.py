@@ -1,1 +1,1 @@
-"""Packets in batches: capture files and live rings, flows, and what hosts said on them. It judges nothing."""
+"""Packets in batches: capture files and live rings, flows, evidence. It reads no protocol and judges nothing."""

@@ -281,3 +281,12 @@ def test_termination_runs_the_cleanup_and_ends_with_143(tmp_path: Path) -> None:
         rest = process.stdout.read()
 
     assert (process.returncode, rest) == (143, "cleaned\n")
+
+
+def test_json_for_a_terminal_steers_nothing_and_means_the_same() -> None:
+    value = {"name": "a\x9b31m\u202eb\u2028c\x7f 中文\n\t"}
+    line = texts.printable_json(json.dumps(value, ensure_ascii=False))
+
+    assert json.loads(line) == value
+    assert "中文" in line
+    assert all(character.isprintable() for character in line)
