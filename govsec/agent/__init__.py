@@ -1,0 +1,1 @@
+"""A supervisor of modules: budgets, queues, spool, reload, self-test. It knows no sensor."""
