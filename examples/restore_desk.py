@@ -210,6 +210,8 @@ class Server(ThreadingHTTPServer):
     """Serves a desk at ``address`` to whoever knows the token, under the names that the service is known by."""
 
     daemon_threads = True
+    # The kernel drops what does not fit its queue, and the client waits a second to learn of it; the default is 5.
+    request_queue_size = 2 * CONNECTIONS_MAX
 
     def __init__(self, address: tuple[str, int], desk: Desk, token: bytes, names: Sequence[str] = ()) -> None:
         super().__init__(address, Handler)

@@ -6,8 +6,10 @@ Tests and simulations pass ``govsec.testing.FakeClock``; programs pass :class:`S
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -49,6 +51,16 @@ def format_time(moment: datetime) -> str:
         raise ValueError("a time without a zone cannot be written down")
     utc = moment.astimezone(UTC).replace(tzinfo=None)
     return utc.isoformat(timespec="auto") + "Z"
+
+
+def from_ns(time_ns: int) -> datetime:
+    """The moment ``time_ns`` nanoseconds after 1970, UTC; what is below a microsecond is dropped."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+def to_ns(moment: datetime) -> int:
+    """Nanoseconds since 1970, UTC, exact to the microsecond that ``moment`` has."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def parse_time(text: str) -> datetime:

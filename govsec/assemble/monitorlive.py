@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -104,15 +104,14 @@ class Watch:
         self._sinks = (*sinks, *([self.evidence] if self.evidence is not None else []))
         self._quiet = quiet
         self.sensor = self._fresh()
-        self.capture = LiveCapture(interface, live, clock)
-        try:
-            writable = [evidence] if evidence is not None else []
-            # Words for people are read from the package's own folder when they are needed.
-            readable = [*config.indicators, Path(__file__).resolve().parent.parent]
+        writable = [evidence] if evidence is not None else []
+        # Words for people are read from the package's own folder when they are needed.
+        readable = [*config.indicators, Path(__file__).resolve().parent.parent]
+        with ExitStack() as undo:  # a sensor that kept its rights does not listen
+            self.capture = LiveCapture(interface, live, clock)
+            undo.callback(self.capture.close)
             self.dropped: Dropped = drop_privileges(config.user, readable=readable, writable=writable)
-        except BaseException:
-            self.capture.close()
-            raise
+            undo.pop_all()
         self._undissected_count = 0
         self._steps_count = 0
         self._last: PacketBatch | None = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.cli import frame
 from govsec.cli.monitorreplay import monitor_config, tongue
+from govsec.clock import from_ns
 
 if TYPE_CHECKING:  # numpy and pydantic take their time; `--help` does without them
     from govsec.assemble.monitorviews import Course, Flows
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # numpy and pydantic take their time; `--help` does without t
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 60
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -171,4 +170,4 @@ def _end(address: str, port: int) -> str:
 
 
 def _clock(time_ns: int) -> str:
-    return f"{_EPOCH + timedelta(microseconds=time_ns // 1000):%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    return f"{from_ns(time_ns):%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"

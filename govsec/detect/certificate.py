@@ -14,9 +14,10 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from govsec.clock import from_ns
 from govsec.crypto.certificates import CertificateFacts
 from govsec.detect.api import Observation, Settings
-from govsec.detect.judgement import Evidence, Measure, judge, moment
+from govsec.detect.judgement import Evidence, Measure, judge
 from govsec.detect.tables import Recent
 from govsec.dissect.messages import TlsCertificates
 from govsec.records import Finding, Severity
@@ -75,7 +76,7 @@ class Certificate:
         return {"certificates": len(self._seen), "certificates_forgotten": self._seen.forgotten_count}
 
     def _faults(self, message: TlsCertificates, leaf: CertificateFacts) -> list[str]:
-        now = moment(message.time_ns)
+        now = from_ns(message.time_ns)
         is_outside = not leaf.not_before <= now <= leaf.not_after
         is_ending = not is_outside and leaf.not_after - now <= self._settings.expiring_days * _DAY
         is_other = bool(message.server_name) and not is_for(leaf, str(message.server_name))
@@ -84,7 +85,7 @@ class Certificate:
 
     def _finding(self, message: TlsCertificates, leaf: CertificateFacts, faults: list[str]) -> Finding:
         server, port = message.flow.responder, message.flow.responder_port
-        days = (leaf.not_after - moment(message.time_ns)) / _DAY
+        days = (leaf.not_after - from_ns(message.time_ns)) / _DAY
         said = {
             KINDS[0]: f"is valid from {leaf.not_before:%Y-%m-%d} to {leaf.not_after:%Y-%m-%d} only",
             KINDS[1]: "is signed by nobody but itself",

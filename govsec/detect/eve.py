@@ -12,11 +12,12 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue
 
+from govsec.clock import from_ns
 from govsec.detect.api import Observation
 from govsec.detect.judgement import is_address
 from govsec.dissect.messages import DnsMessage, FlowMessage, FlowRef, TlsCertificates, TlsClientHello, TlsServerHello
@@ -59,7 +60,6 @@ _PRIORITIES = {
 }
 #: Signature ids 1000000–1999999 are for local rules (Suricata user guide, "Meta keywords").
 _SIGNATURES_FROM = 1_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EveWriter:
@@ -272,7 +272,7 @@ def _first(values: JsonValue) -> JsonValue:
 
 
 def _time(time_ns: int) -> str:
-    return _text(_EPOCH + timedelta(microseconds=time_ns // 1000))
+    return _text(from_ns(time_ns))
 
 
 def _text(moment: datetime) -> str:

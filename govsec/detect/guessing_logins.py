@@ -7,13 +7,14 @@ program with an old password also fails for ever, but with one name and slowly: 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
 from govsec.dissect.messages import HttpResponse, LoginOutcome, Message
 from govsec.records import Finding, Severity
@@ -60,8 +61,9 @@ class GuessingLogins:
 
     def __init__(self, settings: GuessingLoginsSettings) -> None:
         self._settings = settings
-        self._pairs: OrderedDict[tuple[str, str, str], deque[_Try]] = OrderedDict()
-        self._forgotten_count = 0
+        self._pairs: Recent[tuple[str, str, str], deque[_Try]] = Recent(
+            settings.pairs_max, lambda: deque(maxlen=_TRIES_KEPT)
+        )
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
@@ -73,16 +75,10 @@ class GuessingLogins:
         yield from ()
 
     def state(self) -> Mapping[str, int]:
-        return {"pairs": len(self._pairs), "pairs_forgotten": self._forgotten_count}
+        return {"pairs": len(self._pairs), "pairs_forgotten": self._pairs.forgotten_count}
 
     def _take(self, key: tuple[str, str, str], port: int, one: _Try) -> Iterator[Finding]:
-        tries = self._pairs.get(key)
-        if tries is None:
-            tries = self._pairs[key] = deque(maxlen=_TRIES_KEPT)
-            if len(self._pairs) > self._settings.pairs_max:
-                self._pairs.popitem(last=False)
-                self._forgotten_count += 1
-        self._pairs.move_to_end(key)
+        tries = self._pairs.at(key)
         tries.append(one)
         settings = self._settings
         while tries[0].time_ns < one.time_ns - settings.window_s * SECOND_NS:

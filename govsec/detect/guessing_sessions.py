@@ -14,6 +14,7 @@ from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
 from govsec.dissect.messages import FlowRef, RdpRequest, SshBanner
 from govsec.net.columns import FLOW
@@ -52,7 +53,7 @@ class GuessingSessions:
     def __init__(self, settings: GuessingSessionsSettings) -> None:
         self._settings = settings
         self._open: OrderedDict[int, tuple[str, FlowRef]] = OrderedDict()
-        self._pairs: OrderedDict[tuple[str, str, str], _Sessions] = OrderedDict()
+        self._pairs: Recent[tuple[str, str, str], _Sessions] = Recent(settings.pairs_max, _Sessions)
         self._forgotten_count = 0
         self.cooldown_s = settings.cooldown_s
 
@@ -72,17 +73,12 @@ class GuessingSessions:
         yield from ()
 
     def state(self) -> Mapping[str, int]:
-        return {"sessions_open": len(self._open), "pairs": len(self._pairs), "forgotten": self._forgotten_count}
+        forgotten = self._forgotten_count + self._pairs.forgotten_count
+        return {"sessions_open": len(self._open), "pairs": len(self._pairs), "forgotten": forgotten}
 
     def _take(self, service: str, flow: FlowRef, row: np.void) -> Iterator[Finding]:
         key = (flow.originator, flow.responder, service)
-        sessions = self._pairs.get(key)
-        if sessions is None:
-            sessions = self._pairs[key] = _Sessions()
-            if len(self._pairs) > self._settings.pairs_max:
-                self._pairs.popitem(last=False)
-                self._forgotten_count += 1
-        self._pairs.move_to_end(key)
+        sessions = self._pairs.at(key)
         settings = self._settings
         duration_s = (int(row["last_ns"]) - int(row["start_ns"])) / SECOND_NS
         is_short = (

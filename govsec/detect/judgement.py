@@ -16,16 +16,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
 
-from govsec.clock import format_time
+from govsec.clock import format_time, from_ns
 from govsec.records import Finding, Severity
 
 #: What a person reads in one finding; the count beside it says when there is more.
 LISTED_MAX = 16
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,6 @@ class Evidence:
     flows: Sequence[str] = ()
 
 
-def moment(time_ns: int) -> datetime:
-    """``time_ns`` since 1970 as a moment; what is below a microsecond is dropped."""
-    return _EPOCH + timedelta(microseconds=time_ns // 1000)
-
-
 def judge(
     *,
     kind: str,
@@ -84,14 +77,14 @@ def judge(
     measures: dict[str, JsonValue] = {name: measure.canonical() for name, measure in (measured or {}).items()}
     common["measured"] = measures
     if evidence is not None:
-        common["first"] = format_time(moment(evidence.first_ns))
-        common["last"] = format_time(moment(evidence.last_ns))
+        common["first"] = format_time(from_ns(evidence.first_ns))
+        common["last"] = format_time(from_ns(evidence.last_ns))
         _list(common, "flows", evidence.flows)
     common["pattern"] = "|".join([kind, *(str(part) for part in pattern)])
     return Finding(
         kind=kind,
         severity=severity,
-        time=moment(time_ns),
+        time=from_ns(time_ns),
         subject=subject[:500],
         summary=summary[:2000],
         facts={**common, **(facts or {})},

@@ -8,18 +8,66 @@ success, a client of a dead server has neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from govsec.detect.attempts import as_flows, originators
+from govsec.detect.api import Observation, Settings
+from govsec.detect.attempts import as_flows, attempts, originators
 from govsec.detect.hosts import Networks, host
 from govsec.detect.judgement import LISTED_MAX, Evidence
-from govsec.detect.windows import U64, Groups, Rows
+from govsec.detect.windows import SECOND_NS, U64, EventWindow, Groups, Rows
+from govsec.net.columns import Protocol
 from govsec.net.community import community_ids
-from govsec.records import Severity
+from govsec.records import Finding, Severity
+
+
+class ScanSettings(Settings):
+    """The window in which tries are counted."""
+
+    window_s: int = Field(default=60, ge=1, le=3600, description="slower scans are for scan_slow")
+    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
+
+
+class WindowedScan(ABC):
+    """The tries of closed flows in a sliding window, judged every five seconds of event time."""
+
+    protocols: ClassVar[tuple[Protocol, ...]]
+
+    def __init__(self, settings: ScanSettings, home: Networks) -> None:
+        self._home = home
+        self._window = EventWindow(
+            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
+        )
+        self.cooldown_s = settings.cooldown_s
+
+    def observe(self, observation: Observation) -> Iterator[Finding]:
+        times, rows = attempts(observation.flows.closed, self.protocols)
+        kept = self.counts(rows)
+        for moment, window in self._window.add(times[kept], rows[kept], missed(rows[kept])):
+            yield from self.judge(moment, window)
+        for moment, window in self._window.advance(observation.time_ns):
+            yield from self.judge(moment, window)
+
+    def finish(self, time_ns: int) -> Iterator[Finding]:
+        for moment, window in self._window.finish():
+            yield from self.judge(min(moment, time_ns), window)
+
+    def state(self) -> Mapping[str, int]:
+        return {"tries_dropped": self._window.dropped_count}
+
+    def counts(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which tries count; all of them by default."""
+        return np.ones(len(rows), dtype=np.bool_)
+
+    @abstractmethod
+    def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+        """What the tries of one window amount to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import Field
 from govsec.detect.api import Observation, Settings
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
 from govsec.dissect.messages import ArpMessage
 from govsec.net.addresses import format_mac
@@ -47,9 +48,8 @@ class ScanArp:
     def __init__(self, settings: ScanArpSettings, home: Networks) -> None:
         self._settings = settings
         self._home = home
-        self._askers: OrderedDict[tuple[int, str], _Asker] = OrderedDict()
+        self._askers: Recent[tuple[int, str], _Asker] = Recent(settings.askers_max, _Asker)
         self._routers: OrderedDict[str, int] = OrderedDict()
-        self._forgotten_count = 0
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
@@ -68,7 +68,8 @@ class ScanArp:
         yield from ()
 
     def state(self) -> Mapping[str, int]:
-        return {"askers": len(self._askers), "askers_forgotten": self._forgotten_count, "routers": len(self._routers)}
+        askers = {"askers": len(self._askers), "askers_forgotten": self._askers.forgotten_count}
+        return {**askers, "routers": len(self._routers)}
 
     def _learn_routers(self, observation: Observation) -> None:
         packets = observation.packets
@@ -82,13 +83,7 @@ class ScanArp:
 
     def _ask(self, message: ArpMessage) -> Iterator[Finding]:
         key = (message.vlan, message.mac_source)
-        asker = self._askers.get(key)
-        if asker is None:
-            asker = self._askers[key] = _Asker()
-            if len(self._askers) > self._settings.askers_max:
-                self._askers.popitem(last=False)
-                self._forgotten_count += 1
-        self._askers.move_to_end(key)
+        asker = self._askers.at(key)
         asker.ask(message, message.time_ns - self._settings.window_s * SECOND_NS)
         if len(asker.asked) < self._settings.hosts_min or self._is_router(message):
             return

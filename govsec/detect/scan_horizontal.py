@@ -8,17 +8,26 @@ for a minute, with the few dozen servers of its open pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.attempts import attempts, responders
+from govsec.detect.attempts import responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import Measure, judge
-from govsec.detect.scan import Breadth, broad, evidence_of, missed, originator_of, responders_of, severity_of
-from govsec.detect.windows import SECOND_NS, EventWindow, Rows, mix
+from govsec.detect.scan import (
+    Breadth,
+    ScanSettings,
+    WindowedScan,
+    broad,
+    evidence_of,
+    missed,
+    originator_of,
+    responders_of,
+    severity_of,
+)
+from govsec.detect.windows import Rows, mix
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 
@@ -26,7 +35,7 @@ KIND = "net.scan.horizontal"
 _WEB_PORTS = (80, 443)
 
 
-class ScanHorizontalSettings(Settings):
+class ScanHorizontalSettings(ScanSettings):
     """A sweep of many hosts for one service."""
 
     hosts_min: int = Field(
@@ -38,38 +47,19 @@ class ScanHorizontalSettings(Settings):
         default=50, ge=2, description="the same for ports 80 and 443, where a browser without a way out tries dozens"
     )
     unanswered_min: float = Field(default=0.5, ge=0, le=1, description="share of all tries on that port without answer")
-    window_s: int = Field(default=60, ge=1, le=3600, description="slower scans are for scan_slow")
-    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
 
 
-class ScanHorizontal:
+class ScanHorizontal(WindowedScan):
     """Sweeps for one service over many hosts."""
 
     name = "scan_horizontal"
+    protocols = (Protocol.TCP, Protocol.UDP)
 
     def __init__(self, settings: ScanHorizontalSettings, home: Networks) -> None:
+        super().__init__(settings, home)
         self._settings = settings
-        self._home = home
-        self._window = EventWindow(
-            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
-        )
-        self.cooldown_s = settings.cooldown_s
 
-    def observe(self, observation: Observation) -> Iterator[Finding]:
-        times, rows = attempts(observation.flows.closed, (Protocol.TCP, Protocol.UDP))
-        for moment, window in self._window.add(times, rows, missed(rows)):
-            yield from self._judge(moment, window)
-        for moment, window in self._window.advance(observation.time_ns):
-            yield from self._judge(moment, window)
-
-    def finish(self, time_ns: int) -> Iterator[Finding]:
-        for moment, window in self._window.finish():
-            yield from self._judge(min(moment, time_ns), window)
-
-    def state(self) -> Mapping[str, int]:
-        return {"tries_dropped": self._window.dropped_count}
-
-    def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+    def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
             return
         settings = self._settings

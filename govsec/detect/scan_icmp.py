@@ -7,24 +7,33 @@ scanner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.attempts import attempts, originators, responders
+from govsec.detect.attempts import originators, responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import Measure, judge
-from govsec.detect.scan import Breadth, broad, evidence_of, missed, originator_of, responders_of, severity_of
-from govsec.detect.windows import SECOND_NS, EventWindow, Rows
+from govsec.detect.scan import (
+    Breadth,
+    ScanSettings,
+    WindowedScan,
+    broad,
+    evidence_of,
+    missed,
+    originator_of,
+    responders_of,
+    severity_of,
+)
+from govsec.detect.windows import Rows
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 
 KIND = "net.scan.icmp"
 
 
-class ScanIcmpSettings(Settings):
+class ScanIcmpSettings(ScanSettings):
     """A ping sweep."""
 
     hosts_min: int = Field(
@@ -34,37 +43,19 @@ class ScanIcmpSettings(Settings):
         default=0.4, ge=0, le=1, description="share of pinged hosts without answer; a well-filled network answers half"
     )
     window_s: int = Field(default=60, ge=1, le=3600, description="a /24 at the pace of a shell loop fits")
-    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
 
 
-class ScanIcmp:
+class ScanIcmp(WindowedScan):
     """Ping sweeps."""
 
     name = "scan_icmp"
+    protocols = (Protocol.ICMP, Protocol.ICMPV6)
 
     def __init__(self, settings: ScanIcmpSettings, home: Networks) -> None:
+        super().__init__(settings, home)
         self._settings = settings
-        self._home = home
-        self._window = EventWindow(
-            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
-        )
-        self.cooldown_s = settings.cooldown_s
 
-    def observe(self, observation: Observation) -> Iterator[Finding]:
-        times, rows = attempts(observation.flows.closed, (Protocol.ICMP, Protocol.ICMPV6))
-        for moment, window in self._window.add(times, rows, missed(rows)):
-            yield from self._judge(moment, window)
-        for moment, window in self._window.advance(observation.time_ns):
-            yield from self._judge(moment, window)
-
-    def finish(self, time_ns: int) -> Iterator[Finding]:
-        for moment, window in self._window.finish():
-            yield from self._judge(min(moment, time_ns), window)
-
-    def state(self) -> Mapping[str, int]:
-        return {"tries_dropped": self._window.dropped_count}
-
-    def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+    def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
             return
         settings = self._settings

@@ -7,17 +7,27 @@ counts UDP ports upwards from 33434 and is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.attempts import attempts, responders
+from govsec.detect.attempts import responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import Measure, judge
-from govsec.detect.scan import Breadth, broad, evidence_of, missed, originator_of, responders_of, severity_of
-from govsec.detect.windows import SECOND_NS, EventWindow, Rows, mix
+from govsec.detect.scan import (
+    Breadth,
+    ScanSettings,
+    WindowedScan,
+    broad,
+    evidence_of,
+    missed,
+    originator_of,
+    responders_of,
+    severity_of,
+)
+from govsec.detect.windows import Rows, mix
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 
@@ -28,7 +38,7 @@ _TRACEROUTE = (33_434, 33_434 + 3 * 64)
 _VICTIMS_MAX = 3
 
 
-class ScanVerticalSettings(Settings):
+class ScanVerticalSettings(ScanSettings):
     """A port scan of one host."""
 
     ports_min: int = Field(
@@ -37,41 +47,26 @@ class ScanVerticalSettings(Settings):
     unanswered_min: float = Field(
         default=0.6, ge=0, le=1, description="share of all tries between the two hosts that got no answer"
     )
-    window_s: int = Field(default=60, ge=1, le=3600, description="slower scans are for scan_slow")
-    tries_max: int = Field(default=65_536, ge=1024, description="tries kept in the window")
 
 
-class ScanVertical:
+class ScanVertical(WindowedScan):
     """Port scans of one host by another."""
 
     name = "scan_vertical"
+    protocols = (Protocol.TCP, Protocol.UDP)
 
     def __init__(self, settings: ScanVerticalSettings, home: Networks) -> None:
+        super().__init__(settings, home)
         self._settings = settings
-        self._home = home
-        self._window = EventWindow(
-            span_ns=settings.window_s * SECOND_NS, step_ns=5 * SECOND_NS, rows_max=settings.tries_max
-        )
-        self.cooldown_s = settings.cooldown_s
 
-    def observe(self, observation: Observation) -> Iterator[Finding]:
-        times, rows = attempts(observation.flows.closed, (Protocol.TCP, Protocol.UDP))
+    def counts(self, rows: Rows) -> NDArray[np.bool_]:
+        """All but those of traceroute."""
         low, high = _TRACEROUTE
         port = rows["responder_port"]
-        kept = (rows["protocol"] != Protocol.UDP) | (port < low) | (port > high)
-        for moment, window in self._window.add(times[kept], rows[kept], missed(rows[kept])):
-            yield from self._judge(moment, window)
-        for moment, window in self._window.advance(observation.time_ns):
-            yield from self._judge(moment, window)
+        kept: NDArray[np.bool_] = (rows["protocol"] != Protocol.UDP) | (port < low) | (port > high)
+        return kept
 
-    def finish(self, time_ns: int) -> Iterator[Finding]:
-        for moment, window in self._window.finish():
-            yield from self._judge(min(moment, time_ns), window)
-
-    def state(self) -> Mapping[str, int]:
-        return {"tries_dropped": self._window.dropped_count}
-
-    def _judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
+    def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.ports_min:
             return
         keys = mix(

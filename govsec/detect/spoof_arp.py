@@ -16,6 +16,7 @@ from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
 from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.tables import Recent
 from govsec.detect.windows import SECOND_NS
 from govsec.dissect.messages import ArpMessage
 from govsec.records import Finding, Severity
@@ -57,11 +58,10 @@ class SpoofArp:
 
     def __init__(self, settings: SpoofArpSettings) -> None:
         self._settings = settings
-        self._owners: OrderedDict[tuple[int, str], _Owners] = OrderedDict()
+        self._owners: Recent[tuple[int, str], _Owners] = Recent(settings.addresses_max, _Owners)
         self._asked: OrderedDict[tuple[int, str], int] = OrderedDict()
         self._home_of: OrderedDict[str, str] = OrderedDict()
         self._directed: OrderedDict[str, dict[str, int]] = OrderedDict()
-        self._forgotten_count = 0
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
@@ -73,17 +73,11 @@ class SpoofArp:
         yield from ()
 
     def state(self) -> Mapping[str, int]:
-        return {"addresses": len(self._owners), "addresses_forgotten": self._forgotten_count}
+        return {"addresses": len(self._owners), "addresses_forgotten": self._owners.forgotten_count}
 
     def _take(self, message: ArpMessage) -> Iterator[Finding]:
         key = (message.vlan, message.sender_address)
-        owners = self._owners.get(key)
-        if owners is None:
-            owners = self._owners[key] = _Owners()
-            if len(self._owners) > self._settings.addresses_max:
-                self._owners.popitem(last=False)
-                self._forgotten_count += 1
-        self._owners.move_to_end(key)
+        owners = self._owners.at(key)
         is_announced = message.sender_address == message.target_address
         if message.operation == _REQUEST and not is_announced:
             self._remember(self._asked, (message.vlan, message.target_address), message.time_ns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from abc import abstractmethod
 from base64 import b64decode
 
 from govsec.dissect.messages import FlowRef, FtpCommand, FtpReply, LoginOutcome
@@ -79,11 +80,13 @@ class _LineParser(StreamParser):
         else:
             self._reply(line, time_ns)
 
+    @abstractmethod
     def _command(self, line: bytes, time_ns: int) -> None:
-        raise NotImplementedError
+        """A line of the client."""
 
+    @abstractmethod
     def _reply(self, line: bytes, time_ns: int) -> None:
-        raise NotImplementedError
+        """A line of the server."""
 
     def _answer(self, time_ns: int, *, is_accepted: bool) -> None:
         self._is_proving = False

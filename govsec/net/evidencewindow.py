@@ -5,18 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from govsec.clock import parse_time
+from govsec.clock import parse_time, to_ns
 from govsec.errors import ConfigurationError
 from govsec.net import addresses
 from govsec.net.columns import IPV4_MAPPED, U8, Bools, PacketBatch
 from govsec.net.links import ETHERNET
 from govsec.records import Finding
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 _ARP = 0x0806
 _TAG_TYPES = (0x8100, 0x88A8, 0x9100)
@@ -100,20 +98,16 @@ def window_of(finding: Finding, *, before_s: int, after_s: int, size_bytes_max: 
     sides = (_side(finding, "originators"), _side(finding, "responders"))
     if not (isinstance(first, str) and isinstance(last, str)) or all(side.is_any for side in sides):
         return None
-    since_ns = _nanoseconds(parse_time(first))
+    since_ns = to_ns(parse_time(first))
     return Window(
         finding=finding,
         pattern=str(pattern or f"{finding.kind}|{finding.subject}"),
         first_ns=since_ns - before_s * _SECOND_NS,
-        last_ns=_nanoseconds(parse_time(last)) + after_s * _SECOND_NS,
+        last_ns=to_ns(parse_time(last)) + after_s * _SECOND_NS,
         since_ns=since_ns,
         sides=sides,
         size_bytes_max=size_bytes_max,
     )
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _side(finding: Finding, name: str) -> Side:

@@ -18,7 +18,6 @@ import logging
 import select
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from govsec.clock import Clock
+from govsec.clock import Clock, to_ns
 from govsec.net import bpf
 from govsec.net.columns import PACKETS_MAX, Fault, PacketBatch
 from govsec.net.decode import Frames, decode
@@ -36,7 +35,6 @@ from govsec.net.ringorder import Merged, merge
 
 log = logging.getLogger(__name__)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 #: A stamp is taken before the frame is in the ring; by then at most this much has passed.
 _SETTLING_NS = 2_000_000
@@ -220,7 +218,7 @@ class LiveCapture:
 
     def _take(self, is_last: bool) -> PacketBatch:
         """What is due in both rings, oldest first, at most ``PACKETS_MAX``, copied out and decoded."""
-        now_ns = (self._clock.now() - _EPOCH) // timedelta(microseconds=1) * 1000
+        now_ns = to_ns(self._clock.now())
         if is_last:
             self._end_ns = self._end_ns or now_ns  # what comes later is not waited for: on a busy wire there is no end
         until_ns = self._end_ns or now_ns - _SETTLING_NS

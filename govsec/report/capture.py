@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from govsec import canonical
+from govsec.clock import from_ns
 from govsec.records import Finding, Severity
 from govsec.report.catalog import Catalogue, Lang
 from govsec.report.monitor import finding_advice, finding_title
@@ -26,7 +27,6 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 #: Findings that are written out; the record has all of them, and the page says how many more there are.
 _FINDINGS_MAX = 200
 _TALKER_WIDTH = 220.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def render_capture(record: Mapping[str, Any], lang: Lang) -> str:
@@ -89,7 +89,7 @@ class _View:
     def moment(self, time_us: int | None) -> str:
         if time_us is None:
             return "–"
-        return self._words.moment(_EPOCH + timedelta(microseconds=time_us), _BEIJING_OFFSET_HOURS)
+        return self._words.moment(from_ns(time_us * 1000), _BEIJING_OFFSET_HOURS)
 
     def length_s(self) -> float:
         summary = self._record["summary"]
@@ -106,7 +106,7 @@ class _View:
         series = self._record["series"]
         start = series["start_us"]
         marks = [
-            ((finding.time - _EPOCH).total_seconds() - start / 1e6, _SEVERITIES.index(finding.severity.name.lower()))
+            (finding.time.timestamp() - start / 1e6, _SEVERITIES.index(finding.severity.name.lower()))
             for finding in self._shown()
         ]
         return traffic_chart(series["bytes"], width_s=series["width_us"] / 1e6, marks=marks)
@@ -117,7 +117,7 @@ class _View:
         span_s = series["width_us"] * max((len(row) for row in series["bytes"]), default=0) / 1e6
         if span_s < 120:
             return f"{offset_s:g} s"
-        moment = _EPOCH + timedelta(microseconds=series["start_us"], seconds=offset_s, hours=_BEIJING_OFFSET_HOURS)
+        moment = from_ns(series["start_us"] * 1000) + timedelta(seconds=offset_s, hours=_BEIJING_OFFSET_HOURS)
         if span_s < 3600:
             return f"{moment:%H:%M:%S}"
         return f"{moment:%H:%M}" if span_s < 86_400 else f"{moment:%m-%d %H:%M}"

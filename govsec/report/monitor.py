@@ -7,15 +7,13 @@ catalogue by kind. What the network said is hostile text, so everything goes thr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from govsec.clock import format_time
+from govsec.clock import format_time, from_ns
 from govsec.records import Finding
 from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.width import padded
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS = ("flows", "answered", "packets", "bytes")
 
 
@@ -59,8 +57,8 @@ def summary_words(summary: Mapping[str, Any], findings_count: int, lang: Lang) -
         "packets": summary["packets"],
         "size_bytes": summary["bytes"],
         "duration_s": (last - first) / 1e9,
-        "first": format_time(_moment(first)),
-        "last": format_time(_moment(last)),
+        "first": format_time(from_ns(first)),
+        "last": format_time(from_ns(last)),
         "findings": findings_count,
     }
     lines = [words.text("summary", facts), *_table(summary["protocols"], words)]
@@ -86,7 +84,3 @@ def _table(protocols: Mapping[str, Mapping[str, int]], words: Catalogue) -> list
 def _first(finding: Finding, name: str, words: Catalogue) -> str:
     hosts = finding.facts.get(name)
     return str(hosts[0]) if isinstance(hosts, list) and hosts else words.text("nobody")
-
-
-def _moment(time_ns: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_ns // 1000)
