@@ -247,7 +247,7 @@ class Beacon:
                 "in_band": Measure(rhythm.in_band, None if is_strict else settings.in_band_min),
             },
             evidence=Evidence(first_ns, last_ns, community_ids(np.array(calls.rows, dtype=FLOW))),
-            facts={"has_jitter": not is_strict},
+            facts={"has_jitter": not is_strict, "protocol": protocol},
         )
 
 

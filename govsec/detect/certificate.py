@@ -113,6 +113,8 @@ class Certificate:
                 "key": leaf.key,
                 "server_name": message.server_name,
                 "names": [*leaf.names[:8]],
+                "not_before": f"{leaf.not_before:%Y-%m-%d}",
+                "not_after": f"{leaf.not_after:%Y-%m-%d}",
                 "sha256": leaf.sha256,
                 "also": [*faults[1:]],
             },

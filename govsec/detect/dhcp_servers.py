@@ -8,7 +8,7 @@ list its servers; then any other is false at once.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
@@ -74,7 +74,7 @@ class DhcpServers:
         if len(names) >= self._settings.names_min and message.relay is None:
             measured = {"names": Measure(len(names), self._settings.names_min, "servers")}
             what = f"card {message.mac_source} answers as {len(names)} different servers"
-            yield self._finding(message, what, measured, list(names), pattern=message.mac_source)
+            yield self._finding(message, "names", what, measured, list(names), pattern=message.mac_source)
 
     def _judge_server(self, message: DhcpMessage) -> Iterator[Finding]:
         address = message.server or message.sender
@@ -92,7 +92,8 @@ class DhcpServers:
         measured = {"given": Measure(server.given_count, self._settings.given_min, "answers")}
         if self._settings.servers:
             if address not in self._settings.servers:
-                yield self._finding(message, f"{address} gives addresses and is no server of ours", measured, [address])
+                what = f"{address} gives addresses and is no server of ours"
+                yield self._finding(message, "stranger", what, measured, [address])
             return
         known = [other for (vlan, name), other in self._servers.items() if vlan == key[0] and name != address]
         elder = [
@@ -100,18 +101,20 @@ class DhcpServers:
         ]
         said = {value for other in elder for value in other.says}
         if elder and server.says and not server.says & said:
-            led = ", ".join(sorted(server.says)[:4])
-            what = f"{address} is a new server and leads clients to {led}"
-            yield self._finding(message, what, measured, [address])
+            leads = sorted(server.says)[:4]
+            what = f"{address} is a new server and leads clients to {', '.join(leads)}"
+            yield self._finding(message, "new", what, measured, [address], leads=leads)
 
     def _finding(
         self,
         message: DhcpMessage,
+        how: str,
         what: str,
         measured: Mapping[str, Measure],
         servers: list[str],
         *,
         pattern: str = "",
+        leads: Sequence[str] = (),
     ) -> Finding:
         return judge(
             kind=KIND,
@@ -125,7 +128,13 @@ class DhcpServers:
             originators=servers,
             measured=measured,
             evidence=Evidence(message.time_ns, message.time_ns),
-            facts={"mac": message.mac_source, "vlan": message.flow.vlan, "client": message.client_mac},
+            facts={
+                "how": how,
+                "mac": message.mac_source,
+                "vlan": message.flow.vlan,
+                "client": message.client_mac,
+                "leads": [*leads],
+            },
         )
 
 

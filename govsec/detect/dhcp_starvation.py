@@ -116,7 +116,11 @@ class DhcpStarvation:
             responders=(server,) if server else (),
             measured=measured,
             evidence=Evidence(message.time_ns - settings.window_s * SECOND_NS, message.time_ns),
-            facts={"mac": message.mac_source, "vlan": message.flow.vlan},
+            facts={
+                "how": "clients" if pattern == "clients" else "addresses",
+                "mac": message.mac_source,
+                "vlan": message.flow.vlan,
+            },
         )
 
 

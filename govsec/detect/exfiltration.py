@@ -135,7 +135,7 @@ class Exfiltration:
         measured = {
             "sent": Measure(pair.sent, settings.bytes_min, "bytes"),
             "received": Measure(pair.received, None, "bytes"),
-            "upload_ratio": Measure(ratio, settings.upload_ratio_min),
+            "upload_ratio": Measure(ratio, settings.upload_ratio_min, "times"),
         }
         if z is not None and usual is not None:
             measured |= {"z": Measure(z, settings.z_min), "usual": Measure(usual, None, "bytes/h")}

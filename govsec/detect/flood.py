@@ -52,4 +52,9 @@ def many(burst: Burst) -> str:
     """Words for the number of sources; of a large burst only a sample tells them."""
     count = burst.sources_count
     words = "one source" if count == 1 else f"{count} sources"
-    return words if len(burst.sample) >= burst.asks else f"at least {words}"
+    return f"at least {words}" if is_sampled(burst) else words
+
+
+def is_sampled(burst: Burst) -> bool:
+    """True when the burst was so large that its sources were counted in a part of it."""
+    return len(burst.sample) < burst.asks

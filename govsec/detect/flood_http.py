@@ -145,13 +145,7 @@ class FloodHttp:
             time_ns=time_ns,
             subject=server,
             summary=f"{server} port {port} got {rate:.0f} requests a second for {path[:200]} from "
-            f"{len(clients)} clients on "
-            f"{connections} connections (threshold "
-            f""
-            f""
-            f""
-            f""
-            f"{threshold:.0f}).",
+            f"{len(clients)} clients on {connections} connections (threshold {threshold:.0f}).",
             pattern=(server, port),
             attack=(SERVICE,),
             originators=clients,

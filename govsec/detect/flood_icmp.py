@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
-from govsec.detect.flood import DIRECT, REFLECTION, evidence_of, many, sources_of, target_of
+from govsec.detect.flood import DIRECT, REFLECTION, evidence_of, is_sampled, many, sources_of, target_of
 from govsec.detect.judgement import Measure, judge
 from govsec.detect.rates import ASK, REPLY, Burst, RateBins, Usual, buckets
 from govsec.net.columns import Protocol
@@ -113,5 +113,9 @@ class FloodIcmp:
                 "sources": Measure(len(sources)),
             },
             evidence=evidence_of(burst),
-            facts={"is_distributed": len(sources) > 1, "is_reflected": technique == REFLECTION},
+            facts={
+                "is_distributed": len(sources) > 1,
+                "is_sampled": is_sampled(burst),
+                "is_reflected": technique == REFLECTION,
+            },
         )

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
-from govsec.detect.flood import DIRECT, EXHAUSTION, evidence_of, many, ports_of, sources_of, target_of
+from govsec.detect.flood import DIRECT, EXHAUSTION, evidence_of, is_sampled, many, ports_of, sources_of, target_of
 from govsec.detect.judgement import Measure, judge
 from govsec.detect.rates import ASK, FOLLOW, REPLY, Burst, RateBins, Usual, buckets
 from govsec.net.columns import Protocol, TcpFlag
@@ -119,7 +119,7 @@ class FloodSyn:
                 "sources": Measure(len(sources)),
             },
             evidence=evidence_of(burst),
-            facts={"is_distributed": len(sources) > 1},
+            facts={"is_distributed": len(sources) > 1, "is_sampled": is_sampled(burst)},
         )
 
 

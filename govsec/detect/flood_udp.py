@@ -15,7 +15,7 @@ from pydantic import Field
 
 from govsec.detect.api import Observation, Settings
 from govsec.detect.attempts import is_group
-from govsec.detect.flood import DIRECT, REFLECTION, evidence_of, many, ports_of, sources_of, target_of
+from govsec.detect.flood import DIRECT, REFLECTION, evidence_of, is_sampled, many, ports_of, sources_of, target_of
 from govsec.detect.judgement import Measure, judge
 from govsec.detect.rates import ASK, REPLY, Burst, RateBins, Usual, buckets
 from govsec.detect.windows import mix
@@ -117,7 +117,7 @@ class FloodUdp:
                 "port_share": Measure(share),
             },
             evidence=evidence_of(burst),
-            facts={"is_distributed": len(sources) > 1, "is_reflected": is_reflected},
+            facts={"is_distributed": len(sources) > 1, "is_sampled": is_sampled(burst), "is_reflected": is_reflected},
         )
 
 

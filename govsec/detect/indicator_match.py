@@ -31,6 +31,14 @@ from govsec.records import Finding, Severity
 
 KIND = "net.indicator.match"
 _LABELS_MAX = 127
+#: How a match is told, by how it came about.
+_TOLD = {
+    "to": "called",
+    "to|answered": "answered",
+    "from": "was_called",
+    "from|answered": "was_called",
+    "DnsMessage": "asked",
+}
 
 
 class IndicatorMatchSettings(Settings):
@@ -94,7 +102,7 @@ class IndicatorMatch:
                 summary=f"Lists of indicators cannot be read and stay as they were: {'; '.join(problems)[:1500]}.",
                 pattern=("indicators",),
                 measured={"lists": Measure(len(problems), 0, "lists")},
-                facts={"reason": "indicators_unreadable"},
+                facts={"reason": "indicators_unreadable", "problems": "; ".join(problems)[:1500]},
             )
 
     def _flows(self, rows: FlowRecords, *, is_answered: bool) -> Iterator[Finding]:
@@ -179,12 +187,13 @@ class IndicatorMatch:
             ports=ports,
             evidence=evidence,
             facts={
+                "how": _TOLD.get(how, "spoke"),
                 "indicator": {
                     "kind": indicator.kind,
                     "value": indicator.value,
                     "source": indicator.source,
                     "description": indicator.description,
-                }
+                },
             },
         )
 

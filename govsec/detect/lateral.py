@@ -128,7 +128,7 @@ class Lateral:
             ports=(message.flow.responder_port,),
             measured={"made": Measure(1, 1, what)},
             evidence=Evidence(message.time_ns, message.time_ns),
-            facts={"name": message.name, "interface": message.interface, "operation": message.operation},
+            facts={"how": what, "name": message.name, "interface": message.interface, "operation": message.operation},
         )
 
     def _null(self, message: DceRpcCall) -> Iterator[Finding]:

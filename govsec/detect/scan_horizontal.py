@@ -86,13 +86,7 @@ class ScanHorizontal(WindowedScan):
             time_ns=time_ns,
             subject=originator,
             summary=f"{originator} tried {protocol} port {port}{others} of {most.count} hosts within "
-            f"{settings.window_s} s "
-            f"(threshold {threshold}); {ratio:.0%} of its tries there were "
-            f""
-            f""
-            f""
-            f""
-            f"unanswered.",
+            f"{settings.window_s} s (threshold {threshold}); {ratio:.0%} of its tries there were unanswered.",
             pattern=(originator,),
             attack=("T1046",),
             originators=(originator,),
@@ -103,4 +97,5 @@ class ScanHorizontal(WindowedScan):
                 "unanswered_ratio": Measure(ratio, settings.unanswered_min),
             },
             evidence=evidence_of([scan.rows for scan in scans]),
+            facts={"protocol": protocol},
         )

@@ -126,12 +126,7 @@ class ScanSlow:
             subject=originator,
             summary=f"{originator} tried {scan.count} different {what} over {hours:.1f} h (threshold "
             f"{settings.goals_min}), "
-            f"at most {per_minute.max()} a minute; {ratio:.0%} were "
-            f""
-            f""
-            f""
-            f""
-            f"unanswered.",
+            f"at most {per_minute.max()} a minute; {ratio:.0%} were unanswered.",
             pattern=(originator, victims[0] if unit == "ports" else int(rows["responder_port"][0])),
             attack=("T1046",),
             originators=(originator,),
@@ -144,6 +139,7 @@ class ScanSlow:
                 "densest_minute": Measure(int(per_minute.max()), settings.burst_max * scan.count, unit),
             },
             evidence=evidence_of([rows]),
+            facts={"how": unit},
         )
 
     def _keep(self, time_ns: int, fresh: Rows) -> None:

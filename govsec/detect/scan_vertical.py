@@ -99,13 +99,7 @@ class ScanVertical(WindowedScan):
             time_ns=time_ns,
             subject=originator,
             summary=f"{originator} probed up to {most} different {protocol} ports of {whom} within "
-            f"{settings.window_s} s "
-            f"(threshold {settings.ports_min}); {ratio:.0%} of its tries there were "
-            f""
-            f""
-            f""
-            f""
-            f"unanswered.",
+            f"{settings.window_s} s (threshold {settings.ports_min}); {ratio:.0%} of its tries there were unanswered.",
             pattern=(originator, victims[0] if len(victims) == 1 else "many"),
             attack=("T1046",),
             originators=(originator,),
@@ -117,4 +111,5 @@ class ScanVertical(WindowedScan):
                 "hosts": Measure(len(np.unique(responders(rows)))),
             },
             evidence=evidence_of([scan.rows for scan in scans]),
+            facts={"protocol": protocol},
         )

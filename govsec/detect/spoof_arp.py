@@ -126,14 +126,8 @@ class SpoofArp:
             severity=Severity.HIGH,
             time_ns=message.time_ns,
             subject=message.sender_address,
-            summary=f"{message.sender_mac} claimed {message.sender_address} {len(claims)} times without "
-            f"being asked within "
-            f"{settings.window_s} s (threshold "
-            f""
-            f""
-            f""
-            f""
-            f"{settings.unasked_min})"
+            summary=f"{message.sender_mac} claimed {message.sender_address} {len(claims)} times without being asked "
+            f"within {settings.window_s} s (threshold {settings.unasked_min})"
             f"{f', while {owners[-1]} has that address' if owners else ', and others like it'}.",
             pattern=(message.vlan, message.sender_mac),
             attack=("T1557.002",),

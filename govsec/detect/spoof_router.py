@@ -119,7 +119,8 @@ class SpoofRouter:
                     router.news = prefix.prefix
         if router.news is not None and len(router.said) >= settings.new_min and len(self._routers) > 1:
             measured = {"advertisements": Measure(len(router.said), settings.new_min, "advertisements")}
-            yield self._finding(message, "new", f"is new and brings the unknown prefix {router.news}", measured)
+            what = f"is new and brings the unknown prefix {router.news}"
+            yield self._finding(message, "new", what, measured, prefix=router.news)
 
     def _finding(
         self,
@@ -130,6 +131,7 @@ class SpoofRouter:
         *,
         mac: str = "",
         is_many: bool = False,
+        prefix: str | None = None,
     ) -> Finding:
         mac = mac or message.mac_source
         window = self._settings.window_s
@@ -145,7 +147,13 @@ class SpoofRouter:
             originators=(message.source, mac),
             measured=measured,
             evidence=Evidence(message.time_ns - window * SECOND_NS, message.time_ns),
-            facts={"mac": mac, "how": how, "lifetime_s": message.lifetime_s, "vlan": message.vlan},
+            facts={
+                "mac": mac,
+                "how": how,
+                "lifetime_s": message.lifetime_s,
+                "vlan": message.vlan,
+                "prefix": prefix,
+            },
         )
 
 

@@ -141,4 +141,5 @@ class Volume:
                 "z": Measure(z, settings.z_min),
             },
             evidence=Evidence(hour * HOUR_NS, (hour + 1) * HOUR_NS),
+            facts={"how": metric},
         )

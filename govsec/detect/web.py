@@ -152,14 +152,14 @@ class Web:
         originator, responder = message.sender, message.receiver
         port = message.flow.responder_port if message.is_originator else message.flow.originator_port
         shown = _printable(text[max(0, found.start() - 16) : found.end() + 32])
+        request = f"{message.method} {_printable(message.target.partition('?')[0][:80])}"
         return judge(
             kind=kind,
             detector=self.name,
             severity=Severity.HIGH if kind == JNDI else Severity.MEDIUM,
             time_ns=message.time_ns,
             subject=originator,
-            summary=f"{originator} sent {responder} port {port} a request ({message.method} "
-            f"{_printable(message.target.partition('?')[0][:80])}) with the form of an attack "
+            summary=f"{originator} sent {responder} port {port} a request ({request}) with the form of an attack "
             f"({name}) in its {field}: {shown!r}.",
             pattern=(originator, responder, kind),
             attack=("T1190",),
@@ -168,7 +168,7 @@ class Web:
             ports=(port,),
             measured={"forms": Measure(1, 1, "forms")},
             evidence=Evidence(message.time_ns, message.time_ns),
-            facts={"form": name, "field": field, "host": message.host[:200], "excerpt": shown},
+            facts={"form": name, "field": field, "host": message.host[:200], "excerpt": shown, "request": request},
         )
 
     def _answer(self, message: HttpResponse) -> Iterator[Finding]:
@@ -214,7 +214,7 @@ class Web:
             ports=(port,),
             measured=measured,
             evidence=Evidence(message.time_ns, message.time_ns),
-            facts={"program": program},
+            facts={"program": program, "how": "missing" if program is None else "named"},
         )
 
 

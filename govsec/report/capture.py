@@ -16,6 +16,7 @@ from govsec import canonical
 from govsec.clock import from_ns
 from govsec.records import Finding, Severity
 from govsec.report.catalog import Catalogue, Lang
+from govsec.report.findingwords import finding_said, measures
 from govsec.report.monitor import finding_advice, finding_title
 from govsec.report.page import render_page
 from govsec.report.trafficchart import TrafficChart, traffic_chart
@@ -175,7 +176,6 @@ class _View:
     def _written(self, number: int, finding: Finding) -> dict[str, Any]:
         facts = finding.facts
         attack = facts.get("attack")
-        measured = facts.get("measured")
         return {
             "number": number,
             "severity": finding.severity.name.lower(),
@@ -185,11 +185,11 @@ class _View:
             "kind": finding.kind,
             "subject": finding.subject,
             "time": self._words.moment(finding.time, _BEIJING_OFFSET_HOURS),
-            "summary": finding.summary,
+            "summary": finding_said(finding, self._sensor_words),
             "attack": [str(item) for item in attack] if isinstance(attack, list) else [],
             "originators": _listed(facts, "originators"),
             "responders": _listed(facts, "responders"),
-            "measured": _measures(measured) if isinstance(measured, dict) else [],
+            "measured": measures(finding, self._sensor_words),
             "pattern": str(facts.get("pattern", "")),
         }
 
@@ -210,18 +210,6 @@ def _listed(facts: Mapping[str, Any], name: str) -> str:
     shown = ", ".join(str(item) for item in value[:8])
     total = more if isinstance(more, int) else len(value)
     return shown + (f" … ({total})" if total > 8 else "")
-
-
-def _measures(measured: Mapping[str, Any]) -> list[dict[str, str]]:
-    return [
-        {
-            "name": str(name).replace("_", " "),
-            "value": f"{item['value']:g} {item.get('unit', '')}".strip(),
-            "threshold": f"{item['threshold']:g} {item.get('unit', '')}".strip() if "threshold" in item else "–",
-        }
-        for name, item in sorted(measured.items())
-        if isinstance(item, dict) and "value" in item
-    ]
 
 
 def _is_loss(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Findings and flows of the network sensor, in words for people.
 
-One idea: the summary of a finding has the numbers and is the same in every language; title and advice come from the
-catalogue by kind. What the network said is hostile text, so everything goes through :func:`plain`.
+One idea: title, what happened and advice come from the catalogue by kind and facts (:mod:`findingwords`); the summary
+of a finding is for programs, the same in every language. What the network said is hostile text, so everything goes
+through :func:`plain`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from govsec.clock import format_time, from_ns
 from govsec.records import Finding
 from govsec.report.catalog import Catalogue, Lang, plain
+from govsec.report.findingwords import finding_said
 from govsec.report.width import padded
 
 _COLUMNS = ("flows", "answered", "packets", "bytes")
@@ -40,7 +42,7 @@ def finding_words(finding: Finding, lang: Lang) -> str:
     severity = words.text(f"severity.{finding.severity.name.lower()}")
     lines = [
         f"[{severity}] {finding_title(finding, words)}  {plain(finding.subject)}  {finding.kind}",
-        f"  {format_time(finding.time)}  {plain(finding.summary)}",
+        f"  {format_time(finding.time)}  {finding_said(finding, words)}",
         f"  {words.text('label.attack')}: {techniques}" if techniques else "",
         f"  {words.text('label.advice')}: {finding_advice(finding, words)}",
     ]
