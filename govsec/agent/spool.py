@@ -1,0 +1,218 @@
+"""Findings on the disk until somebody above has taken them: bounded, chained, in order.
+
+One idea: what :meth:`Spool.append` returned for survives the death of every process and of the machine, and leaves only
+when :meth:`Spool.acknowledge` is told that its receiver has committed it. Room is bounded in bytes: the oldest of the
+lowest priority goes first, a higher one never for a lower one, and what went is accounted for by a record ``lost`` that
+a reader meets before it reaches the end. See :mod:`govsec.agent.spoolrecord` for the chain.
+
+A spool has one writer. Readers (``after``, ``acknowledge``) may be other processes with a spool of their own on the
+same file. A connection must not be carried through a fork: the writer closes it around one (:meth:`Spool.closed`).
+
+When a call raises: nothing of an ``append`` is on the disk, or (after a crash) all of it; never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from govsec.agent.spoolfile import open_file, set_aside, translated
+from govsec.agent.spoolrecord import COLUMNS, Entry, Priority, Record, record_of, whole
+from govsec.agent.spoolsave import readable
+from govsec.agent.spoolwork import Work
+from govsec.clock import Clock
+from govsec.errors import GovsecError, IntegrityError, TryAgainError
+
+log = logging.getLogger(__name__)
+
+SIZE_MAX_BYTES = 256 << 20
+_READ_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A damaged file that was set aside."""
+
+    place: Path
+    reason: str
+    saved_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """How full a spool is. ``lost_count``: entries that were never taken, since the file began."""
+
+    epoch: str
+    head_sequence: int
+    acknowledged: int
+    records_count: int
+    size_bytes: int
+    size_max_bytes: int
+    lost_count: int
+
+
+class Spool:
+    """An open spool; a context manager. :attr:`damage` says what was set aside when it was opened, if anything was."""
+
+    def __init__(self, path: Path, clock: Clock, *, size_max_bytes: int = SIZE_MAX_BYTES) -> None:
+        """Raises what :func:`~govsec.agent.spoolfile.open_file` does, save ``IntegrityError``: damage is set aside."""
+        self.path = path
+        self.damage: Damage | None = None
+        self._clock = clock
+        self._size_max_bytes = size_max_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        try:
+            self._open()
+        except IntegrityError as error:
+            self.begin_anew(str(error))
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back; what was appended is on the disk already."""
+        if self._connection is not None:
+            with contextlib.suppress(GovsecError), translated(self.path):
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Within the block no connection is open: the moment to fork. Raises what opening raises."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._open()
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Keep ``entries``; the head's sequence. When this returns they are on the disk, or counted as lost.
+
+        Raises:
+            TryAgainError: no room on the disk, or somebody holds the file; nothing was kept.
+            IntegrityError: the file is damaged or gone; see :meth:`begin_anew`.
+        """
+        with self._transaction() as work:
+            for entry in entries:
+                work.put(entry)
+            return work.finish()
+
+    def lose(self, priority: Priority, reason: str, count: int) -> None:
+        """Account for ``count`` entries that were lost before they got here. Raises what :meth:`append` raises."""
+        with self._transaction() as work:
+            work.lose(priority, reason, count)
+            work.finish()
+
+    def after(self, sequence: int, limit: int = 1_000) -> tuple[Record, ...]:
+        """At most ``limit`` records behind ``sequence``, the oldest first, each verified; what was lost is among them.
+
+        Raises:
+            IntegrityError: a record is not what was appended; nothing behind it is given.
+            TryAgainError: somebody holds the file.
+        """
+        with translated(self.path):
+            has_losses = self._state("losses", "{}") != "{}"
+        if has_losses:
+            with contextlib.suppress(TryAgainError), self._transaction() as work:  # a full disk can still be read
+                work.settle()
+                work.finish()
+        with translated(self.path):
+            rows = self._open_connection().execute(
+                f"SELECT {COLUMNS} FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608 - our own words
+                (sequence, max(0, min(limit, _READ_MAX))),
+            )
+            return tuple(record_of(row) for row in rows)
+
+    def acknowledge(self, sequence: int) -> int:
+        """The receiver has committed everything up to ``sequence``: let it go. Gives how many records went.
+
+        Raises:
+            UsageError: it lies behind the head; nothing went.
+            TryAgainError: no room to write that down, or somebody holds the file.
+        """
+        with self._transaction() as work:
+            return work.acknowledge(sequence)
+
+    def state(self) -> SpoolState:
+        """How full it is. Raises what :meth:`after` raises."""
+        with translated(self.path):
+            count = self._open_connection().execute("SELECT count(*) FROM record").fetchone()[0]
+            return SpoolState(
+                epoch=str(self._state("epoch")),
+                head_sequence=whole(self._state("head_sequence")),
+                acknowledged=whole(self._state("acknowledged")),
+                records_count=int(count),
+                size_bytes=whole(self._state("size")),
+                size_max_bytes=self._size_max_bytes,
+                lost_count=whole(self._state("lost_count", 0)),
+            )
+
+    def begin_anew(self, reason: str) -> Damage:
+        """Set the file aside, begin a new one under a new epoch, and copy over what can still be read and verified.
+
+        Raises:
+            ConfigurationError: the file cannot be moved, or no new one be made.
+            TryAgainError: no room for a new one.
+        """
+        self.close()
+        place = set_aside(self.path, self._clock.now())
+        self._open()
+        saved = self._copy_from(place) if place.exists() else 0
+        self.damage = Damage(place, reason, saved)
+        log.error("spool damaged", extra={"path": str(self.path), "aside": str(place), "saved": saved})
+        return self.damage
+
+    def _open(self) -> None:
+        self._connection = open_file(self.path, secrets.token_hex(8), self._size_max_bytes)
+        self._inode = self.path.stat().st_ino
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise TryAgainError(f"spool {self.path} is closed")
+        return self._connection
+
+    def _state(self, name: str, default: object = None) -> object:
+        row = self._open_connection().execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        if row is None and default is None:
+            raise IntegrityError(f"spool {self.path}: {name} is missing")
+        return row[0] if row is not None else default
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Work]:
+        connection = self._open_connection()
+        self._still_there()
+        with translated(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Work(connection, self._size_max_bytes, self._clock)
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has SQLite roll back by itself; what cannot be rolled back was never begun.
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _still_there(self) -> None:
+        """SQLite goes on writing to a file that somebody removed: all of it would be lost in silence."""
+        try:
+            inode = self.path.stat().st_ino
+        except OSError as error:
+            raise IntegrityError(f"spool {self.path} is gone: {error.strerror}") from error
+        if inode != self._inode:
+            raise IntegrityError(f"spool {self.path} was replaced by another file")
+
+    def _copy_from(self, place: Path) -> int:
+        saved = 0
+        for entry in readable(place):
+            self.append([entry])
+            saved += 1
+        return saved
