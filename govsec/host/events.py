@@ -97,17 +97,16 @@ class ProcessExited:
 
 @dataclass(frozen=True, slots=True)
 class IdentityChanged:
-    """A running process became another user or group: set-id programs, ``su``, services that give up rights.
+    """A running process became another user (``is_user``) or group: ``su``, services that give up rights.
 
-    ``before`` and ``after`` are effective numbers, of users when ``is_user``, else of groups.
+    ``effective`` is the number it now acts by. A set-id program is a start, not a change.
     """
 
     time_ns: int
     key: ProcessKey
     process: Process | None
     is_user: bool
-    before: int | None
-    after: int
+    effective: int
 
 
 @dataclass(frozen=True, slots=True)
