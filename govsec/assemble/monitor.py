@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from govsec.config import MonitorConfig
+from govsec.detect.allowances import allowances_of
 from govsec.detect.api import Losses, Observation, Sink, at_end
-from govsec.detect.baseline import Baseline
 from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
-from govsec.detect.quiet import Quiet
 from govsec.detect.registry import Site, build_detectors
 from govsec.dissect.dissect import DissectLimits, Dissector
+from govsec.findings.baseline import Baseline
+from govsec.findings.quiet import Quiet
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import PacketBatch
 from govsec.net.flows import FlowTable
@@ -49,7 +50,9 @@ class Sensor:
         self._flows = FlowTable(config.flows_max)
         self._dissector = Dissector(limits)
         self._sinks = tuple(sinks)
-        self.engine = Engine(build_detectors(config.detectors, site), quiet=quiet or Quiet(allowed=config.allow))
+        self.engine = Engine(
+            build_detectors(config.detectors, site), quiet=quiet or Quiet(allowed=allowances_of(config.allow))
+        )
         self.summary = FlowSummary()
 
     def take(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from govsec.config import Config
-from govsec.detect.baseline import Baseline
-from govsec.detect.quiet import DismissalFile, Quiet
+from govsec.detect.allowances import allowances_of
 from govsec.errors import TryAgainError
+from govsec.findings.baseline import Baseline
+from govsec.findings.quiet import DismissalFile, Quiet
 from govsec.privatefile import make_private_directory
 
 
@@ -27,7 +28,7 @@ def quiet_of(config: Config) -> Quiet:
     Raises:
         FormatError: the file of dismissals is none of ours. TryAgainError: it cannot be read.
     """
-    return Quiet(dismissals_of(config).read(), config.monitor.allow)
+    return Quiet(dismissals_of(config).read(), allowances_of(config.monitor.allow))
 
 
 def open_baseline(path: Path) -> Baseline:

@@ -22,9 +22,9 @@ from govsec.assemble.monitor import Sensor
 from govsec.clock import Clock
 from govsec.config import MonitorConfig, explain
 from govsec.detect.api import Losses, Observation, Sink
-from govsec.detect.quiet import Quiet
 from govsec.dissect.dissect import DissectLimits
 from govsec.errors import ConfigurationError
+from govsec.findings.quiet import Quiet
 from govsec.net.columns import PacketBatch
 from govsec.net.evidence import CaptureCounts, EvidenceFile, EvidenceKeeper, EvidenceOptions
 from govsec.net.live import LiveCapture, LiveOptions

@@ -43,8 +43,8 @@ def run_dismiss(args: argparse.Namespace, io: frame.IO) -> int:
 
     from govsec.assemble.monitorlearned import dismissals_of
     from govsec.config import explain
-    from govsec.detect.quiet import Dismissal
     from govsec.errors import UsageError
+    from govsec.findings.quiet import Dismissal
 
     file = dismissals_of(io.config())
     if args.withdraw:

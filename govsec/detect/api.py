@@ -1,31 +1,19 @@
-"""What a detector is given and what it gives: ``Observation``, ``Detector``, ``Settings``, ``Losses``.
+"""What a detector of the network is given: ``Observation``, ``Losses``; and what is fed beside it: ``Sink``.
 
-One idea: a detector is a fold over observations. It holds bounded state, reads time from what it is given, and gives
-findings; it knows nothing of files, clocks or other detectors. Whatever it had to leave out it counts in ``state()``.
+What a detector is stands in :mod:`govsec.findings.api`: a fold over observations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
-from pydantic import Field
 
-from govsec.config import Model
 from govsec.dissect.messages import Message
+from govsec.findings import api as findings
 from govsec.net.columns import FlowUpdate, PacketBatch
 from govsec.records import Finding
-
-
-class Settings(Model):
-    """What every detector can be told; each adds its thresholds, with the reason for each default."""
-
-    enabled: bool = True
-    cooldown_s: int = Field(
-        default=3600, ge=0, description="the same pattern is told again after this long, of event time"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +61,4 @@ def at_end(last: PacketBatch, flows: FlowUpdate, losses: Losses) -> Observation:
     return Observation(flows.time_ns, last.take(np.zeros(0, dtype=np.intp)), flows, (), losses)
 
 
-class Detector(Protocol):
-    """Looks for one kind of behaviour."""
-
-    name: str
-    #: Of event time; for as long a pattern that was told is not told again.
-    cooldown_s: int
-
-    def observe(self, observation: Observation) -> Iterable[Finding]:
-        """Take one batch; gives what is now sure, with the pattern in ``facts``."""
-        ...
-
-    def finish(self, time_ns: int) -> Iterable[Finding]:
-        """No more packets come; gives what is due."""
-        ...
-
-    def state(self) -> Mapping[str, int]:
-        """Sizes of its tables and counts of what it had to leave out."""
-        ...
+Detector: TypeAlias = findings.Detector[Observation]

@@ -21,11 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.attempts import is_group
 from govsec.detect.hosts import Networks, host
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.windows import F64, SECOND_NS, median_mad
+from govsec.detect.judgement import Evidence, judge
+from govsec.detect.windows import F64, median_mad
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
 from govsec.net.columns import FLOW, FlowRecords, Protocol
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity

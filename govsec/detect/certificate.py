@@ -16,10 +16,12 @@ from pydantic import Field
 
 from govsec.clock import from_ns
 from govsec.crypto.certificates import CertificateFacts
-from govsec.detect.api import Observation, Settings
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.tables import Recent
+from govsec.detect.api import Observation
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import TlsCertificates
+from govsec.findings.api import Settings
+from govsec.findings.judgement import Measure
+from govsec.findings.tables import Recent
 from govsec.records import Finding, Severity
 
 KINDS = (

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.domains import is_reverse, looks_drawn, registered
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.tables import Recent
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import DnsMessage
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
+from govsec.findings.tables import Recent
 from govsec.records import Finding, Severity
 
 KIND = "net.dns.generated"

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.attempts import is_group
-from govsec.detect.baseline import Baseline, hour_of
 from govsec.detect.hosts import Networks, host
-from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.judgement import Evidence, judge
 from govsec.detect.windows import robust_z
+from govsec.findings.api import Settings
+from govsec.findings.baseline import Baseline, hour_of
+from govsec.findings.judgement import Measure
 from govsec.net.columns import FLOW
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity

@@ -6,9 +6,10 @@ import numpy as np
 
 from govsec.detect.attempts import as_flows
 from govsec.detect.hosts import host
-from govsec.detect.judgement import LISTED_MAX, Evidence
+from govsec.detect.judgement import Evidence
 from govsec.detect.rates import Burst
 from govsec.detect.windows import Groups, mix
+from govsec.findings.judgement import LISTED_MAX
 from govsec.net.community import community_ids
 
 #: ATT&CK: Network Denial of Service, direct flood; endpoint: OS exhaustion, service exhaustion.

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.flood import SERVICE
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import HttpRequest
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
 from govsec.records import Finding, Severity
 
 KIND = "net.flood.http"

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.flood import DIRECT, REFLECTION, evidence_of, is_sampled, many, sources_of, target_of
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.detect.rates import ASK, REPLY, Burst, RateBins, Usual, buckets
+from govsec.findings.api import Settings
+from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding, Severity
 

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.flood import DIRECT, EXHAUSTION, evidence_of, is_sampled, many, ports_of, sources_of, target_of
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.detect.rates import ASK, FOLLOW, REPLY, Burst, RateBins, Usual, buckets
+from govsec.findings.api import Settings
+from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol, TcpFlag
 from govsec.records import Finding, Severity
 

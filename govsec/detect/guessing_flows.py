@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.hosts import host
-from govsec.detect.judgement import LISTED_MAX, Evidence, Measure, judge
-from govsec.detect.windows import SECOND_NS, EventWindow, Groups, Rows, median_mad, mix
+from govsec.detect.judgement import Evidence, judge
+from govsec.detect.windows import EventWindow, Groups, Rows, median_mad, mix
 from govsec.dissect.messages import HttpRequest, LoginOutcome, Message, RdpRequest, SshBanner, TlsClientHello
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import LISTED_MAX, Measure
 from govsec.net.columns import FlowState, Opening, Protocol
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity

@@ -14,17 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.hosts import host
 from govsec.detect.indicator_index import IndicatorIndex
 from govsec.detect.indicators import Indicator, IndicatorFiles
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import (
     DnsMessage,
     FlowMessage,
     Message,
 )
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
 from govsec.net.columns import FlowRecords
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity

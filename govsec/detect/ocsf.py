@@ -18,10 +18,10 @@ from pydantic import JsonValue
 
 from govsec import canonical
 from govsec.detect.api import Observation
-from govsec.detect.attack import TECHNIQUES
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import is_address
 from govsec.dissect.messages import DnsMessage
+from govsec.findings.attack import TECHNIQUES
 from govsec.net import addresses
 from govsec.net.columns import FlowEnd, FlowRecords, FlowState, Protocol
 from govsec.net.community import community_ids

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from govsec.detect.windows import I64, SECOND_NS, U64, EventClock, Groups, Rows, mix
+from govsec.detect.windows import I64, U64, EventClock, Groups, Rows, mix
+from govsec.findings.api import SECOND_NS
 from govsec.net.columns import PacketBatch
 
 BUCKETS = 8192

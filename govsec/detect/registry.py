@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from govsec.config import explain
-from govsec.detect.api import Detector, Settings
-from govsec.detect.baseline import Baseline
+from govsec.detect.api import Detector
 from govsec.detect.beacon import Beacon, BeaconSettings
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
 from govsec.detect.certificate import Certificate, CertificateSettings
@@ -47,6 +46,8 @@ from govsec.detect.tunnel_icmp import TunnelIcmp, TunnelIcmpSettings
 from govsec.detect.volume import Volume, VolumeSettings
 from govsec.detect.web import Web, WebSettings
 from govsec.errors import ConfigurationError
+from govsec.findings.api import Settings
+from govsec.findings.baseline import Baseline
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.attempts import as_flows, attempts, originators
 from govsec.detect.hosts import Networks, host
-from govsec.detect.judgement import LISTED_MAX, Evidence
-from govsec.detect.windows import SECOND_NS, U64, EventWindow, Groups, Rows
+from govsec.detect.judgement import Evidence
+from govsec.detect.windows import U64, EventWindow, Groups, Rows
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import LISTED_MAX
 from govsec.net.columns import Protocol
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity

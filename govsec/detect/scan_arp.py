@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.hosts import Networks
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.tables import Recent
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import ArpMessage
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
+from govsec.findings.tables import Recent
 from govsec.net.addresses import format_mac
 from govsec.records import Finding, Severity
 

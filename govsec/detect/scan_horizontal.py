@@ -15,7 +15,7 @@ from pydantic import Field
 
 from govsec.detect.attempts import responders
 from govsec.detect.hosts import Networks
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.detect.scan import (
     Breadth,
     ScanSettings,
@@ -28,6 +28,7 @@ from govsec.detect.scan import (
     severity_of,
 )
 from govsec.detect.windows import Rows, mix
+from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from govsec.detect.attempts import originators, responders
 from govsec.detect.hosts import Networks
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.detect.scan import (
     Breadth,
     ScanSettings,
@@ -27,6 +27,7 @@ from govsec.detect.scan import (
     severity_of,
 )
 from govsec.detect.windows import Rows
+from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 

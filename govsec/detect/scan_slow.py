@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
+from govsec.detect.api import Observation
 from govsec.detect.attempts import ATTEMPT, attempts, responders
 from govsec.detect.hosts import Networks
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.detect.scan import Breadth, broad, evidence_of, originator_of, responders_of, severity_of
-from govsec.detect.windows import SECOND_NS, U64, EventWindow, Rows, mix
+from govsec.detect.windows import U64, EventWindow, Rows, mix
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
 

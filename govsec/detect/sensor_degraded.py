@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from govsec.detect.api import Losses, Observation, Settings
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.api import Losses, Observation
+from govsec.detect.judgement import Evidence, judge
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
 from govsec.records import Finding, Severity
 
 KIND = "net.sensor.degraded"

@@ -14,11 +14,12 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.tables import Recent
-from govsec.detect.windows import SECOND_NS
+from govsec.detect.api import Observation
+from govsec.detect.judgement import Evidence, judge
 from govsec.dissect.messages import ArpMessage
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
+from govsec.findings.tables import Recent
 from govsec.records import Finding, Severity
 
 KIND = "net.spoof.arp"

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.baseline import HOUR_NS, Baseline, hour_of
+from govsec.detect.api import Observation
 from govsec.detect.hosts import Networks, host
-from govsec.detect.judgement import Evidence, Measure, judge
+from govsec.detect.judgement import Evidence, judge
 from govsec.detect.windows import U64, robust_z
+from govsec.findings.api import Settings
+from govsec.findings.baseline import HOUR_NS, Baseline, hour_of
+from govsec.findings.judgement import Measure
 from govsec.net.columns import FlowRecords
 from govsec.records import Finding, Severity
 

@@ -14,12 +14,13 @@ from hashlib import blake2b
 
 from pydantic import Field
 
-from govsec.detect.api import Observation, Settings
-from govsec.detect.judgement import Evidence, Measure, judge
-from govsec.detect.tables import Recent
+from govsec.detect.api import Observation
+from govsec.detect.judgement import Evidence, judge
 from govsec.detect.webtext import fields
-from govsec.detect.windows import SECOND_NS
 from govsec.dissect.messages import HttpRequest, HttpResponse
+from govsec.findings.api import SECOND_NS, Settings
+from govsec.findings.judgement import Measure
+from govsec.findings.tables import Recent
 from govsec.records import Finding, Severity
 
 INJECTION, TRAVERSAL, JNDI, SCANNER = "net.web.injection", "net.web.traversal", "net.web.jndi", "net.web.scanner"

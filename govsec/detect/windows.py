@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-SECOND_NS = 1_000_000_000
 Rows = NDArray[np.void]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]

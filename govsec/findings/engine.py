@@ -155,7 +155,7 @@ class Engine(Generic[SeenT]):
             + ("; it is stopped." if is_stopped else "; one batch is lost."),
             pattern=("detector", name, "stopped" if is_stopped else "failed"),
             measured={"errors": Measure(self._errors[name], _ERRORS_MAX, "errors")},
-            facts={"reason": "detector_failed", "failed": name},
+            facts={"reason": "detector_failed", "failed": name, "error": str(error)[:500], "is_stopped": is_stopped},
         )
 
 

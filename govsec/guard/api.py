@@ -111,7 +111,7 @@ class ModuleLook:
 class LogFile:
     """A log at one moment.
 
-    ``is_head_kept``, ``is_tail_kept``: what was first and last in the file at the last look still stands where it stood.
+    ``is_head_kept``, ``is_tail_kept``: what was first and last in it at the last look still stands where it stood.
     """
 
     time_ns: int

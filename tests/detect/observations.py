@@ -11,12 +11,12 @@ from pydantic import JsonValue
 
 from govsec.config import MonitorConfig
 from govsec.detect.api import Losses, Observation, at_end
-from govsec.detect.baseline import Baseline
 from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
-from govsec.detect.judgement import pattern_of
 from govsec.detect.registry import Site, build_detectors
 from govsec.dissect.dissect import Dissector
+from govsec.findings.baseline import Baseline
+from govsec.findings.judgement import pattern_of
 from govsec.net.columns import FLOW, PACKETS_MAX, FlowUpdate, PacketBatch
 from govsec.net.decode import Frames, decode
 from govsec.net.flows import FlowTable

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from govsec.detect.baseline import Baseline
 from govsec.errors import FormatError, TryAgainError
+from govsec.findings.baseline import Baseline
 
 #: 2026-06-01 00:00 UTC, a Monday.
 MONDAY = 494_328

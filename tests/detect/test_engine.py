@@ -10,8 +10,9 @@ import pytest
 
 from govsec.detect.api import Observation
 from govsec.detect.engine import Engine
-from govsec.detect.judgement import Measure, judge
+from govsec.detect.judgement import judge
 from govsec.errors import FormatError
+from govsec.findings.judgement import Measure
 from govsec.records import Finding, Severity
 from tests.detect.observations import empty_observation
 

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from govsec.config import MonitorConfig
-from govsec.detect.baseline import Baseline
 from govsec.detect.hosts import Networks
 from govsec.detect.indicator_match import IndicatorMatch, IndicatorMatchSettings
 from govsec.detect.indicators import IndicatorFiles
 from govsec.detect.registry import Site
+from govsec.findings.baseline import Baseline
 from govsec.records import Finding, Severity
 from govsec.testing.packets import SECOND, START_NS, SYN, Conversation, Frame, outside, station, tcp_frame
 from govsec.testing.traffictls import client_hello

@@ -15,12 +15,12 @@ from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 import govsec.detect
 from govsec.config import MonitorConfig
 from govsec.detect.api import Losses, Observation, at_end
-from govsec.detect.attack import TECHNIQUES
 from govsec.detect.eve import EveWriter, alert, signature_id
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import judge
 from govsec.detect.ocsf import OcsfWriter, detection_finding
 from govsec.dissect.dissect import Dissector
+from govsec.findings.attack import TECHNIQUES
 from govsec.net.flows import FlowTable
 from govsec.records import Finding, Severity
 from govsec.report.catalog import Catalogue

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from govsec.config import AllowConfig
+from govsec.detect.allowances import allowances_of
 from govsec.detect.judgement import judge
-from govsec.detect.quiet import Dismissal, DismissalFile, Quiet
 from govsec.errors import FormatError, UsageError
+from govsec.findings.quiet import Dismissal, DismissalFile, Quiet
 from govsec.records import Finding, Severity
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -70,7 +71,7 @@ def test_a_whole_kind_cannot_be_dismissed(pattern: str) -> None:
 
 
 def test_an_allowance_quietens_its_kinds_between_its_networks() -> None:
-    quiet = Quiet(allowed=[allowance(responders=["10.9.0.0/24"])])
+    quiet = Quiet(allowed=allowances_of([allowance(responders=["10.9.0.0/24"])]))
 
     assert quiet.covers(scan())
     assert not quiet.covers(scan("10.2.0.1"))
@@ -82,12 +83,12 @@ def test_an_allowance_quietens_its_kinds_between_its_networks() -> None:
 def test_an_allowance_does_not_hold_where_a_finding_has_more_hosts_than_it_lists() -> None:
     many = scan(responders=tuple(f"10.9.0.{number}" for number in range(1, 40)))
 
-    assert not Quiet(allowed=[allowance(responders=["10.9.0.0/24"])]).covers(many)
-    assert Quiet(allowed=[allowance()]).covers(many)
+    assert not Quiet(allowed=allowances_of([allowance(responders=["10.9.0.0/24"])])).covers(many)
+    assert Quiet(allowed=allowances_of([allowance()])).covers(many)
 
 
 def test_an_allowance_ends_on_its_day() -> None:
-    assert not Quiet(allowed=[allowance(expires=date(2026, 6, 1))]).covers(scan())
+    assert not Quiet(allowed=allowances_of([allowance(expires=date(2026, 6, 1))])).covers(scan())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 
 from govsec.config import MonitorConfig
 from govsec.detect.api import Losses
-from govsec.detect.baseline import Baseline
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
 from govsec.detect.hosts import Networks
 from govsec.detect.registry import DETECTORS, Site, build_detectors, read_settings, settings_schema
 from govsec.detect.sensor_degraded import SensorDegraded, SensorDegradedSettings
 from govsec.errors import ConfigurationError
+from govsec.findings.baseline import Baseline
 from govsec.records import Severity
 from tests.detect.observations import empty_observation
 

@@ -9,10 +9,10 @@ import pytest
 
 from govsec.config import MonitorConfig
 from govsec.detect.api import Detector, Losses, Observation, at_end
-from govsec.detect.baseline import HOUR_NS, Baseline, hour_of
 from govsec.detect.exfiltration import Exfiltration, ExfiltrationSettings
 from govsec.detect.hosts import Networks
 from govsec.detect.volume import Volume, VolumeSettings
+from govsec.findings.baseline import HOUR_NS, Baseline, hour_of
 from govsec.net.addresses import parse
 from govsec.net.columns import FLOW, FlowState, FlowUpdate, Opening, Protocol
 from govsec.records import Finding, Severity

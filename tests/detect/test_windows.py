@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from govsec.detect.windows import SECOND_NS, EventClock, EventWindow, Groups, median_mad, mix, robust_z
+from govsec.detect.windows import EventClock, EventWindow, Groups, median_mad, mix, robust_z
+from govsec.findings.api import SECOND_NS
 
 ROW = np.dtype([("number", "i8")])
 

@@ -14,11 +14,11 @@ import pytest
 from govsec.clock import from_ns
 from govsec.config import MonitorConfig
 from govsec.detect.api import Losses
-from govsec.detect.baseline import Baseline
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
 from govsec.detect.hosts import Networks
 from govsec.detect.registry import Site
 from govsec.detect.sensor_degraded import SensorDegraded, SensorDegradedSettings
+from govsec.findings.baseline import Baseline
 from govsec.records import Finding, Severity
 from govsec.report.catalog import Catalogue
 from govsec.report.findingwords import finding_said, measures
