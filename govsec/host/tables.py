@@ -51,7 +51,7 @@ Rows = Union[tuple[Row, ...], Unavailable]  # noqa: UP007  # a generic alias of 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What a table that was read does not show: ``count`` things, for one ``reason``."""
+    """What a table that was read does not show: ``count`` things, for one ``reason``; 0 when nobody can count them."""
 
     table: TableName
     reason: str
@@ -86,7 +86,7 @@ class Process:
     gid: int
     #: Who logged in, whatever the process became since; ``None`` without a log-in.
     login_uid: int | None
-    #: Number of the controlling terminal as the kernel says it, ``None`` without one.
+    #: The controlling terminal (``pts/3``, ``tty1``), ``None`` without one.
     terminal: str | None
     cgroup: str | None
     #: One letter, as in proc(5): R S D Z T t X I.
