@@ -6,6 +6,7 @@ are enough to name them.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import warnings
@@ -79,6 +80,32 @@ def read_certificate(pem: str) -> CertificateFacts:
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         return _read(pem)
+
+
+def read_der(der: bytes) -> CertificateFacts:
+    """The facts of one certificate in DER.
+
+    Raises:
+        FormatError: it is none, or not one that can be read.
+    """
+    lines = base64.b64encode(der[:CERTIFICATE_SIZE_MAX]).decode("ascii")
+    return read_certificate(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
+
+
+def is_for(leaf: CertificateFacts, name: str) -> bool:
+    """True when the certificate's names cover ``name``; a star stands for one whole label (RFC 9525, 6.3).
+
+    Without subject alternative names the common name counts, as devices of many a vendor still have it.
+    """
+    wanted = name.lower().rstrip(".")
+    names = leaf.names or tuple(
+        part.strip()[3:] for part in leaf.subject.split(",") if part.strip().upper().startswith("CN=")
+    )
+    for each in names:
+        known = each.lower().rstrip(".").removeprefix("dns:")
+        if known == wanted or (known.startswith("*.") and wanted.partition(".")[2] == known[2:]):
+            return True
+    return False
 
 
 def _read(pem: str) -> CertificateFacts:
