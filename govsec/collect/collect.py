@@ -26,10 +26,10 @@ from govsec.collect.kinds import parse
 from govsec.collect.parse_platform import read_platform
 from govsec.collect.probes import AnyProbe
 from govsec.collect.probes_host import WalkProbe
-from govsec.collect.redact import redact, redact_bytes, redact_value
 from govsec.collect.script import Script, compile_script
 from govsec.collect.sources import Answer, NoFactError, Reading
 from govsec.errors import HostUnreachableError, IntegrityError, LimitError
+from govsec.redact import redact, redact_bytes, redact_value
 
 #: Of an answer this much is prepared for people to read.
 _READABLE_SIZE = 16 << 10

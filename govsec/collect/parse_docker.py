@@ -14,8 +14,8 @@ from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import DockerProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import texts, whole_number
-from govsec.collect.redact import redact_value
 from govsec.collect.sources import NoFactError, Reading, Source
+from govsec.redact import redact_value
 
 CONTAINERS_MAX = 200
 SERVER = Server("Docker", frozenset({"dockerd"}), r"docker(\.socket)?")

@@ -19,8 +19,8 @@ from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_servers import NginxProbe
 from govsec.collect.quote import quote
 from govsec.collect.readers import texts
-from govsec.collect.redact import redact
 from govsec.collect.sources import NoFactError, Reading, Source
+from govsec.redact import redact
 
 SERVERS_MAX = 300
 SERVER = Server("nginx", frozenset({"nginx", "openresty"}), r"(nginx|openresty|tengine)(@.*)?")

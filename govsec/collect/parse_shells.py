@@ -10,8 +10,8 @@ from govsec.collect.parse_files import read_states, stats_source
 from govsec.collect.parse_software import RUNNING
 from govsec.collect.probes_accounts import CronProbe, ShellDefaultsProbe
 from govsec.collect.readers import plain_lines, texts, whole_number
-from govsec.collect.redact import redact
 from govsec.collect.sources import Reading, Source
+from govsec.redact import redact
 
 JOBS_MAX = 1000
 SHELLS = Source("shells", "show /etc/profile /etc/profile.d/*.sh /etc/bashrc /etc/bash.bashrc /etc/bash/bashrc")

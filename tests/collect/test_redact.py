@@ -19,9 +19,9 @@ from govsec.assemble.hosts import Collected
 from govsec.assemble.systems import Site
 from govsec.clock import SystemClock
 from govsec.collect.collect import import_output
-from govsec.collect.redact import CUT, redact, redact_value
 from govsec.collect.script import Script, compile_script
 from govsec.config import Config
+from govsec.redact import CUT, redact, redact_value
 from govsec.testing.clock import FakeClock
 from tests.collect.probesets import every_probe
 from tests.collect.samples import RAW
