@@ -78,7 +78,7 @@ class ProcessTree:
 
     def forked(self, pid: int, parent_pid: int, start_ticks: int) -> Node:
         """``pid`` is a copy of ``parent_pid`` since ``start_ticks``; what is known of the parent is true of it too."""
-        parent = self._running.get(parent_pid) or self._gone.get(parent_pid) or self._look(parent_pid)
+        parent = self.known(parent_pid) or self._look(parent_pid)
         key = ProcessKey(pid, start_ticks)
         if parent is None:
             node = Node(unknown_process(key, parent_pid), ())
@@ -113,7 +113,7 @@ class ProcessTree:
     def find(self, pid: int) -> Node | None:
         """The process of this number that runs, or ran last."""
         if self.is_fed:
-            node = self._running.get(pid) or self._gone.get(pid)
+            node = self.known(pid)
             if node is not None:
                 return node
         return self._look(pid)
@@ -121,6 +121,10 @@ class ProcessTree:
     def running(self, pid: int) -> Node | None:
         """What is known of ``pid`` without looking."""
         return self._running.get(pid)
+
+    def known(self, pid: int) -> Node | None:
+        """What is known of ``pid``, or of who had the number last, without looking."""
+        return self._running.get(pid) or self._gone.get(pid)
 
     def refresh(self, node: Node) -> None:
         """Look again at a process that is known; one that is gone stays as it was."""
