@@ -6,7 +6,7 @@ from pathlib import Path
 
 from govsec.config import Config
 from govsec.detect.allowances import allowances_of
-from govsec.errors import TryAgainError
+from govsec.errors import ConfigurationError, TryAgainError
 from govsec.findings.baseline import Baseline
 from govsec.findings.quiet import DismissalFile, Quiet
 from govsec.privatefile import make_private_directory
@@ -15,6 +15,17 @@ from govsec.privatefile import make_private_directory
 def monitor_folder(config: Config) -> Path:
     """Where it lies."""
     return config.state_dir / "monitor"
+
+
+def live_folder(config: Config, interface: str) -> Path:
+    """Where the sensor of one interface keeps what it has learned; it alone writes there.
+
+    Raises:
+        ConfigurationError: no interface can have that name.
+    """
+    if not interface or "/" in interface or interface.startswith("."):
+        raise ConfigurationError(f"{interface!r} is no name of an interface")
+    return monitor_folder(config) / f"live-{interface}"
 
 
 def dismissals_of(config: Config) -> DismissalFile:

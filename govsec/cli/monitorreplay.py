@@ -49,7 +49,7 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.captureoutputs import Picture, capture_record, eve_file, ocsf_file
     from govsec.assemble.monitor import replay
     from govsec.assemble.monitorlearned import open_baseline, quiet_of
-    from govsec.assemble.monitorlive import evidence_of
+    from govsec.assemble.monitorevidence import evidence_of
 
     _refuse_collisions(args)
     config = monitor_config(io)

@@ -36,14 +36,15 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 
 def run_watch(args: argparse.Namespace, io: frame.IO) -> int:
     """Listen."""
-    from govsec.assemble.monitorlearned import quiet_of
-    from govsec.assemble.monitorlive import Watch
+    from govsec.assemble.monitorlearned import live_folder, quiet_of
+    from govsec.assemble.monitorlive import open_watch
 
     config = monitor_config(io)
     found = 0
     _words_of(None, io)  # what words need is loaded before rights are given up
     quiet = quiet_of(io.config()) if has_configuration(io) else None
-    with Watch(args.interface, config, io.clock, evidence=args.evidence, quiet=quiet) as watch:
+    state = live_folder(io.config(), args.interface) if has_configuration(io) else None
+    with open_watch(args.interface, config, io.clock, evidence=args.evidence, state=state, quiet=quiet) as watch:
         before = {number: signal.signal(number, lambda *_: watch.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             io.talk(f"{args.interface}: {watch.dropped.user}, Landlock {watch.dropped.landlock}")
@@ -72,7 +73,7 @@ def _words_of(finding: Finding | None, io: frame.IO) -> bytes:
 
 def _say_end(watch: Watch, io: frame.IO) -> None:
     counters = watch.counters()
-    for part in ("capture", "evidence"):
+    for part in ("capture", "evidence", "baseline"):
         if part in counters:
             io.talk(f"{part}: " + ", ".join(f"{name} {count}" for name, count in counters[part].items()))
     for file in watch.evidence.files if watch.evidence is not None else ():

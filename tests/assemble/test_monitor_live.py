@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from govsec.assemble.monitorlive import evidence_of, read_options
+from govsec.assemble.monitorevidence import evidence_of, read_options
 from govsec.config import MonitorConfig
 from govsec.errors import ConfigurationError
 from govsec.net.capturefile import CaptureFile
