@@ -194,8 +194,7 @@ class Fanotify:
         except OSError as error:
             if parent is None or error.errno == errno.EPERM:
                 raise SourceUnavailableError(f"{NAME}: {os.fsdecode(path)}: {_reason(error)}") from error
-            reason = f"cannot be marked ({error.strerror})"
-            self._walk.skipped[reason] = self._walk.skipped.get(reason, 0) + 1
+            self._walk.skip(f"cannot be marked ({error.strerror})")
             return None
 
     def _mark_system(self, path: bytes) -> None:

@@ -37,6 +37,8 @@ class Walk:
     mounts: MountTable
     #: Reason -> how many folders were left out for it.
     skipped: dict[str, int] = field(default_factory=dict)
+    #: Folders that could not be read since this was last emptied.
+    unread: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._excluded = {os.fsencode(path) for path in self.options.excluded}
@@ -57,7 +59,7 @@ class Walk:
         if mount is None or mount.path == "/":
             return True
         if mount.may_hang:
-            self._skip("on a network or user-space file system")
+            self.skip("on a network or user-space file system")
         return not mount.may_hang and mount.kind not in _NO_FILES
 
     def entries(self, folder: bytes) -> Iterator[tuple[bytes, bool]]:
@@ -69,9 +71,11 @@ class Walk:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._skip(f"cannot be read ({error.strerror})")
+            self.unread.add(folder)
+            self.skip(f"cannot be read ({error.strerror})")
 
-    def _skip(self, reason: str) -> None:
+    def skip(self, reason: str) -> None:
+        """One more folder that is left out."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
 
