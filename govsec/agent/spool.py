@@ -67,6 +67,7 @@ class Spool:
         self._size_max_bytes = size_max_bytes
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._is_held = False
         try:
             self._open()
         except IntegrityError as error:
@@ -87,12 +88,13 @@ class Spool:
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
-        """Within the block no connection is open: the moment to fork. Raises what opening raises."""
+        """Within the block no connection is open: the moment to fork. The next call behind it opens one."""
         self.close()
+        self._is_held = True
         try:
             yield
         finally:
-            self._open()
+            self._is_held = False
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Keep ``entries``; the head's sequence. When this returns they are on the disk, or counted as lost.
@@ -176,8 +178,11 @@ class Spool:
         self._inode = self.path.stat().st_ino
 
     def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._is_held:
             raise TryAgainError(f"spool {self.path} is closed")
+        if self._connection is None:
+            self._open()
+        assert self._connection is not None  # opened a line above, or that raised
         return self._connection
 
     def _state(self, name: str, default: object = None) -> object:
