@@ -20,7 +20,7 @@ def read_disks(tree: Tree, gaps: Gaps) -> tuple[Disk, ...]:
     Raises:
         OSError: the kernel does not say which kinds have devices.
     """
-    kinds = _kinds_with_device(tree)
+    kinds = kinds_with_device(tree)
     rows: dict[tuple[str, str], Disk] = {}
     for mount in tree.mounts.by_path.values():
         if mount.may_hang or tree.mounts.may_hang(mount.path):
@@ -39,7 +39,12 @@ def read_disks(tree: Tree, gaps: Gaps) -> tuple[Disk, ...]:
     return tuple(sorted(rows.values(), key=lambda disk: disk.mount))
 
 
-def _kinds_with_device(tree: Tree) -> frozenset[str]:
+def kinds_with_device(tree: Tree) -> frozenset[str]:
+    """Kinds of file systems that keep people's data on something.
+
+    Raises:
+        OSError, GovsecError: the kernel does not say.
+    """
     lines = tree.read_text("/proc/filesystems", _FILE_SYSTEMS_BYTES_MAX).splitlines()
     return _WITHOUT_DEVICE | {line.strip() for line in lines if not line.startswith("nodev")}
 
