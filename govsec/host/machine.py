@@ -29,8 +29,8 @@ _RESOURCES = ("cpu", "memory", "io")
 
 
 @contextmanager
-def psutil_at(tree: Tree) -> Iterator[None]:
-    """psutil reads the tree's ``/proc`` inside; its errors, and what it raises on lines it does not know, are ours.
+def psutil_at(tree: Tree, folder: str = "/proc") -> Iterator[None]:
+    """psutil takes the tree's ``folder`` for ``/proc`` inside; whatever it raises there becomes an error of ours.
 
     Raises:
         OSError: what is asked for is not there.
@@ -39,7 +39,7 @@ def psutil_at(tree: Tree) -> Iterator[None]:
     with _PSUTIL, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a value that this kernel does not have is 0
         before = psutil.PROCFS_PATH
-        psutil.PROCFS_PATH = tree.place("/proc")
+        psutil.PROCFS_PATH = tree.place(folder)
         try:
             yield
         except (psutil.Error, ValueError, KeyError, IndexError, AssertionError, RuntimeError, TypeError) as error:
@@ -108,7 +108,8 @@ def read_traffic(tree: Tree, gaps: Gaps) -> tuple[Traffic, ...]:
     Raises:
         OSError, GovsecError: they cannot be read.
     """
-    with psutil_at(tree):
+    # In a tree elsewhere the machine's own interfaces are those of its first process, not of ours.
+    with psutil_at(tree, "/proc" if tree.is_running_system else "/proc/1"):
         # Without nowrap psutil remembers every interface it ever saw.
         counters = cast("dict[str, object]", psutil.net_io_counters(pernic=True, nowrap=False) or {})
         rows = [

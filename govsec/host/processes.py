@@ -97,15 +97,21 @@ class ProcessReader:
             owner = os.stat(base, dir_fd=self._folder)
             cgroup = self._optional(base + "cgroup", _CGROUP_BYTES_MAX)
             login = self._optional(base + "loginuid", 16)
-            # The name stands in brackets and can hold brackets, blanks and line ends itself.
-            front, back = line.index(b"("), line.rindex(b")")
-            fields = line[back + 2 :].split(None, 22)
-            start_ticks = int(fields[19])
+            return self._row(pid, (executable, is_deleted, command, cgroup, login), line, owner)
         except (FileNotFoundError, ProcessLookupError):
             return None
         except (ValueError, IndexError):
             # A line that ends early: the process went while the kernel wrote it.
             return None
+
+    def _row(
+        self, pid: int, parts: tuple[str | None, bool, bytes, bytes, bytes], line: bytes, owner: os.stat_result
+    ) -> Process:
+        executable, is_deleted, command, cgroup, login = parts
+        # The name stands in brackets and can hold brackets, blanks and line ends itself.
+        front, back = line.index(b"("), line.rindex(b")")
+        fields = line[back + 2 :].split(None, 22)
+        start_ticks = int(fields[19])
         return Process(
             ProcessKey(pid, start_ticks),
             int(fields[1]),

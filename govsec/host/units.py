@@ -27,12 +27,14 @@ FOLDERS = (
     "/lib/systemd/system",
 )
 _GENERATED = "/run/systemd/generator"
+_SWITCHED_IN = FOLDERS[:2]
+_ASKS = ("WantedBy", "RequiredBy", "UpheldBy", "Alias")
 _SWITCHES = (".wants", ".requires", ".upholds")
 
 
 @dataclass(slots=True)
 class Unit:
-    """One unit. ``enabled`` in systemctl's words: enabled, disabled, static, masked, generated."""
+    """One unit. ``enabled`` in systemctl's words: enabled, disabled, indirect, static, masked, generated."""
 
     name: str
     file: str
@@ -101,7 +103,8 @@ class _Listed:
                         if piece.endswith(".conf"):
                             self.pieces.setdefault(name[:-2], {}).setdefault(piece, f"{path}/{piece}")
                 elif name.endswith(_SWITCHES):
-                    self.switched_on.update(_names(tree, path))
+                    # What a package links in its own folder belongs to the unit: nobody switched it on.
+                    self.switched_on.update(_names(tree, path) if folder in _SWITCHED_IN else ())
                 else:
                     self.files.setdefault(name, path)
                     if folder == FOLDERS[0]:
@@ -109,6 +112,7 @@ class _Listed:
                         self._note_alias(tree, path)
         if not is_any and missing is not None:
             raise missing
+        self.templates_on = {name.partition("@")[0] + "@" for name in self.switched_on if "@" in name}
 
     def _note_alias(self, tree: Tree, path: str) -> None:
         target = _link_text(tree, path)
@@ -130,9 +134,14 @@ def _instances(listed: _Listed, units: dict[str, Unit], suffix: str) -> dict[str
 def _enabled(listed: _Listed, name: str, path: str, settings: dict[tuple[str, str], list[str]]) -> str:
     if path.startswith(_GENERATED):
         return "generated"
+    stem, at, rest = name.partition("@")
     if name in listed.switched_on:
         return "enabled"
-    return "disabled" if any(section == "Install" for section, _ in settings) else "static"
+    if at and rest.startswith(".") and f"{stem}@" in listed.templates_on:
+        return "enabled"  # an instance of this template is
+    if any(settings.get(("Install", what)) for what in _ASKS):
+        return "disabled"
+    return "indirect" if settings.get(("Install", "Also")) else "static"
 
 
 def _settings(tree: Tree, listed: _Listed, name: str, path: str) -> dict[tuple[str, str], list[str]]:
