@@ -1,7 +1,8 @@
 """Frames to columns: Ethernet to TCP, UDP and ICMP for thousands of packets at once, without a loop over them.
 
 One idea: headers follow each other, so each layer is one ``gather`` at the offsets that the layer before computed. What
-few packets have (tags, options, extension headers) moves those packets' offsets and nothing else.
+few packets have (tags, options, extension headers) moves those packets' offsets and nothing else. Packets in which
+nothing is out of the ordinary take one step for all that is behind the link layer (``plain``).
 
 Every field is read inside what was captured of its frame, or is 0 and the packet has a fault. No byte of a packet can
 make this raise. Fragments are not put together, checksums not looked at (network cards fill them in later). What a
@@ -18,8 +19,9 @@ import numpy as np
 
 from govsec.net.columns import I8, U2, U4, U8, Fault, PacketBatch, Tunnel
 from govsec.net.gather import gather, with_slack
-from govsec.net.links import ETHERNET, RAW, TYPE_IPV4, TYPE_IPV6, read_links
+from govsec.net.links import ETHERNET, RAW, TYPE_IPV4, TYPE_IPV6, Links, read_links
 from govsec.net.networklayer import read_network
+from govsec.net.plain import Inside, read_plain
 from govsec.net.transport import read_transport
 
 #: An Ethernet frame with two tags; what is longer was merged by the kernel or the card, or travels on a jumbo network.
@@ -68,8 +70,8 @@ def decode(frames: Frames, link_type: int | U2 = ETHERNET, frame_max: int = FRAM
         faults |= frames.faults
     faults |= (frames.captured_size < frames.wire_size) * np.uint16(Fault.CUT.value)
     faults |= (frames.wire_size > frame_max) * np.uint16(Fault.MERGED.value)
-    network = read_network(data, links.network, links.ethertype, end, start + frames.wire_size, faults)
-    transport = read_transport(data, network, end, faults)
+    inside = _read_inside(data, links, end, start + frames.wire_size, faults)
+    inside.payload_offset += (links.network - start).astype(np.uint32)
     return PacketBatch(
         time_ns=frames.time_ns,
         position=frames.position,
@@ -79,27 +81,7 @@ def decode(frames: Frames, link_type: int | U2 = ETHERNET, frame_max: int = FRAM
         ethertype=links.ethertype,
         mac_source=links.mac_source,
         mac_target=links.mac_target,
-        ip_version=network.version,
-        source_hi=network.source_hi,
-        source_lo=network.source_lo,
-        target_hi=network.target_hi,
-        target_lo=network.target_lo,
-        protocol=network.protocol,
-        ttl=network.ttl,
-        fragment=network.fragment,
-        source_port=transport.source_port,
-        target_port=transport.target_port,
-        tcp_flags=transport.tcp_flags,
-        tcp_sequence=transport.tcp_sequence,
-        tcp_acknowledgment=transport.tcp_acknowledgment,
-        tcp_window=transport.tcp_window,
-        icmp_type=transport.icmp_type,
-        icmp_code=transport.icmp_code,
-        ip_size=network.ip_size.astype(np.uint32),
-        payload_offset=(transport.body - start).astype(np.uint32),
-        payload_size=transport.payload_size.astype(np.uint32),
-        payload_claimed=transport.payload_claimed.astype(np.uint32),
-        tunnel=transport.tunnel,
+        **inside.columns(),
         faults=faults,
         link_type=kinds,
         frame_offset=start,
@@ -138,3 +120,44 @@ def decode_inner(batch: PacketBatch, frame_max: int = FRAME_MAX) -> PacketBatch:
         position=outer.position[chosen],
     )
     return decode(frames, kind[chosen], frame_max)
+
+
+def _read_inside(data: memoryview, links: Links, end: I8, wire_end: I8, faults: U2) -> Inside:
+    """What is behind the link layers: plain packets all together, the others by themselves."""
+    at, ethertype = links.network, links.ethertype
+    held, sent = (end - at).astype(np.uint32), (wire_end - at).astype(np.uint32)
+    inside, is_plain = read_plain(data, at, ethertype, held, sent)
+    others = np.flatnonzero(~is_plain)
+    if len(others):
+        their_faults = faults[others]
+        inside.put(others, _read_any(data, at[others], ethertype[others], end[others], wire_end[others], their_faults))
+        faults[others] = their_faults
+    return inside
+
+
+def _read_any(data: memoryview, at: I8, ethertype: U2, end: I8, wire_end: I8, faults: U2) -> Inside:
+    network = read_network(data, at, ethertype, end, wire_end, faults)
+    transport = read_transport(data, network, end, faults)
+    return Inside(
+        ip_version=network.version,
+        source_hi=network.source_hi,
+        source_lo=network.source_lo,
+        target_hi=network.target_hi,
+        target_lo=network.target_lo,
+        protocol=network.protocol,
+        ttl=network.ttl,
+        fragment=network.fragment,
+        source_port=transport.source_port,
+        target_port=transport.target_port,
+        tcp_flags=transport.tcp_flags,
+        tcp_sequence=transport.tcp_sequence,
+        tcp_acknowledgment=transport.tcp_acknowledgment,
+        tcp_window=transport.tcp_window,
+        icmp_type=transport.icmp_type,
+        icmp_code=transport.icmp_code,
+        ip_size=network.ip_size.astype(np.uint32),
+        payload_offset=(transport.body - at).astype(np.uint32),
+        payload_size=transport.payload_size.astype(np.uint32),
+        payload_claimed=transport.payload_claimed.astype(np.uint32),
+        tunnel=transport.tunnel,
+    )

@@ -85,7 +85,9 @@ def read_links(data: memoryview, start: I8, end: I8, link_type: U2, vlan_moved: 
         chosen = slice(None) if len(kinds) == 1 else np.flatnonzero(link_type == kind)
         _read_kind(kind, data, start[chosen], end[chosen], links, chosen)
     _take_tags(data, end, links)
-    links.ethertype[links.ethertype < _TYPE_MIN] = 0
+    is_length = links.ethertype < _TYPE_MIN
+    if is_length.any():
+        links.ethertype[is_length] = 0
     return links
 
 
@@ -95,7 +97,7 @@ def _read_kind(kind: int, data: memoryview, start: I8, end: I8, links: Links, ch
         held = end - start >= rows.dtype.itemsize
         for name, column in (("source", links.mac_source), ("target", links.mac_target)):
             if name in (rows.dtype.names or ()):
-                column[chosen] = (rows[name] >> _MAC_SHIFT) * held
+                column[chosen] = (rows[name].astype(np.uint64) >> _MAC_SHIFT) * held
         ethertype: NDArray[np.integer[Any]] = rows["type"]
         size: NDArray[np.integer[Any]] | int = rows.dtype.itemsize
     elif kind in _LINKS_WORD:
@@ -107,7 +109,7 @@ def _read_kind(kind: int, data: memoryview, start: I8, end: I8, links: Links, ch
         return
     links.ethertype[chosen] = ethertype * held
     links.network[chosen] += size * held
-    links.faults[chosen] |= np.where(held, 0, Fault.SHORT.value).astype(np.uint16)
+    links.faults[chosen] |= ~held * np.uint16(Fault.SHORT.value)
 
 
 def _loopback(word: U4) -> tuple[U2, I8]:
@@ -164,4 +166,6 @@ def _take_tags(data: memoryview, end: I8, links: Links) -> None:
 
 
 def _is_tag(ethertype: U2) -> Bools:
-    return np.isin(ethertype, _TYPES_VLAN)
+    one, other, old = _TYPES_VLAN
+    found: Bools = (ethertype == one) | (ethertype == other) | (ethertype == old)
+    return found

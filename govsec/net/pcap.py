@@ -81,6 +81,6 @@ class Pcap:
         is_nano = self._unit == SECOND_NS
         if self._is_little:
             fraction = rb"...[\0-\x3b]" if is_nano else rb"..[\0-\x0f]\0"
-            return Look(re.compile(re.escape(half) + fraction + rb"..\0\0..\0\0", re.DOTALL), at=2)
+            return Look(re.escape(half) + fraction + rb"..\0\0..\0\0", at=2)
         fraction = rb"[\0-\x3b]..." if is_nano else rb"\0[\0-\x0f].."
-        return Look(re.compile(re.escape(half) + rb".." + fraction + rb"\0\0..\0\0..", re.DOTALL), at=0)
+        return Look(re.escape(half) + rb".." + fraction + rb"\0\0..\0\0..", at=0)

@@ -18,7 +18,6 @@ Source: draft-ietf-opsawg-pcapng.
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass, fields, replace
 
@@ -54,8 +53,8 @@ _OPTION_DROPPED, _OPTION_DROPPED_BY_SYSTEM = 5, 7
 _FORMS = {is_little: RecordForm(is_little, 4, 0, _BLOCK_MIN, _BLOCK_MIN) for is_little in (True, False)}
 #: Packet blocks of less than 64 KiB, of the first 65536 interfaces.
 _LOOKS = {
-    True: Look(re.compile(rb"\x06\0\0\0..\0\0..\0\0.{8}..\0\0..\0\0", re.DOTALL), at=0),
-    False: Look(re.compile(rb"\0\0\0\x06\0\0..\0\0...{8}\0\0..\0\0..", re.DOTALL), at=0),
+    True: Look(rb"\x06\0\0\0..\0\0..\0\0.{8}..\0\0..\0\0", at=0),
+    False: Look(rb"\0\0\0\x06\0\0..\0\0...{8}\0\0..\0\0..", at=0),
 }
 
 

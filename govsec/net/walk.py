@@ -2,7 +2,7 @@
 
 One idea: a chain looks as if it could only be followed link by link, which costs more in Python than everything else
 that is done with a packet. So the buffer is cut into segments, a place that looks like the start of a record is
-searched in each (one regular expression a segment), and all segments are followed in step: one numpy operation gives
+searched in each (with one regular expression), and all segments are followed in step: one numpy operation gives
 the next record of every segment. A guess may be wrong, by chance or because somebody put records into packets. It is
 believed only when the chain from the start of the buffer arrives exactly there; where it does not, that chain is
 followed link by link. So the result is always that of following the one true chain, and only the time differs.
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from govsec.net.columns import I8
 
@@ -24,7 +25,7 @@ SEGMENT_SIZE = 16_384
 #: Fewer segments are followed faster one by one.
 _SEGMENTS_MIN = 8
 #: After so many records in step, segments that are through are left out.
-_STEPS = 8
+_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class RecordForm:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What records look like: ``pattern`` matches ``at`` bytes behind the beginning of one."""
+    """What records look like: the regular expression matches ``at`` bytes behind the beginning of one."""
 
-    pattern: re.Pattern[bytes]
+    pattern: bytes
     at: int
 
 
@@ -77,13 +78,11 @@ def walk(data: memoryview, end: int, form: RecordForm, look: Look | None) -> I8:
 
 
 def _guess(data: memoryview, end: int, look: Look) -> I8:
-    """0, and the first place in each further segment that looks like a record; increasing."""
-    starts = [0]
-    for edge in range(SEGMENT_SIZE, end - SEGMENT_SIZE, SEGMENT_SIZE):
-        match = look.pattern.search(data, edge + look.at, edge + SEGMENT_SIZE)
-        if match:
-            starts.append(match.start() - look.at)
-    return np.array(starts, np.int64)
+    """0, and about every ``SEGMENT_SIZE`` bytes a place that looks like a record; increasing."""
+    # What each match swallows is the segment behind it, so that one call of the search finds all of them.
+    pattern = re.compile(look.pattern + b".{%d}" % SEGMENT_SIZE, re.DOTALL)
+    found = pattern.finditer(data, SEGMENT_SIZE + look.at, end)
+    return np.array([0, *(match.start() - look.at for match in found)], np.int64)
 
 
 def _follow_in_step(data: memoryview, starts: I8, end: int, form: RecordForm) -> tuple[I8, I8, I8]:
@@ -91,29 +90,53 @@ def _follow_in_step(data: memoryview, starts: I8, end: int, form: RecordForm) ->
 
     Besides: where each segment begins among them (and where the last one ends), and where each chain went then.
     """
-    # As in ``gather``, but made once: this loop is what a capture file takes longest for.
-    count = end - form.header_size + 1
-    sizes = np.ndarray((count,), "V4", buffer=data, offset=form.size_at, strides=(1,))
+    limits = np.append(starts[1:], end - form.header_size + 1)
+    following = _following(data, end, form)
+    pieces: list[tuple[NDArray[np.intp], I8]] = []
+    number, at = np.arange(len(starts)), starts
+    while len(at) >= _SEGMENTS_MIN:
+        block = np.empty((_STEPS + 1, len(at)), np.int64)
+        block[0] = at
+        for step in range(_STEPS):
+            following(block[step], block[step + 1])
+        pieces.append((number, block[:-1]))
+        is_going = block[-1] < limits[number]
+        number, at = number[is_going], block[-1][is_going]
+    for last, offset in zip(number.tolist(), at.tolist(), strict=True):
+        tail = _follow(data, offset, int(limits[last]) + form.header_size - 1, form, ())
+        pieces.append((np.array([last]), tail[:-1, None]))
+    # What a chain passed behind its limit belongs to the next segment.
+    owns = [piece < limits[segment] for segment, piece in pieces]
+    firsts = np.zeros(len(starts) + 1, np.int64)
+    for (segment, _), is_own in zip(pieces, owns, strict=True):
+        firsts[segment + 1] += np.count_nonzero(is_own, axis=0)
+    np.cumsum(firsts, out=firsts)
+    offsets, free = np.empty(int(firsts[-1]), np.int64), firsts.copy()
+    for (segment, piece), is_own in zip(pieces, owns, strict=True):
+        place = free[segment] + np.arange(len(piece))[:, None]
+        offsets[place[is_own]] = piece[is_own]
+        free[segment] += len(piece)
+    arrivals = np.empty_like(starts)
+    following(offsets[firsts[1:] - 1], arrivals)
+    return offsets, firsts, arrivals
+
+
+def _following(data: memoryview, end: int, form: RecordForm) -> Callable[[I8, I8], None]:
+    """Writes where the records behind those at some offsets are; behind the last header, it goes nowhere certain."""
+    # As in ``gather``, but made once, and with few operations: this is what a capture file is read by.
+    last = end - form.header_size
+    sizes = np.ndarray((last + 1,), "V4", buffer=data, offset=form.size_at, strides=(1,))
     word = "<u4" if form.is_little else ">u4"
-    limits = np.append(starts[1:], count)
-    arrivals = starts.copy()
-    number, at, limit = np.arange(len(starts), dtype=np.uint16), starts, limits
-    numbers, offsets = [], []
-    while len(at):
-        for _ in range(_STEPS):
-            numbers.append(number)
-            offsets.append(at)
-            size = sizes[np.minimum(at, count - 1)].view(word).astype(np.int64)
-            at = at + np.maximum(size + form.size_more, form.size_min) * (at < limit)
-        arrivals[number] = at
-        is_going = at < limit
-        number, at, limit = number[is_going], at[is_going], limit[is_going]
-    segment, found = np.concatenate(numbers), np.concatenate(offsets)
-    # A chain stands still behind its limit, so what is below the limit was passed once.
-    is_passed = found < limits[segment]
-    segment, found = segment[is_passed], found[is_passed]
-    firsts = np.concatenate([[0], np.cumsum(np.bincount(segment, minlength=len(starts)))])
-    return found[np.argsort(segment, kind="stable")], firsts, arrivals
+    is_bounded = form.size_more >= form.size_min
+
+    def following(at: I8, into: I8) -> None:
+        np.add(at, sizes[np.minimum(at, last)].view(word), out=into)
+        if form.size_more:
+            into += form.size_more
+        if not is_bounded:
+            np.maximum(into, at + form.size_min, out=into)
+
+    return following
 
 
 def _follow(data: memoryview, at: int, end: int, form: RecordForm, stops: Collection[int]) -> I8:
