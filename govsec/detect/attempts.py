@@ -5,7 +5,9 @@ RST, an ICMP reply), or a datagram from a service's port to a client's port, is 
 address, or one whose question was not captured; its sender has tried nothing.
 
 A try is unanswered when nothing came back, or only a refusal. A TCP try counts as a probe when the originator sent no
-data: SYN, connect, FIN, NULL and Xmas scans alike (RFC 9293; nmap's names).
+data: SYN, connect, FIN, NULL and Xmas scans alike (RFC 9293; nmap's names). A lone ACK or FIN-ACK of no connection that
+was seen (ACK, window and Maimon scans) is a try of its own kind, ``is_ack``: ends of connections that began before the
+capture look like it, so more is asked of those (:func:`govsec.detect.scan.plausible`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ ATTEMPT = np.dtype(
         ("icmp_type", "u1"),
         ("is_unanswered", "?"),
         ("is_probe", "?"),
+        ("is_ack", "?"),
     ],
     align=True,
 )
@@ -39,12 +42,18 @@ _SERVICE_PORT_MAX = 1023
 #: A DHCP client's port lies among those of services (RFC 2131, RFC 8415): nobody asks for it, servers answer to it.
 _DHCP_CLIENT_PORTS = (68, 546)
 _ECHO_REQUEST, _ECHO_REQUEST_V6 = 8, 128
+#: Ports from here on are those that systems give to clients (Linux: 32768, others and IANA: 49152); a server that asks
+#: whether its clients are still there sends lone ACKs to them.
+_CLIENT_PORT_MIN = 32_768
+#: A probe is sent again once when nothing comes back.
+_ACK_PACKETS_MAX = 2
 
 
 def attempts(closed: FlowRecords, protocols: tuple[Protocol, ...]) -> tuple[NDArray[np.int64], Rows]:
     """The tries among ``closed`` flows of these ``protocols``: the moments at which they were over, and ``ATTEMPT``
     rows."""
-    chosen = np.isin(closed["protocol"], protocols) & (closed["part"] == 0) & _is_asked(closed)
+    is_ack = _is_lone_ack(closed)
+    chosen = np.isin(closed["protocol"], protocols) & (closed["part"] == 0) & (_is_asked(closed) | is_ack)
     flows = closed[chosen]
     rows = np.zeros(len(flows), dtype=ATTEMPT)
     for name in ATTEMPT.names or ():
@@ -60,6 +69,8 @@ def attempts(closed: FlowRecords, protocols: tuple[Protocol, ...]) -> tuple[NDAr
         (flows["state"] == FlowState.ATTEMPT) | (flows["state"] == FlowState.REJECTED) | is_bare_reset,
         flows["packets_responder"] == 0,
     )
+    rows["is_ack"] = is_ack[chosen]
+    rows["is_unanswered"] |= rows["is_ack"]
     rows["is_probe"] = np.where(is_tcp, flows["payload_originator"] == 0, flows["packets_responder"] == 0)
     return flows["end_ns"], rows
 
@@ -91,10 +102,28 @@ def as_flows(rows: Rows) -> FlowRecords:
     return flows
 
 
+def _is_lone_ack(flows: FlowRecords) -> NDArray[np.bool_]:
+    """ACK or FIN-ACK and nothing else from a client's port to a service's, refused by RST or left alone."""
+    flags, answer = flows["flags_originator"], flows["flags_responder"]
+    is_alone = (flags == TcpFlag.ACK) | (flags == TcpFlag.ACK | TcpFlag.FIN)
+    is_refused = answer & ~np.uint8(TcpFlag.RST | TcpFlag.ACK) == 0
+    is_refused &= (answer & TcpFlag.RST > 0) | (flows["packets_responder"] == 0)
+    is_empty = (flows["payload_originator"] == 0) & (flows["packets_originator"] <= _ACK_PACKETS_MAX)
+    port = flows["responder_port"]
+    is_asking = (port < _CLIENT_PORT_MIN) & (port < flows["originator_port"])
+    is_ack: NDArray[np.bool_] = (flows["protocol"] == Protocol.TCP) & (flows["opening"] == Opening.UNSEEN)
+    is_ack &= is_alone & is_refused & is_empty & is_asking
+    return is_ack & ~is_group(flows["responder_hi"], flows["responder_lo"])
+
+
 def _is_asked(flows: FlowRecords) -> NDArray[np.bool_]:
     protocol, opening, flags = flows["protocol"], flows["opening"], flows["flags_originator"]
     # FIN, NULL and Xmas scans: no handshake was seen, and no honest packet of TCP lacks ACK but SYN and RST.
-    is_bare = (opening == Opening.UNSEEN) & (flags & (TcpFlag.ACK | TcpFlag.RST | TcpFlag.SYN) == 0)
+    is_bare = (
+        (opening == Opening.UNSEEN)
+        & (flows["packets_originator"] > 0)
+        & (flags & (TcpFlag.ACK | TcpFlag.RST | TcpFlag.SYN) == 0)
+    )
     is_tcp = (protocol == Protocol.TCP) & ((opening == Opening.SYN) | is_bare)
     is_answer = (flows["originator_port"] <= _SERVICE_PORT_MAX) & (flows["responder_port"] > _SERVICE_PORT_MAX)
     is_answer |= np.isin(flows["responder_port"], _DHCP_CLIENT_PORTS)

@@ -21,12 +21,16 @@ from govsec.detect.api import Observation
 from govsec.detect.attempts import as_flows, attempts, originators
 from govsec.detect.hosts import Networks, host
 from govsec.detect.judgement import Evidence
-from govsec.detect.windows import U64, EventWindow, Groups, Rows
+from govsec.detect.windows import U64, EventWindow, Groups, Rows, mix
 from govsec.findings.api import SECOND_NS, Settings
 from govsec.findings.judgement import LISTED_MAX
 from govsec.net.columns import Protocol
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity
+
+#: Ports that lone ACKs of one scan come from: so many, or this part of their number.
+_ACK_PORTS_MAX = 4
+_ACK_PORTS_SHARE = 0.2
 
 
 class ScanSettings(Settings):
@@ -85,6 +89,22 @@ def missed(rows: Rows) -> NDArray[np.bool_]:
     """True for probes that nothing came back to: what breadth is counted in."""
     is_missed: NDArray[np.bool_] = rows["is_probe"] & rows["is_unanswered"]
     return is_missed
+
+
+def plausible(rows: Rows, keys: U64) -> NDArray[np.bool_]:
+    """All tries but lone ACKs that come from a port of their own each, by group of equal ``keys``.
+
+    Connections have that: those that began before the capture, or that one side has forgotten. A scanner that has no
+    connection takes one port, and some more for second tries.
+    """
+    is_plausible = ~rows["is_ack"]
+    lone = np.flatnonzero(rows["is_ack"])
+    if len(lone):
+        groups = Groups(keys[lone])
+        ports = groups.distinct(mix(rows["originator_port"][lone]))
+        is_few = ports <= np.maximum(_ACK_PORTS_MAX, groups.sizes() * _ACK_PORTS_SHARE)
+        is_plausible[lone] = is_few[groups.labels]
+    return is_plausible
 
 
 def broad(

@@ -24,10 +24,11 @@ from govsec.detect.scan import (
     evidence_of,
     missed,
     originator_of,
+    plausible,
     responders_of,
     severity_of,
 )
-from govsec.detect.windows import Rows, mix
+from govsec.detect.windows import U64, Rows, mix
 from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
@@ -64,7 +65,8 @@ class ScanHorizontal(WindowedScan):
         if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
             return
         settings = self._settings
-        keys = mix(rows["originator_hi"], rows["originator_lo"], rows["responder_port"], rows["protocol"])
+        rows = rows[plausible(rows, _streets(rows))]
+        keys = _streets(rows)
         least = np.where(np.isin(rows["responder_port"], _WEB_PORTS), settings.web_hosts_min, settings.hosts_min)
         for scans in broad(rows, keys, responders(rows), count_min=least, unanswered_min=settings.unanswered_min):
             yield self._finding(time_ns, scans)
@@ -98,5 +100,9 @@ class ScanHorizontal(WindowedScan):
                 "unanswered_ratio": Measure(ratio, settings.unanswered_min),
             },
             evidence=evidence_of([scan.rows for scan in scans]),
-            facts={"protocol": protocol},
+            facts={"protocol": protocol, "is_ack": bool(rows["is_ack"].all())},
         )
+
+
+def _streets(rows: Rows) -> U64:
+    return mix(rows["originator_hi"], rows["originator_lo"], rows["responder_port"], rows["protocol"])

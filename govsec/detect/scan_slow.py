@@ -71,6 +71,8 @@ class ScanSlow:
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
         times, rows = attempts(observation.flows.closed, (Protocol.TCP, Protocol.UDP))
+        # Over hours, connections that died make as many lone ACKs as a scanner would.
+        times, rows = times[~rows["is_ack"]], rows[~rows["is_ack"]]
         steps = times // (_STEP_S * SECOND_NS)
         cuts = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(times)] if len(times) else [0]
         # Step by step: what was answered after a moment must not count at it.

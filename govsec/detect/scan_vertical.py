@@ -24,10 +24,11 @@ from govsec.detect.scan import (
     evidence_of,
     missed,
     originator_of,
+    plausible,
     responders_of,
     severity_of,
 )
-from govsec.detect.windows import Rows, mix
+from govsec.detect.windows import U64, Rows, mix
 from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
@@ -70,9 +71,8 @@ class ScanVertical(WindowedScan):
     def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.ports_min:
             return
-        keys = mix(
-            rows["originator_hi"], rows["originator_lo"], rows["responder_hi"], rows["responder_lo"], rows["protocol"]
-        )
+        rows = rows[plausible(rows, _pairs(rows))]
+        keys = _pairs(rows)
         settings = self._settings
         for scans in broad(
             rows,
@@ -112,5 +112,11 @@ class ScanVertical(WindowedScan):
                 "hosts": Measure(len(np.unique(responders(rows)))),
             },
             evidence=evidence_of([scan.rows for scan in scans]),
-            facts={"protocol": protocol},
+            facts={"protocol": protocol, "is_ack": bool(rows["is_ack"].all())},
         )
+
+
+def _pairs(rows: Rows) -> U64:
+    return mix(
+        rows["originator_hi"], rows["originator_lo"], rows["responder_hi"], rows["responder_lo"], rows["protocol"]
+    )
