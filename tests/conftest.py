@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.support.servers import S3Server, start_ceph, start_seaweed
 # The same examples in every run, and no deadline: timings live in bench/, and the machine may be busy.
 settings.register_profile("govsec", deadline=None, derandomize=True)
 settings.load_profile("govsec")
+# A shell without job control starts what runs in its background with Ctrl-C ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

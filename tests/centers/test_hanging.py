@@ -31,7 +31,7 @@ class HangingStore(MemoryStore):
     def put(self, name: str, data: bytes, **options: object) -> ObjectInfo:
         if self.is_hanging:
             self.waiting_count += 1
-            self.goes_on.wait(30)
+            self.goes_on.wait(120)
         return super().put(name, data, **options)  # type: ignore[arg-type]
 
 
@@ -92,14 +92,14 @@ def test_what_arrives_late_is_no_ack_and_does_no_harm(hanging: tuple[World, Hang
 
 def test_a_lane_refuses_further_calls_until_the_late_one_ended() -> None:
     lane, goes_on = Lane("same_city"), threading.Event()
-    late = lane.start(lambda: goes_on.wait(30))
+    late = lane.start(lambda: goes_on.wait(120))
     with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.01 s"):
         lane.result(late, 0.01)
     assert lane.is_stuck
     with pytest.raises(StoreUnavailableError, match="has not answered yet"):
         lane.start(lambda: None)
     goes_on.set()
-    assert late.result(30)
+    assert late.result(120)
     assert lane.result(lane.start(lambda: 7), 30) == 7
     lane.close()
 

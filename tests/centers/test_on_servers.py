@@ -86,7 +86,7 @@ class Site:
 
 def store_of(server: S3Server, bucket: str, prefix: str, identity: Identity) -> tuple[S3StoreConfig, Credentials]:
     config = S3StoreConfig(
-        kind="s3", endpoint=server.https, bucket=bucket, prefix=prefix, ca_bundle=server.ca, read_timeout_s=20
+        kind="s3", endpoint=server.https, bucket=bucket, prefix=prefix, ca_bundle=server.ca, read_timeout_s=60
     )
     return config, Credentials(identity.access_key, identity.secret_key)
 

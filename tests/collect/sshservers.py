@@ -11,7 +11,7 @@ from pathlib import Path
 from govsec.collect.transport_ssh import SshAccount
 from tests.support.require import require
 
-_STARTED_WITHIN_S = 20.0
+_STARTED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def start_sshd(folder: Path, *, keys_of: SshServer | None = None, command: str |
     deadline = time.monotonic() + _STARTED_WITHIN_S
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=30).close()
             return server
         except OSError:
             assert process.poll() is None, "sshd ended at once"

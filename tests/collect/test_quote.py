@@ -21,7 +21,7 @@ WORDS = st.one_of(HOSTILE, st.text(st.characters(exclude_characters="\x00", excl
 def _read_back(shell: list[str], words: list[str], folder: Path) -> bytes:
     script = "printf '%s\\000' " + " ".join(words) + "\n"
     done = subprocess.run(
-        shell, input=script.encode("utf-8", "surrogateescape"), capture_output=True, timeout=20, cwd=folder, check=False
+        shell, input=script.encode("utf-8", "surrogateescape"), capture_output=True, timeout=99, cwd=folder, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -77,7 +77,7 @@ def test_postgresql_answers_over_its_socket_and_keeps_its_hashes(folder: Path) -
             capture_output=True,
             check=False,
         )
-        server.wait(30)
+        server.wait(120)
 
     assert value["running"] and int(value["live"]["version"].split(".")[0]) >= 12
     assert (
@@ -154,7 +154,7 @@ def test_tls_of_a_real_nginx_is_tried_version_by_version(folder: Path) -> None:
         value = ask(TlsProbe(endpoints=(TlsEndpoint(port=8943, server_name="site.gov.cn"), TlsEndpoint(port=1))))
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
     here, nobody = value["endpoints"]
     assert here["reachable"] and here["protocols"]["TLSv1.2"] is True and here["protocols"]["TLSv1.3"] is False

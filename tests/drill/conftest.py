@@ -111,17 +111,17 @@ class Rig:
         steps: list[dict[str, Any]] = [
             {"kind": "restore", "name": "restore", "timeout_s": 60},
             {"kind": "probe", "name": "content", "timeout_s": 60, "probe": {"kind": "content"}},
-            {"kind": "probe", "name": "nonce", "timeout_s": 10, "probe": {"kind": "nonce"}},
+            {"kind": "probe", "name": "nonce", "timeout_s": 60, "probe": {"kind": "nonce"}},
             {
                 "kind": "configure",
                 "name": "new-address",
-                "timeout_s": 10,
+                "timeout_s": 60,
                 "files": [{"path": f"{source}/conf/app.ini", "content": "home = {target}\n", "must_exist": True}],
             },
             {
                 "kind": "probe",
                 "name": "database",
-                "timeout_s": 30,
+                "timeout_s": 60,
                 "probe": {
                     "kind": "sqlite",
                     "path": f"{source}/oa.db",
@@ -132,14 +132,14 @@ class Rig:
             {
                 "kind": "start",
                 "name": "start",
-                "timeout_s": 10,
+                "timeout_s": 60,
                 "background": True,
                 "argv": ["sh", "-c", f"echo serving > {{target}}/{source}/state; exec sleep 60"],
             },
             {
                 "kind": "probe",
                 "name": "ask",
-                "timeout_s": 10,
+                "timeout_s": 60,
                 "probe": {
                     "kind": "command",
                     "argv": ["cat", f"{{target}}/{source}/state"],

@@ -46,7 +46,7 @@ def plan_of(directory: Path) -> dict[str, Any]:
         "steps": [
             {"kind": "restore", "name": "restore", "timeout_s": 60},
             {"kind": "probe", "name": "content", "timeout_s": 60, "probe": {"kind": "content"}},
-            {"kind": "probe", "name": "nonce", "timeout_s": 10, "probe": {"kind": "nonce"}},
+            {"kind": "probe", "name": "nonce", "timeout_s": 60, "probe": {"kind": "nonce"}},
         ],
     }
 

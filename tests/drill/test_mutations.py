@@ -208,7 +208,7 @@ def test_a_pinned_snapshot_that_is_not_the_newest_fails_the_drill(shipped: Rig) 
     ],
 )
 def test_a_probe_that_also_passes_on_an_empty_directory_fails_the_drill(argv: list[str], shipped: Rig) -> None:
-    probe = {"kind": "probe", "name": "ask", "timeout_s": 10, "probe": {"kind": "command", "argv": argv}}
+    probe = {"kind": "probe", "name": "ask", "timeout_s": 60, "probe": {"kind": "command", "argv": argv}}
 
     result = shipped.drill(shipped.plan(steps=shipped.steps(ask=probe)))
 

@@ -31,12 +31,12 @@ def _as_root() -> None:
 
 
 def command(name: str, *argv: str, undo: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    step: dict[str, Any] = {"kind": "start", "name": name, "timeout_s": 10, "argv": list(argv), **more}
-    return step if undo is None else step | {"undo": {"argv": undo, "timeout_s": 10}}
+    step: dict[str, Any] = {"kind": "start", "name": name, "timeout_s": 60, "argv": list(argv), **more}
+    return step if undo is None else step | {"undo": {"argv": undo, "timeout_s": 60}}
 
 
 def probe(name: str, *argv: str, **more: Any) -> dict[str, Any]:
-    return {"kind": "probe", "name": name, "timeout_s": 10, "probe": {"kind": "command", "argv": list(argv), **more}}
+    return {"kind": "probe", "name": name, "timeout_s": 60, "probe": {"kind": "command", "argv": list(argv), **more}}
 
 
 def outcomes(result: DrillResult) -> dict[str, Outcome]:
@@ -256,7 +256,7 @@ def test_an_address_is_switched_in_rehearsal_only_and_after_passed_probes_only(s
         return {
             "kind": "switch_address",
             "name": "dns",
-            "timeout_s": 5,
+            "timeout_s": 60,
             "argv": real,
             "undo": {"argv": ["true"]},
             **more,
@@ -297,7 +297,7 @@ def test_a_drill_that_is_killed_leaves_no_process_behind(shipped: Rig, tmp_path:
     os.waitpid(child, 0)
 
     assert holders
-    deadline = shipped.clock.monotonic() + 20
+    deadline = shipped.clock.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() and not _is_zombie(pid) for pid in holders):
         assert shipped.clock.monotonic() < deadline, "the sandbox outlived the drill"
         os.sched_yield()

@@ -165,30 +165,30 @@ def test_a_child_that_dies_hangs_or_fails_gives_an_error_and_not_its_fate(tree: 
         return {"size": len(bytearray(8 << 30))}
 
     sandbox = OpenSandbox(Isolation(memory_bytes=4 << 30), tree, CLOCK, "")
-    assert sandbox.call(die, 10) == {"error": "the child ended without a result"}
+    assert sandbox.call(die, 120) == {"error": "the child ended without a result"}
     assert sandbox.call(hang, 0.2) == {"error": "stopped after 0.2 s"}
-    assert sandbox.call(fail, 10) == {"error": "the reason"}
-    assert "error" in sandbox.call(eat, 10)
-    assert call_in_child(lambda: {"x": "y" * (1 << 20)}, lambda: None, timeout_s=10, clock=CLOCK)["error"]
+    assert sandbox.call(fail, 120) == {"error": "the reason"}
+    assert "error" in sandbox.call(eat, 120)
+    assert call_in_child(lambda: {"x": "y" * (1 << 20)}, lambda: None, timeout_s=60, clock=CLOCK)["error"]
 
 
 def test_a_command_that_leaves_a_child_behind_does_not_hold_the_drill_up() -> None:
     begun = CLOCK.monotonic()
 
     outcome = run_command(
-        ["sh", "-c", "sleep 60 & echo done"],
+        ["sh", "-c", "sleep 300 & echo done"],
         environment={"PATH": os.environ["PATH"]},
         cwd=None,
-        timeout_s=30,
+        timeout_s=250,
         clock=CLOCK,
     )
 
     assert (outcome.exit_code, outcome.output) == (0, b"done\n")
-    assert CLOCK.monotonic() - begun < 10
+    assert CLOCK.monotonic() - begun < 200
 
 
 def test_a_command_that_is_not_there_is_an_outcome() -> None:
-    outcome = run_command(["/absent/program"], environment={}, cwd=None, timeout_s=5, clock=CLOCK)
+    outcome = run_command(["/absent/program"], environment={}, cwd=None, timeout_s=60, clock=CLOCK)
 
     assert outcome.exit_code is None
     assert "cannot be started" in outcome.note

@@ -93,7 +93,7 @@ def place(tmp_path: Path, backup: tuple[Path, LocalStore, str]) -> Iterator[Plac
 def _ask(
     place: Place, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
 ) -> tuple[int, Any, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=120)
     data = body if isinstance(body, bytes) else (json.dumps(body).encode() if body is not None else None)
     sent = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", **(headers or {})}
     try:

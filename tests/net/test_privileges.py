@@ -119,7 +119,7 @@ def test_an_open_capture_goes_on_without_privileges() -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             sender.send(udp_frame(station(2), 1000 + number, station(3), 53, b"x") for number in range(50))
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=120)
 
     assert json.loads(out) == [50, 0]
 

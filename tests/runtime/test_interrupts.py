@@ -54,7 +54,7 @@ def test_the_first_interrupt_is_answered_and_the_second_leaves_though_requests_s
         assert answer.startswith("govsec: stopping when what runs now is put down in order")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=120) == 130
         assert "govsec: leaving now; repositories stay valid" in process.stderr.read()
     finally:
         process.kill()

@@ -120,7 +120,7 @@ def test_a_begun_call_runs_before_it_is_asked_for() -> None:
         return "done"
 
     begun = Begun(call)
-    assert is_running.wait(10)
+    assert is_running.wait(60)
     assert (begun.result(), begun.result()) == ("done", "done")
 
 

@@ -28,7 +28,7 @@ def scene(s3_server: S3Server, city_buckets: dict[str, str]) -> Scene:
         s3_server.client().put_bucket_policy(Bucket=city_buckets[s3_server.kind], Policy=policy)
     bucket = city_buckets[s3_server.kind]
     config = S3StoreConfig(
-        kind="s3", endpoint=s3_server.https, bucket=bucket, prefix="hr", ca_bundle=s3_server.ca, read_timeout_s=20
+        kind="s3", endpoint=s3_server.https, bucket=bucket, prefix="hr", ca_bundle=s3_server.ca, read_timeout_s=60
     )
     keys = s3_server.production, s3_server.owner
     production = S3Store(config, Credentials(keys[0].access_key, keys[0].secret_key), name="city")

@@ -57,8 +57,8 @@ def s3_config(server: S3Server, scheme: str, *, bucket: str | None = None, prefi
         bucket=bucket or server.bucket,
         prefix=prefix or f"suite/{uuid.uuid4().hex}",
         ca_bundle=server.ca,
-        connect_timeout_s=5,
-        read_timeout_s=20,
+        connect_timeout_s=60,
+        read_timeout_s=60,
     )
 
 

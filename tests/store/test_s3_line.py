@@ -35,7 +35,7 @@ from tests.support.servers import S3Server
 
 TIMEOUT_S = 0.4
 #: What a call may take at most when the other side does nothing; generous, the machine is shared.
-BOUND_S = 10.0
+BOUND_S = 60.0
 NOBODY = Credentials("nobody", "nothing")
 DATA = bytes(range(256)) * 4096  # 1 MiB
 

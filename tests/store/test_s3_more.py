@@ -26,7 +26,7 @@ COUNT = 60
 
 def owner_of(server: S3Server, **options: object) -> S3Store:
     config = S3StoreConfig(
-        kind="s3", endpoint=server.http, bucket=server.bucket, prefix=f"more/{uuid.uuid4().hex}", read_timeout_s=30
+        kind="s3", endpoint=server.http, bucket=server.bucket, prefix=f"more/{uuid.uuid4().hex}", read_timeout_s=60
     )
     return S3Store(config, Credentials(server.owner.access_key, server.owner.secret_key), name="center", **options)  # type: ignore[arg-type]
 

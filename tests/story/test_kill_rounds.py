@@ -160,7 +160,7 @@ def site(tmp_path: Path) -> Site:
         "steps": [
             {"kind": "restore", "name": "restore", "timeout_s": 60},
             {"kind": "probe", "name": "content", "timeout_s": 60, "probe": {"kind": "content"}},
-            {"kind": "probe", "name": "nonce", "timeout_s": 10, "probe": {"kind": "nonce"}},
+            {"kind": "probe", "name": "nonce", "timeout_s": 60, "probe": {"kind": "nonce"}},
         ],
     }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))

@@ -108,7 +108,7 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=60)
             assert not thread.is_alive(), "a thread of the proxy does not end"
 
     def _start(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
@@ -140,7 +140,7 @@ class Proxy:
                     if is_reset:
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 case CutRequest(after_bytes=limit):
-                    with socket.create_connection(("127.0.0.1", self.target_port), timeout=10) as server:
+                    with socket.create_connection(("127.0.0.1", self.target_port), timeout=60) as server:
                         _copy(client, server, limit)
                         for end in (server, client):
                             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -170,7 +170,7 @@ class Proxy:
             pass
 
     def _relay(self, client: socket.socket, answer_limit: int | None) -> None:
-        with socket.create_connection(("127.0.0.1", self.target_port), timeout=10) as server:
+        with socket.create_connection(("127.0.0.1", self.target_port), timeout=60) as server:
             server.settimeout(None)
             with self._lock:
                 self._open.append(server)
@@ -178,7 +178,7 @@ class Proxy:
             _copy(server, client, answer_limit)
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RD)
-            upward.join(timeout=10)
+            upward.join(timeout=60)
 
 
 def _copy(

@@ -92,8 +92,8 @@ class S3Server:
             verify=str(self.ca),
             config=Config(
                 s3={"addressing_style": "path"},
-                connect_timeout=5,
-                read_timeout=20,
+                connect_timeout=60,
+                read_timeout=60,
                 retries={"total_max_attempts": 1},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -320,7 +320,7 @@ def _run(argv: list[str]) -> str:
 
 def _succeeds(argv: list[str]) -> bool:
     try:
-        return subprocess.run(argv, capture_output=True, timeout=5).returncode == 0
+        return subprocess.run(argv, capture_output=True, timeout=60).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
