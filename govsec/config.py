@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from govsec.errors import ConfigurationError
 from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
+from govsec.serviceentry import ServiceConfig
 
 _CONFIG_SIZE_MAX = 4 << 20
 #: A configuration of a thousand systems has about a hundred thousand values.
@@ -303,6 +304,9 @@ class Config(Model):
     hosts: Mapping[Name, HostConfig] = Field(default_factory=dict)
     assessment: AssessmentConfig = AssessmentConfig()
     monitor: MonitorConfig = MonitorConfig()
+    services: tuple[ServiceConfig, ...] = Field(
+        default=(), max_length=1000, description="services that are asked from outside: portals, pages, certificates"
+    )
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")
@@ -314,6 +318,9 @@ class Config(Model):
         names = [system.name for system in self.systems]
         if len(set(names)) != len(names):
             raise ValueError("two systems have the same name")
+        services = [service.name for service in self.services]
+        if len(set(services)) != len(services):
+            raise ValueError("two services have the same name")
         for name, host in self.hosts.items():
             if host.jump is not None and (host.jump not in self.hosts or host.jump == name):
                 raise ValueError(f"host {name}: jump names no other host")
@@ -376,7 +383,7 @@ def _root_paths(value: object, base: Path) -> object:
     """
     if isinstance(value, Path):
         return value if value.is_absolute() else base / value
-    if isinstance(value, Model):
+    if isinstance(value, BaseModel):  # entries of the register and of services are no Model of this module
         rooted = {name: _root_paths(getattr(value, name), base) for name in type(value).model_fields}
         changed = {name: new for name, new in rooted.items() if new is not getattr(value, name)}
         return value.model_copy(update=changed) if changed else value

@@ -1,0 +1,191 @@
+"""One connection: to one address, within one deadline, each phase measured; TLS always verified.
+
+One idea: a deadline belongs to the whole request, not to a call, so a server that sends a byte now and then is not
+waited for any longer than one that sends nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from govsec.clock import Clock
+from govsec.errors import ConfigurationError, HostUnreachableError
+from govsec.services.addresses import Address
+
+#: This machine has no way there at all: that says nothing about the service.
+NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_READ_SIZE = 64 << 10
+
+
+class ProbeError(HostUnreachableError):
+    """A request that came to nothing.
+
+    ``phase``: resolve, connect, tls, send, answer; ``seen``: one English clause; ``errno``: of the system, where there
+    is one; ``tls_code``: OpenSSL's number for what is wrong with the certificate, else 0.
+    """
+
+    def __init__(self, phase: str, seen: str, errno: int = 0, tls_code: int = 0) -> None:
+        super().__init__(f"{phase}: {seen}")
+        self.phase = phase
+        self.seen = seen
+        self.errno = errno
+        self.tls_code = tls_code
+
+
+class Deadline:
+    """So long and no longer, over everything that is done until it ends."""
+
+    def __init__(self, clock: Clock, timeout_s: float) -> None:
+        self._clock = clock
+        self.timeout_s = timeout_s
+        self._end = clock.monotonic() + timeout_s
+
+    def left(self, phase: str) -> float:
+        """Seconds that are left, never 0.
+
+        Raises:
+            ProbeError: none are.
+        """
+        left = self._end - self._clock.monotonic()
+        if left <= 0:
+            raise self.over(phase)
+        return left
+
+    def over(self, phase: str) -> ProbeError:
+        """What to say when the time is up."""
+        return ProbeError(phase, f"not done within {self.timeout_s:g} s", errno.ETIMEDOUT)
+
+
+@dataclass(slots=True)
+class Phases:
+    """How long each part took, in seconds, summed over redirects: resolve, connect, tls, first_byte, whole."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measured(self, name: str, clock: Clock) -> Iterator[None]:
+        """Adds what the block takes."""
+        begin = clock.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + clock.monotonic() - begin
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What servers are verified with: the system's authorities, or those of a file. There is no way to leave it out.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{ca_file}: no file of authorities: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def connect(address: Address, port: int, deadline: Deadline) -> socket.socket:
+    """A connected socket; whoever gets it closes it.
+
+    Raises:
+        ProbeError: nobody answers there.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ProbeError("connect", f"{error.strerror}", error.errno or 0) from error
+    try:
+        connection.settimeout(deadline.left("connect"))
+        connection.connect((str(address), port))
+    except TimeoutError as error:
+        connection.close()
+        raise deadline.over("connect") from error
+    except OSError as error:
+        connection.close()
+        raise ProbeError("connect", f"{address} port {port}: {error.strerror or error}", error.errno or 0) from error
+    except ProbeError:
+        connection.close()
+        raise
+    return connection
+
+
+def secure(connection: socket.socket, context: ssl.SSLContext, name: str, deadline: Deadline) -> ssl.SSLSocket:
+    """The connection with verified TLS on it, for a server of that name. Closes the connection when it fails.
+
+    Raises:
+        ProbeError: it is not that server, or no TLS is spoken there.
+    """
+    try:
+        connection.settimeout(deadline.left("tls"))
+        return context.wrap_socket(connection, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        raise ProbeError("tls", f"certificate: {error.verify_message}", tls_code=error.verify_code) from error
+    except TimeoutError as error:
+        connection.close()
+        raise deadline.over("tls") from error
+    except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: a name that cannot be asked for
+        connection.close()
+        raise ProbeError("tls", _said(error)) from error
+    except ProbeError:
+        connection.close()
+        raise
+
+
+class BoundedReader(io.RawIOBase):
+    """A connection as a file that ends with its deadline, and after ``size_max`` bytes."""
+
+    def __init__(self, connection: socket.socket, deadline: Deadline, size_max: int) -> None:
+        super().__init__()
+        self._connection = connection
+        self._deadline = deadline
+        self._left = size_max
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # what BufferedReader gives
+        if self._left <= 0:
+            raise ProbeError("answer", "longer than its limit")
+        self._connection.settimeout(self._deadline.left("answer"))
+        view = memoryview(buffer)[: min(len(buffer), self._left, _READ_SIZE)]
+        try:
+            count = self._connection.recv_into(view)
+        except TimeoutError as error:
+            raise self._deadline.over("answer") from error
+        except OSError as error:
+            raise ProbeError("answer", _said(error), error.errno or 0) from error
+        self._left -= count
+        return count
+
+
+def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
+    """Send all of it.
+
+    Raises:
+        ProbeError: the server did not take it.
+    """
+    try:
+        connection.settimeout(deadline.left("send"))
+        connection.sendall(data)
+    except TimeoutError as error:
+        raise deadline.over("send") from error
+    except OSError as error:
+        raise ProbeError("send", _said(error), error.errno or 0) from error
+
+
+def _said(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return getattr(error, "strerror", None) or str(error)[:200]

@@ -1,0 +1,209 @@
+"""Steps of a service against real servers: what passes, what fails, and where requests may go."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+from govsec.records import Severity
+from govsec.services.steps import RunState
+from tests.services.conftest import Make
+from tests.services.portals import Asked, Portal, Reply
+
+
+def test_a_log_in_carries_cookie_token_and_secret_over_both_families(
+    portal: Portal, make: Make, tmp_path: Path
+) -> None:
+    def login(asked: Asked) -> Reply:
+        is_right = json.loads(asked.body) == {"user": "probe", "password": 'hun"ter2'} and "sid=7" in asked.headers.get(
+            "Cookie", ""
+        )
+        return (200 if is_right else 403), {}, json.dumps({"data": {"token": "t/0ken+value"}}).encode()
+
+    def me(asked: Asked) -> Reply:
+        is_right = (
+            asked.headers.get("Authorization") == "Bearer t/0ken+value" and asked.path == "/me?t=t%2F0ken%2Bvalue"
+        )
+        return 200, {}, json.dumps({"data": {"ok": is_right, "items": [{"id": 3}]}}).encode()
+
+    portal.routes["/"] = (200, {"Set-Cookie": "sid=7; Path=/; HttpOnly"}, b"<title>welcome</title>")
+    portal.routes["/login"], portal.routes["/me"] = login, me
+    secret = tmp_path / "password"
+    secret.write_text('hun"ter2\n')
+    secret.chmod(0o600)
+    prober = make(
+        secrets={"password": {"file": secret}},
+        steps=[
+            {"name": "home", "url": portal.url()},
+            {
+                "name": "login",
+                "url": portal.url("/login"),
+                "method": "POST",
+                "json": {"user": "probe", "password": "${password}"},
+                "keep": {"token": {"json": "data.token"}},
+            },
+            {
+                "name": "me",
+                "url": portal.url("/me?t=${token}"),
+                "headers": {"Authorization": "Bearer ${token}"},
+                "expect": {"json": {"data.ok": True, "data.items[0].id": 3}},
+            },
+        ],
+    )
+
+    probed = prober.probe()
+
+    assert probed.findings == ()
+    assert [(run.family, run.state) for run in probed.runs] == [
+        ("ipv4", RunState.PASSED),
+        ("ipv6", RunState.PASSED),
+    ]
+    assert {asked.family for asked in portal.asked} == {"ipv4", "ipv6"}
+    assert set(probed.runs[0].steps[0].seconds) == {"resolve", "connect", "first_byte", "body", "whole"}
+    assert "hun" not in repr(probed)
+    assert "0ken" not in repr(probed)
+
+
+def test_the_failing_step_is_told_once_for_both_families_with_what_was_expected_and_seen(
+    portal: Portal, make: Make
+) -> None:
+    portal.page("/", "<title>Service hall</title>fine")
+    portal.routes["/pay"] = (503, {}, b"<title>Sorry</title>")
+    prober = make(
+        steps=[
+            {"name": "home", "url": portal.url(), "expect": {"body_contains": ["fine"]}},
+            {"name": "pay", "url": portal.url("/pay")},
+            {"name": "never", "url": portal.url("/never")},
+        ]
+    )
+
+    (finding,) = prober.probe().findings
+
+    assert (finding.kind, finding.severity) == ("service.down", Severity.HIGH)
+    assert finding.facts["step"] == "pay"
+    assert finding.facts["expected"] == "200"
+    assert finding.facts["seen"] == "503; a body of 20 bytes, a page titled Sorry"
+    assert finding.facts["families"] == ["ipv4", "ipv6"]
+    assert "/never" not in {asked.path for asked in portal.asked}
+
+
+def test_one_failure_is_tried_again_and_told_only_when_it_stays(portal: Portal, make: Make) -> None:
+    answers = [500, 200, 200, 200, 500, 500]
+
+    def moody(asked: Asked) -> Reply:
+        return answers.pop(0), {}, b""
+
+    portal.routes["/"] = moody
+    prober = make(families=["ipv4"], steps=[{"name": "home", "url": portal.url()}])
+
+    first, second, third = prober.probe(), prober.probe(), prober.probe()
+    fourth = prober.probe()
+
+    assert (first.findings, first.attempts) == ((), {"ipv4": 2})
+    assert second.findings == third.findings == ()
+    assert [finding.kind for finding in fourth.findings] == ["service.down"]
+    assert fourth.attempts == {"ipv4": 2}
+
+
+def test_only_one_family_down_is_told_for_that_family(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = lambda asked: (200 if asked.family == "ipv4" else 502, {}, b"")
+
+    (finding,) = make(steps=[{"name": "home", "url": portal.url()}]).probe().findings
+
+    assert (finding.facts["families"], finding.severity) == (["ipv6"], Severity.MEDIUM)
+
+
+def test_a_name_without_addresses_of_a_family_fails_only_where_the_family_is_required(
+    portal: Portal, make: Make
+) -> None:
+    portal.page("/", "fine")
+    portal.families = ("127.0.0.1",)
+    steps = [{"name": "home", "url": portal.url()}]
+
+    silent = make(steps=steps).probe()
+    told = make(steps=steps, families_required=["ipv6"]).probe()
+
+    assert silent.findings == ()
+    assert silent.runs[1].state is RunState.NOT_OFFERED
+    assert [(one.kind, one.facts["families"]) for one in told.findings] == [("service.down", ["ipv6"])]
+
+
+def test_a_redirect_out_of_the_configured_hosts_is_not_followed(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = (302, {"Location": "http://evil.example/take?token=secret"}, b"")
+
+    (finding,) = make(steps=[{"name": "home", "url": portal.url()}]).probe().findings
+
+    assert finding.facts["what"] == "redirect"
+    assert "http://evil.example/take" in str(finding.facts["seen"])
+    assert "secret" not in repr(finding)
+
+
+def test_redirects_within_are_followed_and_counted_and_endless_ones_end(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = (302, {"Location": "/home"}, b"")
+    portal.page("/home", "fine")
+    portal.routes["/loop"] = (302, {"Location": "/loop"}, b"")
+    prober = make(families=["ipv4"], steps=[{"name": "home", "url": portal.url()}])
+    endless = make(families=["ipv4"], steps=[{"name": "loop", "url": portal.url("/loop")}])
+
+    (step,) = prober.probe().runs[0].steps
+    (finding,) = endless.probe().findings
+
+    assert (step.redirects, step.status) == (1, 200)
+    assert finding.facts["seen"] == "more than 5 redirects"
+
+
+def test_link_local_and_metadata_addresses_are_refused_unless_named(portal: Portal, make: Make) -> None:
+    steps = [{"name": "home", "url": portal.url()}]
+    for address in ("169.254.169.254", "100.100.100.200", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1"):
+        portal.families = (address,)
+        family = "ipv6" if ":" in address else "ipv4"
+
+        (finding,) = make(families=[family], steps=steps).probe().findings
+
+        assert str(finding.facts["seen"]).startswith("refused: "), address
+
+
+def test_an_answer_larger_than_its_limit_is_not_taken_in_packed_or_not(portal: Portal, make: Make) -> None:
+    bomb = gzip.compress(bytes(8 << 20))
+    portal.routes["/"] = (200, {"Content-Encoding": "gzip"}, bomb)
+    portal.routes["/long"] = (200, {}, bytes(70_000))
+    for path in ("/", "/long"):
+        prober = make(families=["ipv4"], steps=[{"name": "home", "url": portal.url(path), "size_bytes_max": 65_536}])
+
+        (finding,) = prober.probe().findings
+
+        assert finding.facts["seen"] == "more than 65536 bytes"
+
+
+def test_an_answer_that_is_cut_off_or_no_http_fails_with_a_reason(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = (200, {"Content-Length": "100"}, b"short")
+
+    (finding,) = make(families=["ipv4"], steps=[{"name": "home", "url": portal.url()}]).probe().findings
+
+    assert finding.facts["seen"] == "cut off in the middle"
+
+
+def test_a_pattern_that_would_take_other_engines_for_ever_is_answered(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = (200, {}, b"a" * 200_000 + b"!")
+    step = {"name": "home", "url": portal.url(), "expect": {"body_matches": ["^(a+)+$"]}}
+
+    (finding,) = make(families=["ipv4"], steps=[step]).probe().findings
+
+    assert finding.facts["what"] == "body"
+
+
+def test_a_value_with_a_line_break_does_not_become_a_second_header(portal: Portal, make: Make) -> None:
+    portal.routes["/"] = (200, {}, json.dumps({"t": "a\r\nX-Evil: 1"}).encode())
+    prober = make(
+        families=["ipv4"],
+        steps=[
+            {"name": "home", "url": portal.url(), "keep": {"t": {"json": "t"}}},
+            {"name": "next", "url": portal.url(), "headers": {"X-Token": "${t}"}},
+        ],
+    )
+
+    (finding,) = prober.probe().findings
+
+    assert finding.facts["step"] == "next"
+    assert all("X-Evil" not in asked.headers for asked in portal.asked)
