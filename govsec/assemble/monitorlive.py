@@ -125,11 +125,15 @@ class Watch:
         """Let :meth:`findings` end; for a signal's handler."""
         self.capture.stop()
 
-    def findings(self) -> Iterator[Finding]:
-        """Findings as they are sure, until :meth:`stop`; then those of what was open."""
+    def findings(self, turn: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+        """Findings as they are sure, until :meth:`stop`; then those of what was open.
+
+        ``turn`` is called with every batch, and once a second while there are no packets.
+        """
         if self._damage is not None:
             yield self._of_baseline("baseline_damaged", "cannot be read and was set aside", self._damage)
         for batch in self.capture.batches():
+            turn()
             if len(batch):
                 yield from self._take(batch)
             if self.capture.pressure() <= _CALM_MAX:
