@@ -111,6 +111,8 @@ class Inotify:
             self._descriptor = self._kernel.init()
         except (OSError, AttributeError) as error:
             raise SourceUnavailableError(f"{NAME}: {error}") from error
+        self._paths.clear()
+        self._watches.clear()
         self._roots, self._notes = roots_of(self._options, self._walk)
         self._walk_all()
         if not self._watches:

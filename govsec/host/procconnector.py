@@ -147,6 +147,7 @@ class ProcessConnector:
             wire.close()
             raise
         self._wire = wire
+        self._expected.clear()
         self._offset_ns = self._offset_now()
         self._suspended_ns = self._suspended_since_boot()
         # From here on nothing is missed: what starts during the look is told by the kernel too.

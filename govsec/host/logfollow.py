@@ -1,0 +1,213 @@
+"""The lines that come to a log file, through everything that happens to log files.
+
+One idea: the open file is what is followed, the path is only looked at for whether it means another file by now. So a
+file that was renamed is read to its end, also what a slow writer still adds for a while; then the new one is read from
+its beginning. A file that became shorter, or that holds other bytes where we had read (it was cut and grew again
+between two looks), is read from its beginning; how often is counted. Lines are cut to ``LINE_MAX`` bytes, whatever
+their length.
+
+The last part of a path is not followed if it is a link: whoever may write in the folder must not have us read what only
+we may read. Rights: to read the file, also when it is replaced later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from govsec.clock import Clock
+
+LINE_MAX = 8192
+#: Of one file in one go: a second of the busiest log.
+_READ_MAX = 8 << 20
+_CHUNK = 256 << 10
+#: What a writer that has not been told of the new file may still add to the old one.
+_OLD_PATIENCE_S = 60.0
+_OLD_MAX = 3
+#: Bytes before the place we have read to that are held against the file.
+_MARK_SIZE = 64
+
+
+@dataclass(slots=True)
+class FollowCounters:
+    """Each only grows."""
+
+    lines: int = 0
+    #: Lines of which the end was left out.
+    cut: int = 0
+    rotations: int = 0
+    #: Files that became shorter, or were written anew in their place.
+    truncations: int = 0
+    #: Attempts at opening a file that were refused.
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    descriptor: int
+    position: int
+    #: The beginning of a line whose end is yet to come.
+    rest: bytearray = field(default_factory=bytearray)
+    is_skipping: bool = False
+    mark: bytes = b""
+    until: float = 0.0
+
+
+class LogFollower:
+    """Follows one path. ``is_from_start``: what the file holds already is read too."""
+
+    def __init__(self, path: Path, clock: Clock, *, is_from_start: bool = False) -> None:
+        self.path = path
+        self.counters = FollowCounters()
+        #: What happened to the file, and whether less is seen for it; for whoever reads them off.
+        self.notes: deque[tuple[str, bool]] = deque(maxlen=16)
+        self._clock = clock
+        self._is_from_start = is_from_start
+        self._current: _Open | None = None
+        self._old: deque[_Open] = deque()
+        self._refused_for = ""
+
+    def open(self) -> bool:
+        """Begin; false when there is no file yet (it is read from its beginning once there is).
+
+        Raises:
+            OSError: it may not be read, or is a link, a folder, a pipe or a device.
+        """
+        try:
+            self._current = self._opened()
+        except FileNotFoundError:
+            self._is_from_start = True
+            return False
+        if not self._is_from_start:
+            self._current.position = os.fstat(self._current.descriptor).st_size
+            self._remember(self._current)
+        self._is_from_start = True
+        return True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for each in (*self._old, *([self._current] if self._current is not None else [])):
+            os.close(each.descriptor)
+        self._old.clear()
+        self._current = None
+
+    def lines(self) -> Iterator[bytes]:
+        """What has come since the last call, without line ends; at most 8 MiB of each file.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        self._look_at_path()
+        now = self._clock.monotonic()
+        while self._old and self._old[0].until <= now:
+            yield from self._end_of(self._old.popleft())
+        for each in (*self._old, *([self._current] if self._current is not None else [])):
+            self._look_at_size(each)
+            yield from self._read(each)
+
+    def _opened(self) -> _Open:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
+        return _Open(descriptor, 0)
+
+    def _look_at_path(self) -> None:
+        """Turn to the file that the path means by now."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return  # it is away: what is open is read on until it comes back
+        if self._current is not None:
+            ours = os.fstat(self._current.descriptor)
+            if (ours.st_dev, ours.st_ino) == (status.st_dev, status.st_ino):
+                return
+        try:
+            opened = self._opened()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if not isinstance(error, FileNotFoundError) and reason != self._refused_for:
+                self._refused_for = reason
+                self.counters.refused += 1
+                self.notes.append((f"the new file may not be read ({reason})", True))
+            return
+        self._refused_for = ""
+        if self._current is not None:
+            self.counters.rotations += 1
+            self._current.until = self._clock.monotonic() + _OLD_PATIENCE_S
+            self._old.append(self._current)
+            if len(self._old) > _OLD_MAX:
+                self._old[0].until = 0.0
+        self._current = opened
+
+    def _look_at_size(self, file: _Open) -> None:
+        size = os.fstat(file.descriptor).st_size
+        if size == file.position:
+            return
+        is_other = (
+            size > file.position
+            and os.pread(file.descriptor, len(file.mark), file.position - len(file.mark)) != file.mark
+        )
+        if size < file.position or is_other:
+            self.counters.truncations += 1
+            text = f"the file was cut or written anew: {size} bytes now, {file.position} had been read"
+            self.notes.append((text, False))
+            file.position, file.mark, file.is_skipping = 0, b"", False
+            file.rest.clear()
+
+    def _read(self, file: _Open) -> Iterator[bytes]:
+        taken = 0
+        while taken < _READ_MAX:
+            data = os.pread(file.descriptor, _CHUNK, file.position)
+            if not data:
+                break
+            taken += len(data)
+            file.position += len(data)
+            yield from self._split(file, data)
+        if taken:
+            self._remember(file)
+
+    def _remember(self, file: _Open) -> None:
+        start = max(0, file.position - _MARK_SIZE)
+        file.mark = os.pread(file.descriptor, file.position - start, start)
+
+    def _split(self, file: _Open, data: bytes) -> Iterator[bytes]:
+        parts = data.split(b"\n")
+        last = parts.pop()
+        for part in parts:
+            if file.is_skipping:
+                file.is_skipping = False
+                continue
+            line = bytes(file.rest) + part if file.rest else part
+            file.rest.clear()
+            yield self._cut(line)
+        if file.is_skipping:
+            return
+        file.rest += last
+        if len(file.rest) > LINE_MAX:
+            # The end of it will not change what it says; waiting for it would fill the memory.
+            line = bytes(file.rest)
+            file.rest.clear()
+            file.is_skipping = True
+            yield self._cut(line)
+
+    def _cut(self, line: bytes) -> bytes:
+        self.counters.lines += 1
+        if len(line) <= LINE_MAX:
+            return line
+        self.counters.cut += 1
+        return line[:LINE_MAX]
+
+    def _end_of(self, file: _Open) -> Iterator[bytes]:
+        """The last of a file that was renamed long ago, also a line without an end."""
+        with contextlib.suppress(OSError):  # its disk may be gone; nothing more will come
+            yield from self._read(file)
+        if file.rest:
+            yield self._cut(bytes(file.rest))
+        os.close(file.descriptor)
