@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
 SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium \
-  openssh-server sudo busybox-static nginx-light redis-server postgresql mariadb-server lynis iproute2 tcpreplay tshark
+  openssh-server sudo busybox-static nginx-light redis-server postgresql mariadb-server lynis iproute2 tcpreplay tshark \
+  nftables iptables
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
 BENCHES := seal packets index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) backup

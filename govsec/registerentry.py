@@ -70,6 +70,15 @@ class RegisterScope(StrEnum):
     ICS = "ics"
 
 
+class HostRole(StrEnum):
+    """What a host is to its system, where requirements ask for such hosts."""
+
+    #: Stands between zones, or at the edge: a gateway, a firewall.
+    BORDER = "border"
+    #: Guards others: every border, a log server, a sensor, a bastion.
+    SECURITY = "security"
+
+
 class DataLevel(StrEnum):
     """Levels of data. Source: GB/T 43697-2024."""
 
@@ -173,6 +182,20 @@ class RegisterEntry(_Entry):
     assessment: LastAssessment | None = None
     cryptography_assessed: date | None = Field(default=None, description="last assessment of cryptography (密评)")
     hosts: tuple[Named, ...] = Field(default=(), max_length=5000, description="names under `hosts`")
+    borders: tuple[Named, ...] = Field(
+        default=(), max_length=1000, description="those of `hosts` that stand between zones or at the edge"
+    )
+    borders_are_all: bool = Field(
+        default=False, description="nothing but `borders` leads in, out, or from zone to zone; no other device does"
+    )
+    security_hosts: tuple[Named, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="those of `hosts` that guard others, beside `borders`: log server, sensor …",
+    )
+    security_are_all: bool = Field(
+        default=False, description="`borders` and `security_hosts` are all security devices that there are"
+    )
     location: Short = ""
     internet: bool = False
     users_count: Count | None = None
@@ -195,7 +218,22 @@ class RegisterEntry(_Entry):
         names = [entry.name for entry in self.data]
         if len(set(names)) != len(names):
             raise ValueError("two data classes have the same name")
+        for name, some in (("borders", self.borders), ("security_hosts", self.security_hosts)):
+            if strangers := set(some) - set(self.hosts):
+                raise ValueError(f"{name}: {', '.join(sorted(strangers)[:5])} is not among hosts")
+        if self.borders_are_all and not self.borders:
+            raise ValueError("borders_are_all is set, and borders names none")
+        if self.security_are_all and not (self.borders or self.security_hosts):
+            raise ValueError("security_are_all is set, and neither borders nor security_hosts names one")
         return self
+
+    def hosts_of(self, role: HostRole) -> tuple[str, ...]:
+        """The hosts that are written down as such."""
+        return self.borders if role is HostRole.BORDER else tuple(dict.fromkeys((*self.borders, *self.security_hosts)))
+
+    def are_all(self, role: HostRole) -> bool:
+        """Whether somebody answers for it that there are no others."""
+        return self.borders_are_all if role is HostRole.BORDER else self.security_are_all
 
     @property
     def system_level(self) -> int | None:

@@ -87,6 +87,7 @@ class Assessor:
                 self._expressions,
                 levels=levels_of(checks, item_levels, self.scope.levels.system),
                 parameters=site.config.assessment.parameters,
+                hosts_of=self.scope.hosts_of,
             )
             wanted = _probes_of(self.packs)
             self.walks = () if request.is_walking else tuple(probe for probe in wanted if probe.kind == WALK)
@@ -104,9 +105,18 @@ class Assessor:
     def collect(self, progress: ProgressSink = silent) -> tuple[Collected, ...]:
         """The facts of every host, or why there are none. Never raises for a host that does not answer."""
         previous = earlier_facts(self.site.config.state_dir, self.scope.row.name)
+        probes = {target.name: self.probes_of(target.name) for target in self.scope.targets}
         return collect_all(
-            self.site, self.scope.targets, self.probes, walks=self.walks, previous=previous, progress=progress
+            self.site, self.scope.targets, probes, walks=self.walks, previous=previous, progress=progress
         )
+
+    def probes_of(self, host: str) -> tuple[AnyProbe, ...]:
+        """What this host is asked: not what only checks for hosts of another role read."""
+        checks = [check for pack in self.packs for check in pack.checks]
+        roles = self.scope.hosts_of
+        wanted = [check for check in checks if check.hosts is None or host in roles[check.hosts]]
+        asked = {probe.identity for check in wanted for probe in check.probes.values()}
+        return tuple(probe for probe in self.probes if probe.identity in asked)
 
     def handed_in(self, collected: Sequence[Collected]) -> tuple[Collected, ...]:
         """Facts that come from files, held against what was asked for: a host of the system without any gave none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from govsec.assemble.hosts import Target, targets_of
@@ -9,7 +10,7 @@ from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.policy.catalog import Catalog, Item, Levels
 from govsec.policy.run import ExtentRow, SystemRow
-from govsec.registerentry import RegisterEntry
+from govsec.registerentry import HostRole, RegisterEntry
 
 #: What a host is assessed at when nobody said.
 LEVEL_DEFAULT = 3
@@ -50,6 +51,8 @@ class Scope:
     items: tuple[Item, ...]
     targets: tuple[Target, ...]
     extent: ExtentRow
+    #: The hosts of each role that the register names.
+    hosts_of: Mapping[HostRole, tuple[str, ...]]
 
 
 def scope_of(site: Site, request: Request) -> Scope:
@@ -82,7 +85,14 @@ def scope_of(site: Site, request: Request) -> Scope:
         is_registered=system is not None and "register_" in system.model_fields_set,
     )
     items = Catalog.load().select(s, a, levels.system, scopes)
-    return Scope(system, entry, row, levels, scopes, items, targets, _extent(site, system, targets))
+    extent = _extent(site, system, targets)
+    hosts_of = {role: tuple(one.name for one in _targets(site, entry.hosts_of(role))) for role in HostRole}
+    return Scope(system, entry, row, levels, scopes, items, targets, extent, hosts_of)
+
+
+def _targets(site: Site, names: tuple[str, ...]) -> tuple[Target, ...]:
+    """As :func:`targets_of`, and none without names."""
+    return targets_of(site.config, names) if names else ()
 
 
 def _extent(site: Site, system: SystemConfig | None, targets: tuple[Target, ...]) -> ExtentRow:

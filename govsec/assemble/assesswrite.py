@@ -39,6 +39,7 @@ from govsec.policy.rows import (
 )
 from govsec.policy.run import Assessment, CatalogRow, CheckRow, ExtentRow, ItemRow, ObjectRow
 from govsec.policy.verdicts import verdicts
+from govsec.registerentry import HostRole
 from govsec.shipped import shipped
 
 #: Beyond this the clock of a host makes the times in its logs doubtful as evidence.
@@ -143,8 +144,32 @@ def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tu
         waivers=parts.people.waivers,
         evidence_checks=frozenset(continuity_checks()),
         gap=_gap(parts.scope.extent),
+        others=_others(parts),
         now=now,
     )
+
+
+#: Why there may be more hosts of a role than the register names.
+_MORE = {
+    HostRole.BORDER: Words(
+        zh="台账没有写明已登记的边界主机就是全部边界（register.borders_are_all），其余边界须人工证明",
+        en="the register does not say that its borders are all (register.borders_are_all); others are to be attested",
+    ),
+    HostRole.SECURITY: Words(
+        zh="台账没有写明已登记的安全设备就是全部（register.security_are_all），其余设备须人工证明",
+        en="the register does not say that its security hosts are all (register.security_are_all); "
+        "others are to be attested",
+    ),
+}
+
+
+def _others(parts: Parts) -> dict[str, Words]:
+    """By check, why hosts of its role may be missing."""
+    checks = [check for pack in parts.packs for check in pack.checks]
+    entry = parts.scope.entry
+    return {
+        check.id: _MORE[check.hosts] for check in checks if check.hosts is not None and not entry.are_all(check.hosts)
+    }
 
 
 def _extent(parts: Parts) -> ExtentRow:

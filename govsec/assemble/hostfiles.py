@@ -7,7 +7,7 @@ for, and no older than what that host has given since.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from govsec.errors import ConfigurationError, FormatError, UsageError
 from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
 
+#: What a host of that name is asked.
+ProbesOf = Callable[[str], Sequence[AnyProbe]]
 _OUTPUT_SIZE_MAX = 256 << 20
 #: Clocks differ; facts from further ahead are none.
 _FACTS_AHEAD_MAX = timedelta(days=1)
@@ -30,13 +32,15 @@ _SCRIPT_HOST = re.compile(r"^# For (.{1,255}): [0-9]+ questions", re.MULTILINE)
 _FILE_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
-def write_scripts(directory: Path, targets: Sequence[Target], probes: Sequence[AnyProbe]) -> list[Path]:
+def write_scripts(directory: Path, targets: Sequence[Target], probes_of: ProbesOf) -> list[Path]:
     """A script for each host, as ``<name>.sh``, for hosts that cannot be reached.
 
     Raises:
         ConfigurationError: one cannot be written.
     """
-    return _write(directory, {f"{_safe(one.name)}.sh": script_for(one, probes).text.encode() for one in targets})
+    return _write(
+        directory, {f"{_safe(one.name)}.sh": script_for(one, probes_of(one.name)).text.encode() for one in targets}
+    )
 
 
 def write_facts(directory: Path, collected: Sequence[Collected]) -> list[Path]:
@@ -104,7 +108,7 @@ def _if_fresh(one: Collected, now: datetime, newest: datetime | None) -> Collect
     return Collected(one.target, one.began, error=f"its facts are of {when}; those of the last {days} days count")
 
 
-def import_script_output(script: Path, output: Path, probes: Sequence[AnyProbe], clock: Clock) -> tuple[Collected, ...]:
+def import_script_output(script: Path, output: Path, probes_of: ProbesOf, clock: Clock) -> tuple[Collected, ...]:
     """The facts in what an exported script printed.
 
     The script is compiled again from the packs that are in use and must be the very same: what a changed pack would
@@ -118,7 +122,7 @@ def import_script_output(script: Path, output: Path, probes: Sequence[AnyProbe],
     token, host = _TOKEN.search(text), _SCRIPT_HOST.search(text)
     if token is None or host is None:
         raise ConfigurationError(f"{script}: no script of `govsec assess collect --script`")
-    made = compile_script(probes, host=host[1], token=token[1])
+    made = compile_script(probes_of(host[1]), host=host[1], token=token[1])
     if made.text != text:
         raise ConfigurationError(f"{script}: was altered, or written by another version or with other packs")
     return (_from_file(import_output(made, _read(output, made.output_size_max), clock)),)

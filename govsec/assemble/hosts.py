@@ -95,7 +95,7 @@ def targets_of(config: Config, names: Sequence[str]) -> tuple[Target, ...]:
 def collect_all(
     site: Site,
     targets: Sequence[Target],
-    probes: Sequence[AnyProbe],
+    probes: Mapping[str, Sequence[AnyProbe]],
     *,
     walks: Sequence[AnyProbe] = (),
     previous: Mapping[str, Facts],
@@ -103,20 +103,20 @@ def collect_all(
 ) -> tuple[Collected, ...]:
     """Every target asked, at most twenty at once, in the order of ``targets``. One that fails harms no other.
 
+    ``probes`` are by name of the target.
     ``walks`` are not asked: what an earlier walk found (``previous``, facts by host) counts with its age, and a host
     that was never walked, or not in the last thirty days, could not be looked at.
     """
 
-    # A host that hangs in each of its answers, each within its own limit, would hold the run for the better part of an
-    # hour. Whoever asks for walks knows that they take their time.
-    limit_s = site.config.assessment.host_time_s + sum(probe.timeout_s for probe in probes if probe.kind == WALK)
-
     def ask(target: Target) -> Collected:
-        began = site.clock.now()
+        began, wanted = site.clock.now(), probes.get(target.name, ())
+        # A host that hangs in each of its answers, each within its own limit, would hold the run for the better part of
+        # an hour. Whoever asks for walks knows that they take their time.
+        limit_s = site.config.assessment.host_time_s + sum(probe.timeout_s for probe in wanted if probe.kind == WALK)
         try:
             transport = transport_of(target, site.config, site.clock, limit_s)
             old = previous.get(target.name)
-            facts = _with_walks(collect(target.name, probes, transport, site.clock, previous=old), walks, old)
+            facts = _with_walks(collect(target.name, wanted, transport, site.clock, previous=old), walks, old)
             return Collected(target, began, facts, data=facts.dump())
         except GovsecError as error:
             return Collected(target, began, error=str(error), is_broken=isinstance(error, IntegrityError))

@@ -167,7 +167,7 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
         if args.show_script:
             if len(targets) != 1:
                 raise UsageError(f"--show-script prints the script of one host, not of {len(targets)}; name it: --host")
-            script = script_for(targets[0], assessor.probes).text
+            script = script_for(targets[0], assessor.probes_of(targets[0].name)).text
             # As it is: a person reads it, or runs it on a host that cannot be reached.
             io.raw(script.encode()) if not io.is_json else io.result({"script": script})
             return 0
@@ -182,7 +182,7 @@ def run_collect(args: argparse.Namespace, io: frame.IO) -> int:
 
     with Assessor(site_of(io), _request(args)) as assessor:
         if args.script:
-            files = write_scripts(args.output, assessor.scope.targets, assessor.probes)
+            files = write_scripts(args.output, assessor.scope.targets, assessor.probes_of)
             io.result({"scripts": [str(path) for path in files]}, "\n".join(str(path) for path in files))
             return 0
         collected = assessor.collect(io.progress)
@@ -204,7 +204,7 @@ def run_import(args: argparse.Namespace, io: frame.IO) -> int:
 
     def stored(assessor: Assessor) -> Sequence[Collected]:
         if args.script is not None:
-            return import_script_output(args.script, args.files[0], assessor.probes, assessor.site.clock)
+            return import_script_output(args.script, args.files[0], assessor.probes_of, assessor.site.clock)
         return import_facts(args.files)
 
     site = site_of(io)

@@ -31,6 +31,7 @@ _LINES: dict[str, str] = {
     "encryption": "lsblk -o NAME,TYPE,FSTYPE,MOUNTPOINT; cut -d' ' -f1,2 /etc/crypttab",
     "access_control": "sestatus; aa-status",
     "firewall": "nft list ruleset; iptables -S; firewall-cmd --state; ufw status",
+    "border": "nft list ruleset; iptables -S; sysctl net.ipv4.ip_forward; journalctl -k | grep SRC= | tail -n 1",
     "time": "chronyc -n tracking; timedatectl; ntpq -pn",
     "network": "ip addr; ip route; cat /etc/resolv.conf",
     "users": "cut -d: -f1,3,4,6,7 /etc/passwd; passwd -Sa; lastlog",

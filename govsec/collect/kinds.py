@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from govsec.collect import (
     parse_accounts,
+    parse_border,
     parse_certificates,
     parse_docker,
     parse_files,
@@ -51,6 +52,7 @@ _KINDS: dict[str, tuple[Sources, Parser]] = {
     "antimalware": (parse_protection.antimalware_sources, parse_protection.parse_antimalware),
     "command": (parse_protection.command_sources, parse_protection.parse_command),
     "firewall": (parse_firewall.firewall_sources, parse_firewall.parse_firewall),
+    "border": (parse_border.border_sources, parse_border.parse_border),
     "time": (parse_network.time_sources, parse_network.parse_time),
     "network": (parse_network.network_sources, parse_network.parse_network),
     "listeners": (parse_listeners.listeners_sources, parse_listeners.parse_listeners),

@@ -18,17 +18,19 @@ from pydantic import JsonValue
 from govsec.collect.probes_host import FirewallProbe
 from govsec.collect.sources import NoFactError, Reading, Source
 
-# iptables is asked only where its tables are loaded already, or where it speaks to nft: asking would load them.
+# iptables is asked only where its tables are loaded already, or where it speaks to nft: asking would load them. What
+# nft lists of rules that iptables made lacks what nft has no words for ("xt"): these are listed once more, by iptables.
 FIREWALL = Source(
     "firewall",
-    """have nft && { mark nft; lim nft -j list ruleset; printf '\\nrc=%s\\n' $?; }
+    """x=; have nft && { x=$(lim nft -j list ruleset); r=$?; mark nft; printf '%s\\nrc=%s\\n' "$x" $r; }
 for t in iptables ip6tables; do
   have $t || continue
   case $t in iptables) p=/proc/net/ip_tables_names;; *) p=/proc/net/ip6_tables_names;; esac
-  mark $t
   case $(lim $t -V) in
-  *nf_tables*) have nft || { lim $t -S; echo "rc=$?"; };;
-  *) if grep -q filter $p; then lim $t -S; echo "rc=$?"; elif [ -d /proc/net ]; then echo rc=0; fi;;
+  *nf_tables*)
+    if ! have nft; then mark $t; lim $t -S; echo "rc=$?"
+    else mark $t; case $x in *'{"xt":'*) mark "nft $t"; lim $t -S; echo "rc=$?";; esac; fi;;
+  *) mark $t; if grep -q filter $p; then lim $t -S; echo "rc=$?"; elif [ -d /proc/net ]; then echo rc=0; fi;;
   esac
 done
 have firewall-cmd && { mark firewalld; lim firewall-cmd --state; lim firewall-cmd --get-default-zone; }
@@ -48,6 +50,7 @@ mark ipv6
 [ -d /proc/net/ ] && { echo known; [ -r /proc/net/if_inet6 ] && grep -v ' lo$' /proc/net/if_inet6; }
 :""",
     sudo=True,
+    timeout_s=30,  # thousands of rules take their time
     size_max=1 << 20,
 )
 #: Chains that other programs keep for their own ends: their rules say nothing of who may reach the host.

@@ -213,13 +213,19 @@ def _rsyslog(files: dict[str, list[str]], names: frozenset[str] | None) -> dict[
             remote.append({"target": match.group(3), "protocol": protocol, "tls": tls, "selector": match.group(1)})
         elif match := re.match(r"([a-z0-9*,;.!=]+)\s+-?(/\S+)", line, re.I):
             selectors.setdefault(match.group(1), []).append(match.group(2))
-    for body in re.findall(r"action\s*\(([^)]*)\)", whole, re.S):
+    depth = position = 0
+    for found in re.finditer(r"([a-z0-9*,;.!=]{0,80})[ \t]{0,8}action\s*\(([^)]*)\)", whole, re.S | re.I):
+        body, start = found[2], found.start()
+        depth += whole.count("{", position, start) - whole.count("}", position, start)
+        position = start
+        # What stands below no condition gets every message.
+        selector = found[1] or ("*.*" if depth == 0 else "action")
         options = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', body))
         options = {name.lower(): value for name, value in options.items()}
         if options.get("type") in ("omfwd", "omrelp") and "target" in options:
             protocol = "relp" if options["type"] == "omrelp" else options.get("protocol", "udp").lower()
             sealed = options.get("streamdrivermode") == "1" or options.get("tls") == "on" or tls
-            remote.append({"target": options["target"], "protocol": protocol, "tls": sealed, "selector": "action"})
+            remote.append({"target": options["target"], "protocol": protocol, "tls": sealed, "selector": selector})
     return {
         "present": bool(lines),
         "active": None if names is None else "rsyslogd" in names,

@@ -2,7 +2,7 @@
 
 The door of the probe models. Each model's docstring gives the exact shape of its fact:
 
-* files, kernel, devices, packet filter, time, fixed commands: ``probes_host.py``
+* files, kernel, devices, packet filter, time, fixed commands: ``probes_host.py``; gateways: ``probes_border.py``
 * accounts, groups, sudo, PAM, password rules, cron: ``probes_accounts.py``
 * software, services, sockets, sshd, logs, audit, certificates, TLS, malware scans: ``probes_services.py``
 * nginx, PostgreSQL, MySQL/MariaDB, Redis, Docker: ``probes_servers.py``
@@ -27,6 +27,7 @@ from govsec.collect.probes_accounts import (
     SudoersProbe,
     UsersProbe,
 )
+from govsec.collect.probes_border import BorderProbe
 from govsec.collect.probes_host import (
     AccessControlProbe,
     CommandProbe,
@@ -71,6 +72,7 @@ AnyProbe: TypeAlias = (
     | EncryptionProbe
     | AccessControlProbe
     | FirewallProbe
+    | BorderProbe
     | TimeProbe
     | NetworkProbe
     | CommandProbe

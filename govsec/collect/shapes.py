@@ -173,6 +173,8 @@ class _Notation:
         words = [word]
         while self._next() not in ("", ",", "|", "}", "]", ":"):
             words.append(self._take())
+        if words == ["the", "same"]:
+            return self._before
         if words[0] == "as":
             name, _, part = words[1].partition(".")
             (probe,) = (probe for probe in _probes().values() if probe.__name__ == name)

@@ -14,7 +14,7 @@ What can be answered without asking an expression is decided here, and fails clo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -31,6 +31,7 @@ from govsec.policy.pack import Check, Expect, HighRisk, Meaning, Pack
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
 from govsec.policy.said import said
+from govsec.registerentry import HostRole
 
 #: JSON of one probe's fact. A larger one is an error for every check that reads it.
 FACT_SIZE_MAX = 2 << 20
@@ -39,6 +40,17 @@ FACT_SIZE_MAX = 2 << 20
 _CUTS_MAX = 3
 #: For two children two hosts each: enough that neither waits long, few enough to be held in memory twice.
 _HOSTS_AT_ONCE = 4
+#: Why a check for hosts of a role does not apply to one.
+_NOT_SO = {
+    HostRole.BORDER: Words(
+        zh="台账没有把这台主机登记为边界（register.borders）",
+        en="the register names this host as no border (register.borders)",
+    ),
+    HostRole.SECURITY: Words(
+        zh="台账没有把这台主机登记为安全设备（register.borders、register.security_hosts）",
+        en="the register names this host as no security device (register.borders, register.security_hosts)",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,8 @@ class _Asked:
     #: By number of the expression: the answer where it needs no asking.
     known: dict[int, Answer] = field(default_factory=dict)
     programs: list[int] = field(default_factory=list)
+    #: False: the check is for hosts of another role.
+    is_for: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +112,17 @@ class Judge:
         *,
         levels: Mapping[str, int],
         parameters: Mapping[str, Mapping[str, JsonValue]] | None = None,
+        hosts_of: Mapping[HostRole, Collection[str]] | None = None,
     ) -> None:
         """``levels`` gives each check the level whose parameters hold (:func:`levels_of`); ``parameters`` override.
+
+        ``hosts_of`` are the hosts of each role; a check for hosts of a role applies to no other one.
 
         Raises:
             ConfigurationError: an override names no check or parameter, or is of another type; an expression is wrong.
         """
         self._expressions = expressions
+        self._hosts_of = hosts_of or {}
         checks = [(pack.id, check) for pack in packs for check in pack.checks]
         overrides = dict(parameters or {})
         if unknown := set(overrides) - {check.id for _, check in checks}:
@@ -188,7 +206,10 @@ class Judge:
         """What is asked about every check of one host; its groups, and who waits for their answers, are added."""
         outcomes = facts.outcomes
         values = {one: _encoded(outcomes[one], shape) for one, shape in self._shapes.items() if one in outcomes}
-        asked = [self._ask(plan, facts, values) for plan in self._plans]
+        asked = [
+            self._ask(plan, facts, values) if self._is_for(plan.check, facts.host) else _Asked(plan, {}, is_for=False)
+            for plan in self._plans
+        ]
         platform = json.dumps(platform_variable(facts.platform))
         for number, names in enumerate(self._names):
             members = [one for one in asked if one.plan.group == number and one.programs]
@@ -206,8 +227,13 @@ class Judge:
         words = Words(zh=f"未采集到主机事实:{reason}", en=f"no facts of this host: {reason}")
         return tuple(
             CheckResult(plan.check.id, plan.pack, host, Status.ERROR, words, probes=plan.identities)
+            if self._is_for(plan.check, host)
+            else _result(_Asked(plan, {}, is_for=False), host)
             for plan in self._plans
         )
+
+    def _is_for(self, check: Check, host: str) -> bool:
+        return check.hosts is None or host in self._hosts_of.get(check.hosts, ())
 
     def _plan(self, pack_id: str, check: Check, texts: Mapping[tuple[str | int, ...], _Text], level: int) -> _Plan:
         identities = {name: probe.identity for name, probe in check.probes.items()}
@@ -309,6 +335,8 @@ def _result(asked: _Asked, host: str) -> CheckResult:
     def result(status: Status, reason: Words | None, **more: Any) -> CheckResult:
         return CheckResult(check.id, plan.pack, host, status, reason, probes=plan.identities, **more)
 
+    if check.hosts is not None and not asked.is_for:
+        return result(Status.NOT_APPLICABLE, _NOT_SO[check.hosts])
     for name, absence in check.absent.items():
         outcome = asked.outcomes[name]
         if absence.means is Meaning.NOT_APPLICABLE and outcome is not None and outcome.status == "absent":

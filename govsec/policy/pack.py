@@ -27,6 +27,7 @@ from govsec.collect.probes import Probe
 from govsec.config import Model
 from govsec.datafile import FigureStatus
 from govsec.policy.results import Role, Words
+from govsec.registerentry import HostRole
 
 #: What this engine understands; a pack asks for it by ``requires_engine``.
 ENGINE = 1
@@ -172,6 +173,8 @@ class Check(Model):
     #: The attack or failure that it guards against. A check that guards against nothing is not written.
     guards: Words
     maps: tuple[Maps, ...] = Field(min_length=1, max_length=20)
+    #: Only hosts that the register names so; on every other one it is not applicable, and not asked.
+    hosts: HostRole | None = None
     #: When the check applies. False: not applicable.
     applies: tuple[Condition, ...] = Field(default=(), max_length=5)
     probes: Mapping[Variable, Probe] = Field(min_length=1, max_length=10)

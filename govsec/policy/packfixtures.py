@@ -27,6 +27,7 @@ from govsec.policy.judge import Judge
 from govsec.policy.pack import Check, Pack
 from govsec.policy.packfiles import PackFiles
 from govsec.policy.results import CheckResult, Status
+from govsec.registerentry import HostRole
 
 _PATH = re.compile(r"fixtures/([^/]+)/((pass|partial|fail|not-applicable|error|unknown)-[a-z0-9-]+)\.json")
 _OUTCOMES = {
@@ -38,6 +39,9 @@ _OUTCOMES = {
     "unknown": Status.UNKNOWN,
 }
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
+#: What a fixture's host is called, and what it is: whatever its check asks for.
+_HOST = "fixture"
+EVERY_ROLE = dict.fromkeys(HostRole, (_HOST,))
 #: Changed facts of one fixture that are judged together: how many, and bytes of all.
 _AT_ONCE_MAX = 200
 _AT_ONCE_SIZE_MAX = 1 << 20
@@ -117,7 +121,7 @@ def _facts(
     fixture: Fixture, probes: Mapping[str, tuple[str, str]], outcomes: Mapping[str, ProbeOutcome | None]
 ) -> Facts:
     return Facts(
-        host="fixture",
+        host=_HOST,
         collected=parse_time(fixture.now) if fixture.now else _NOW,
         collector="fixture",
         platform=fixture.platform,

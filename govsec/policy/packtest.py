@@ -24,7 +24,7 @@ from govsec.policy.expressions import Expressions
 from govsec.policy.judge import Judge
 from govsec.policy.pack import Check, Pack
 from govsec.policy.packfiles import PackFiles
-from govsec.policy.packfixtures import Case, Fixture, is_not_ok, judge_fixture, read_cases
+from govsec.policy.packfixtures import EVERY_ROLE, Case, Fixture, is_not_ok, judge_fixture, read_cases
 from govsec.policy.packload import texts_of
 from govsec.policy.results import CheckResult, Status
 
@@ -127,7 +127,7 @@ class _Prover:
     def _judge(self, fixture: Fixture) -> Judge:
         overrides = {self._check.id: dict(fixture.params)} if fixture.params else {}
         levels = {self._check.id: fixture.level}
-        return Judge([self._pack], self._expressions, levels=levels, parameters=overrides)
+        return Judge([self._pack], self._expressions, levels=levels, parameters=overrides, hosts_of=EVERY_ROLE)
 
     def _bend(self, judge: Judge, case: Case, before: CheckResult) -> None:
         is_pass = before.status is Status.PASS

@@ -12,6 +12,8 @@ GB/T 28448-2019 judges a line by its steps: all positive is conform, some partia
 * An **attestation** speaks where no decider does, when it holds and covers all hosts; elsewhere it can only worsen.
 * A **compensating** control lifts not conform to partial where it passes on every object that failed (整体测评).
 * A **waiver** changes nothing; it is named beside the verdict.
+* A check for hosts of a **role** (borders) speaks for the system only where the register says that they are all there
+  are; else it can fail, and what it does not see is for a person to attest.
 * A **part** of a system never speaks for all of it: where hosts were left out, or nobody wrote down which there are,
   a line that checks of hosts decide can fail, and stays undecided otherwise.
 
@@ -87,13 +89,15 @@ def verdicts(
     waivers: Sequence[Record] = (),
     evidence_checks: Collection[str] = (),
     gap: Words | None = None,
+    others: Mapping[str, Words] | None = None,
     now: datetime,
 ) -> tuple[ItemVerdict, ...]:
     """One verdict for each item, in order.
 
     ``maps`` says of each check which keys it speaks to, and how. Every check of ``host_checks`` must have a result for
     each of ``hosts``: one that is missing counts as an error. ``evidence_checks`` are those of govsec's own evidence.
-    ``gap`` says why ``hosts`` are not the whole system; None where they are.
+    ``gap`` says why ``hosts`` are not the whole system; None where they are. ``others`` says of a check why there may
+    be objects of its kind that it cannot see; a person may speak for those.
     """
     seen = _by_key(results, maps, hosts, host_checks)
     helped = {(key, result.object) for result in results for key in result.compensates if result.status is Status.PASS}
@@ -108,6 +112,7 @@ def verdicts(
         draft = _decide(checks, evidence_checks)
         if gap is not None and any(one.check in host_checks for one in checks if one.role is Role.DECIDES):
             _narrow(draft, gap)
+        _leave_open(draft, checks, others or {})
         _compensate(draft, item.key, checks, helped)
         _support(draft, checks)
         # Words for single hosts cover a system only where its hosts are known, and were all asked.
@@ -183,6 +188,15 @@ def _narrow(draft: _Draft, gap: Words) -> None:
     if draft.verdict in (Verdict.CONFORM, Verdict.PARTIAL):
         draft.verdict, draft.basis, draft.is_blocked = Verdict.UNDECIDED, Basis.NONE, True
         draft.reasons.append(gap)
+
+
+def _leave_open(draft: _Draft, checks: Sequence[_Seen], others: Mapping[str, Words]) -> None:
+    """Leave to a person what there may be beside the objects of a check; that those fail, they can."""
+    speaking = (one for one in checks if one.role is Role.DECIDES and one.worst is not Status.NOT_APPLICABLE)
+    reasons = list(dict.fromkeys(others[one.check] for one in speaking if one.check in others))
+    if reasons and draft.verdict in (Verdict.CONFORM, Verdict.PARTIAL):
+        draft.verdict, draft.basis, draft.is_decided = Verdict.UNDECIDED, Basis.NONE, False
+        draft.reasons += reasons
 
 
 def _compensate(draft: _Draft, key: str, checks: Sequence[_Seen], helped: Collection[tuple[str, str]]) -> None:

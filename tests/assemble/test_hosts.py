@@ -25,7 +25,7 @@ def _site(**changes: object) -> Site:
 
 
 def _facts(site: Site, previous: dict[str, Facts]) -> Facts:
-    (collected,) = collect_all(site, targets_of(site.config, ()), (), walks=(WALK,), previous=previous)
+    (collected,) = collect_all(site, targets_of(site.config, ()), {}, walks=(WALK,), previous=previous)
     assert collected.facts is not None, collected.error
     return collected.facts
 
@@ -76,14 +76,14 @@ def test_an_unknown_host_is_a_slip_of_the_pen_and_a_circle_of_jumps_is_told() ->
         targets_of(_site().config, ["nowhere"])
     circle = {"a": {"jump": "b"}, "b": {"jump": "a"}}
     site = _site(hosts=circle)
-    (collected,) = collect_all(site, targets_of(site.config, ["a"]), (), previous={})
+    (collected,) = collect_all(site, targets_of(site.config, ["a"]), {}, previous={})
 
     assert "circle" in collected.error
 
 
 def test_facts_go_through_a_file_and_two_of_one_host_are_refused(tmp_path: Path) -> None:
     site = _site()
-    collected = collect_all(site, targets_of(site.config, ()), (), previous={})
+    collected = collect_all(site, targets_of(site.config, ()), {}, previous={})
     (path,) = write_facts(tmp_path / "facts", collected)
 
     (found,) = import_facts([path])
@@ -154,7 +154,7 @@ def test_a_host_that_takes_all_its_time_is_given_up() -> None:
     hasty = site.config.assessment.model_copy(update={"host_time_s": 0.001})
     slow = Site(site.config.model_copy(update={"assessment": hasty}), site.clock)
 
-    (collected,) = collect_all(slow, targets_of(slow.config, ()), (), previous={})
+    (collected,) = collect_all(slow, targets_of(slow.config, ()), {}, previous={})
 
     assert collected.facts is None
     assert "not done in time" in collected.error

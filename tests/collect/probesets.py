@@ -14,6 +14,7 @@ from govsec.collect.probes_accounts import (
     SudoersProbe,
     UsersProbe,
 )
+from govsec.collect.probes_border import BorderProbe
 from govsec.collect.probes_host import (
     AccessControlProbe,
     CommandProbe,
@@ -54,7 +55,7 @@ def every_probe() -> tuple[AnyProbe, ...]:
         FileProbe(path="/etc/shadow"),
         FilesProbe(patterns=("/etc/cron.d/*", "/etc/ssh/*_key")),
         FileAgeProbe(patterns=("/var/log/*.log",)),
-        WalkProbe(roots=("/etc",), timeout_s=5),
+        WalkProbe(roots=("/etc",), timeout_s=60),
         SysctlProbe(keys=("net.ipv4.ip_forward", "kernel.randomize_va_space", "no.such")),
         ModulesProbe(names=("cramfs", "usb-storage")),
         MountsProbe(),
@@ -62,6 +63,7 @@ def every_probe() -> tuple[AnyProbe, ...]:
         EncryptionProbe(),
         AccessControlProbe(),
         FirewallProbe(),
+        BorderProbe(),
         TimeProbe(),
         NetworkProbe(),
         CommandProbe(name="kernel"),

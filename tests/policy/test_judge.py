@@ -16,6 +16,7 @@ from govsec.policy.expressions import Expressions
 from govsec.policy.judge import FACT_SIZE_MAX, Judge, levels_of
 from govsec.policy.pack import Pack
 from govsec.policy.results import CheckResult, Status
+from govsec.registerentry import HostRole
 from tests.policy.pack_samples import CHECK, GOOD, read, write_pack
 
 
@@ -215,3 +216,23 @@ def test_a_fleet_is_judged_as_its_hosts_are_one_by_one_each_at_its_own_time(tmp_
     expected = ["pass"] * 3 + ["partial"] + ["fail"] * 6
     assert [result.status.value for (result,) in together] == expected
     assert list(judge.judge_each([])) == []
+
+
+@pytest.mark.parametrize("role", list(HostRole))
+def test_a_check_for_hosts_of_a_role_applies_to_no_other_one(
+    tmp_path: Path, child: Expressions, role: HostRole
+) -> None:
+    text = CHECK.replace("  applies:", f"  hosts: {role.value}\n  applies:")
+    pack = read(write_pack(tmp_path, check=text), child)
+
+    def status(hosts_of: dict[HostRole, tuple[str, ...]] | None) -> Status:
+        judge = Judge([pack], child, levels={"small-lock": 3}, hosts_of=hosts_of)
+        assert judge.unreachable("a", "no route")[0].status is (
+            Status.ERROR if hosts_of and "a" in hosts_of.get(role, ()) else Status.NOT_APPLICABLE
+        )
+        return judge.judge(facts(pack, GOOD))[0].status
+
+    assert status({role: ("b", "a")}) is Status.PASS
+    assert status({role: ("b",)}) is Status.NOT_APPLICABLE
+    assert status({other: ("a",) for other in HostRole if other is not role}) is Status.NOT_APPLICABLE
+    assert status(None) is Status.NOT_APPLICABLE

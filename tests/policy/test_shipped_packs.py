@@ -48,11 +48,15 @@ def test_what_a_pass_leaves_open_is_not_called_settled() -> None:
         assert risks[check_id].mitigated_by == ()
 
 
-def test_no_host_speaks_for_the_border() -> None:
+def test_no_host_speaks_for_the_border_but_one_that_is_registered_as_such() -> None:
     """A firewall between zones guards hosts that have none of their own, and theirs says nothing of it."""
     with Expressions(SystemClock()) as expressions:
         packs = [load_shipped(pack_id, Known.shipped(), expressions) for pack_id in PACKS]
-    roles = [role for pack in packs for check in pack.checks for key, role in check.roles().items() if "-ABS-" in key]
+    checks = [check for pack in packs for check in pack.checks]
+    of_all = [role for check in checks if check.hosts is None for key, role in check.roles().items() if "-ABS-" in key]
 
-    assert roles
-    assert set(roles) == {Role.INFORMS}
+    assert set(of_all) == {Role.INFORMS}
+    deciding = {
+        key for check in checks for key, role in check.roles().items() if role is Role.DECIDES and "-ABS-" in key
+    }
+    assert deciding == {"GEN-ABS-2-a", "GEN-ABS-2-c", "GEN-ABS-2-d", "GEN-ABS-5-b", "GEN-ABS-5-c"}

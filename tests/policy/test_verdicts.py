@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from govsec.policy.attest import Record
 from govsec.policy.results import Basis, Status, Verdict, Words
 from tests.policy.verdict_samples import KEY, attested, result, verdict, waived
 
@@ -216,3 +217,33 @@ def test_nobodys_word_makes_a_part_the_whole() -> None:
 
 def test_govsecs_own_evidence_is_of_the_whole_system_whatever_hosts_were_asked() -> None:
     assert verdict([result("e", "pass")], ["e"], evidence=["e"], gap=GAP).verdict is Verdict.CONFORM
+
+
+MORE = Words(zh="可能还有", en="there may be others")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "expected"),
+    [
+        ("pass", (), Verdict.UNDECIDED),
+        ("partial", (), Verdict.UNDECIDED),
+        ("fail", (), Verdict.NOT_CONFORM),
+        ("error", (), Verdict.UNDECIDED),
+        ("error", (attested("conform"),), Verdict.UNDECIDED),
+        ("pass", (attested("conform"),), Verdict.CONFORM),
+        ("fail", (attested("conform"),), Verdict.NOT_CONFORM),
+    ],
+)
+def test_what_there_may_be_beside_the_objects_of_a_check_is_for_a_person(
+    status: str, said: tuple[Record, ...], expected: Verdict
+) -> None:
+    found = verdict([result("c", status)], ["c"], said=said, others={"c": MORE})
+
+    assert found.verdict is expected
+    assert (MORE in found.reasons) is (status in ("pass", "partial"))
+
+
+def test_a_check_that_applies_to_no_host_leaves_nothing_open_that_was_not() -> None:
+    found = verdict([result("c", "notapplicable")], ["c"], others={"c": MORE})
+
+    assert (found.verdict, MORE in found.reasons) == (Verdict.UNDECIDED, False)

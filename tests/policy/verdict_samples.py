@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from govsec.policy.attest import Attestation, EvidenceFile, Record, Waiver
@@ -74,6 +74,7 @@ def verdict(
     evidence: Sequence[str] = (),
     item: Item = ITEM,
     gap: Words | None = None,
+    others: Mapping[str, Words] | None = None,
 ) -> ItemVerdict:
     maps = {check: {item.key: Role.DECIDES} for check in decides}
     maps |= {check: {item.key: Role.SUPPORTS} for check in supports}
@@ -88,6 +89,7 @@ def verdict(
         waivers=let_pass,
         evidence_checks=evidence,
         gap=gap,
+        others=others,
         now=NOW,
     )
     return found

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from govsec.config import load_config
 from govsec.errors import ConfigurationError, UsageError
 from govsec.register.register import load_register, register_of
+from govsec.registerentry import HostRole, RegisterEntry
 from tests.register.registers import register, system
 
 
@@ -55,6 +57,27 @@ def test_a_wrong_register_is_refused_with_its_place(tmp_path: Path, text: str, c
 
     with pytest.raises(ConfigurationError, match=f"{path}: .*{complaint}"):
         load_register(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({"hosts": ["a"], "borders": ["b"]}, "borders: b is not among hosts"),
+        ({"hosts": ["a"], "security_hosts": ["b"]}, "security_hosts: b is not among hosts"),
+        ({"hosts": ["a"], "borders_are_all": True}, "borders names none"),
+        ({"hosts": ["a"], "security_are_all": True}, "names one"),
+    ],
+)
+def test_a_border_is_a_host_of_its_system(entry: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        RegisterEntry.model_validate(entry)
+
+
+def test_every_border_is_a_security_device() -> None:
+    entry = RegisterEntry(hosts=("a", "b", "c"), borders=("a",), borders_are_all=True, security_hosts=("b", "a"))
+
+    assert {role: entry.hosts_of(role) for role in HostRole} == {HostRole.BORDER: ("a",), HostRole.SECURITY: ("a", "b")}
+    assert [entry.are_all(role) for role in HostRole] == [True, False]
 
 
 def test_a_system_that_is_not_there_is_told_with_those_that_are() -> None:
