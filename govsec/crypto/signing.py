@@ -41,6 +41,7 @@ class Purpose(StrEnum):
     APPROVAL = "approval"
     ATTESTATION = "attestation"
     PACK = "pack"
+    BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)

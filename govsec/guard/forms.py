@@ -7,7 +7,8 @@
     lines         of logs, as they stood there
     paths         files that it is about
 
-Everything from the machine is made text that JSON can hold, and bounded.
+Everything from the machine is made text that JSON can hold, and bounded; passwords in command lines and log lines are
+cut.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from govsec.findings.judgement import Measure, clean, judge, put_list
 from govsec.guard.api import Actor
 from govsec.host.tables import Process
 from govsec.records import Finding, Severity
+from govsec.redact import redact
 
 _COMMAND_MAX = 400
 _TEXT_MAX = 400
@@ -53,7 +55,7 @@ def tell(
         told["before"] = tidy(before)
     if after is not None:
         told["after"] = tidy(after)
-    put_list(told, "lines", (text(line) for line in lines))
+    put_list(told, "lines", (redact(text(line)) for line in lines))
     put_list(told, "paths", (text(path) for path in paths))
     return judge(
         kind=kind,
@@ -99,11 +101,11 @@ def tidy(value: JsonValue) -> JsonValue:
 
 
 def _process_facts(process: Process) -> JsonValue:
-    command = " ".join(process.command)
+    command = redact(clean(" ".join(process.command)))
     facts: dict[str, JsonValue] = {
         "pid": process.key.pid,
         "name": text(process.name),
-        "command": clean(command if len(command) <= _COMMAND_MAX else command[: _COMMAND_MAX - 1] + "…"),
+        "command": command if len(command) <= _COMMAND_MAX else command[: _COMMAND_MAX - 1] + "…",
         "uid": process.uid,
         "started": format_time(from_ns(process.started_ns)),
     }
