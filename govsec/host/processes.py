@@ -134,14 +134,16 @@ class ProcessReader:
     def _executable(self, base: str) -> tuple[str | None, bool]:
         try:
             path = os.readlink(base + "exe", dir_fd=self._folder)
-            if not path.endswith(_DELETED):
-                return path, False
-            # A file may really be called so. One without a name left has no links.
-            if os.stat(base + "exe", dir_fd=self._folder).st_nlink == 0:
-                return path.removesuffix(_DELETED), True
         except OSError:
             return None, False
-        return path, False
+        if not path.endswith(_DELETED):
+            return path, False
+        try:
+            # A file may really be called so. One that lost its name has no links.
+            is_deleted = os.stat(base + "exe", dir_fd=self._folder).st_nlink == 0
+        except OSError:
+            is_deleted = True
+        return (path.removesuffix(_DELETED) if is_deleted else path), is_deleted
 
     def _optional(self, path: str, size: int) -> bytes:
         try:
