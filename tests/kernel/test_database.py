@@ -1,0 +1,90 @@
+"""SQLite files of ours: private, durable, of a known format, errors as ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from govsec.database import Database, Layout
+from govsec.errors import ConfigurationError, IntegrityError, TryAgainError
+
+FIRST = Layout("shelf", ("CREATE TABLE book (title TEXT)",))
+SECOND = Layout("shelf", (*FIRST.steps, "ALTER TABLE book ADD COLUMN pages INTEGER; UPDATE book SET pages = 1"))
+
+
+def test_what_a_transaction_wrote_is_there_again_and_what_it_left_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "shelf.db"
+    with Database(path, FIRST) as shelf:
+        with shelf.transaction() as work:
+            work.execute("INSERT INTO book VALUES ('kept')")
+        with pytest.raises(KeyError), shelf.transaction() as work:
+            work.execute("INSERT INTO book VALUES ('dropped')")
+            raise KeyError
+    with Database(path, FIRST) as shelf, shelf.reading() as work:
+        assert work.execute("SELECT title FROM book").fetchall() == [("kept",)]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_earlier_format_is_brought_up_to_date_and_a_later_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.db"
+    with Database(path, FIRST) as shelf, shelf.transaction() as work:
+        work.execute("INSERT INTO book VALUES ('old')")
+    with Database(path, SECOND) as shelf, shelf.reading() as work:
+        assert work.execute("SELECT * FROM book").fetchall() == [("old", 1)]
+
+    with pytest.raises(IntegrityError, match="format 2, this program knows up to 1"):
+        Database(path, FIRST)
+
+
+def test_a_step_that_fails_leaves_the_format_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.db"
+    Database(path, FIRST).close()
+    broken = Layout("shelf", (*FIRST.steps, "CREATE TABLE more (a); INSERT INTO nowhere VALUES (1)"))
+
+    with pytest.raises(IntegrityError, match="nowhere"):
+        Database(path, broken)
+    with Database(path, FIRST) as shelf, shelf.reading() as work:
+        assert work.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone() == (0,)
+
+
+def test_a_file_that_is_no_database_is_an_integrity_error(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.db"
+    path.write_bytes(b"not a database, and longer than a page would need to be" * 100)
+    path.chmod(0o600)
+
+    with pytest.raises(IntegrityError, match=r"shelf .*shelf\.db"):
+        Database(path, FIRST)
+
+
+@pytest.mark.parametrize("what", ["readable", "link", "folder", "fifo"])
+def test_a_place_that_others_could_use_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "shelf.db"
+    if what == "readable":
+        path.touch(mode=0o644)
+    elif what == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path, 0o600)
+
+    with pytest.raises(ConfigurationError, match="shelf"):
+        Database(path, FIRST)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_another_holds_is_worth_another_try(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.db"
+    with Database(path, FIRST, busy_s=0.01) as shelf:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TryAgainError, match="locked"), shelf.transaction():
+            pass
+        other.execute("ROLLBACK")
+        other.close()
+        with shelf.transaction() as work:
+            work.execute("INSERT INTO book VALUES ('later')")
