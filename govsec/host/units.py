@@ -138,7 +138,8 @@ def _enabled(listed: _Listed, name: str, path: str, settings: dict[tuple[str, st
     if name in listed.switched_on:
         return "enabled"
     if at and rest.startswith(".") and f"{stem}@" in listed.templates_on:
-        return "enabled"  # an instance of this template is
+        default = settings.get(("Install", "DefaultInstance"), [""])[-1:]
+        return "enabled" if f"{stem}@{''.join(default)}{rest}" in listed.switched_on else "indirect"
     if any(settings.get(("Install", what)) for what in _ASKS):
         return "disabled"
     return "indirect" if settings.get(("Install", "Also")) else "static"

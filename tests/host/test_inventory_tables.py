@@ -50,6 +50,8 @@ def units(machine: RecordedMachine) -> None:
     machine.write(f"{vendor}/other.service", _UNIT.format("other", "[Install]\nAlso=off.service\n"))
     machine.write(f"{vendor}/getty@.service", _UNIT.format("getty", "[Install]\nWantedBy=getty.target\n"))
     machine.link(f"{admin}/getty.target.wants/getty@tty1.service", f"{vendor}/getty@.service")
+    machine.write(f"{vendor}/tun@.service", _UNIT.format("tun", _INSTALL + "DefaultInstance=a\n"))
+    machine.link(f"{admin}/multi-user.target.wants/tun@a.service", f"{vendor}/tun@.service")
     machine.write(f"{vendor}/postgresql.service", _UNIT.format("pg \\\n  -D /srv", _INSTALL))
     machine.write(f"{admin}/postgresql.service.d/more.conf", "[Service]\nExecStart=\nExecStart=/tmp/pg\n")
     machine.write(f"{admin}/postgresql.service.d/notes.txt", "[Service]\nExecStart=/tmp/never\n")
@@ -62,7 +64,7 @@ def test_services_are_switched_on_as_systemctl_says(machine: RecordedMachine, cl
     found = {row.name: row.enabled for row in services}
 
     assert found == {
-        "getty@.service": "enabled",
+        "getty@.service": "indirect",
         "getty@tty1.service": "enabled",
         "gone.service": "masked",
         "journal.service": "static",
@@ -70,6 +72,8 @@ def test_services_are_switched_on_as_systemctl_says(machine: RecordedMachine, cl
         "other.service": "indirect",
         "postgresql.service": "disabled",
         "ssh.service": "enabled",
+        "tun@.service": "enabled",
+        "tun@a.service": "enabled",
     }
     if shutil.which("systemctl"):
         argv = ["systemctl", f"--root={machine.root}", "list-unit-files", "--type=service", "--no-legend", "--no-pager"]
@@ -77,7 +81,7 @@ def test_services_are_switched_on_as_systemctl_says(machine: RecordedMachine, cl
         theirs = {line.split()[0]: line.split()[1] for line in said.splitlines()}
         # It names other names as units of their own, and instances not at all.
         assert {name: state for name, state in theirs.items() if state != "alias"} == {
-            name: state for name, state in found.items() if name != "getty@tty1.service"
+            name: state for name, state in found.items() if not name.endswith(("@tty1.service", "@a.service"))
         }
 
 
