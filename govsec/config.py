@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
 from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
@@ -304,6 +305,7 @@ class Config(Model):
     hosts: Mapping[Name, HostConfig] = Field(default_factory=dict)
     assessment: AssessmentConfig = AssessmentConfig()
     monitor: MonitorConfig = MonitorConfig()
+    agent: AgentConfig = AgentConfig()
     services: tuple[ServiceConfig, ...] = Field(
         default=(), max_length=1000, description="services that are asked from outside: portals, pages, certificates"
     )
@@ -333,7 +335,16 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigurationError: with the file, the key and what is wrong with it.
     """
-    value = read_yaml(path)
+    return parse_config(read_bytes(path), path)
+
+
+def parse_config(data: bytes, path: Path) -> Config:
+    """The configuration in ``data``, as if it had been read from ``path``: for who must know which bytes it was.
+
+    Raises:
+        ConfigurationError: with the file, the key and what is wrong with it.
+    """
+    value = _parse_yaml(data, path)
     try:
         config = Config.model_validate(value)
     except ValidationError as error:
@@ -347,6 +358,11 @@ def read_yaml(path: Path) -> object:
     Raises:
         ConfigurationError: unreadable, too large, not YAML, or a key written twice.
     """
+    return _parse_yaml(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a configuration file holds. Raises ``ConfigurationError``: unreadable, or too large."""
     try:
         with path.open("rb") as file:
             data = file.read(_CONFIG_SIZE_MAX + 1)
@@ -354,6 +370,10 @@ def read_yaml(path: Path) -> object:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
     if len(data) > _CONFIG_SIZE_MAX:
         raise ConfigurationError(f"{path}: larger than {_CONFIG_SIZE_MAX} bytes")
+    return data
+
+
+def _parse_yaml(data: bytes, path: Path) -> object:
     try:
         return yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:

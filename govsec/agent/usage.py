@@ -50,13 +50,19 @@ def usage_of(pid: int, proc: Path = Path("/proc")) -> Usage:
 
 
 def pss_of(pids: tuple[int, ...], proc: Path = Path("/proc")) -> int:
-    """Bytes of memory that are theirs: what they share with others counts in part."""
-    total = 0
-    for pid in pids:
-        for line in _read(proc / str(pid) / "smaps_rollup").splitlines():
-            if line.startswith(b"Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+    """Bytes of memory that are theirs: what they share with others counts in part.
+
+    All of it counts of a process whose maps may not be read (it changed its user, and nothing may trace it).
+    """
+    return sum(_pss(proc / str(pid)) for pid in pids)
+
+
+def _pss(process: Path) -> int:
+    for line in _read(process / "smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    fields = _read(process / "statm").split()
+    return int(fields[1]) * _PAGE_BYTES if len(fields) > 1 else 0
 
 
 def _read(path: Path) -> bytes:

@@ -32,6 +32,7 @@ TOPICS = {
     "assess": "look at hosts as an assessor of graded protection would, store, compare and report",
     "system": "the register of systems: levels, what is due, and the gate before launch",
     "monitor": "read captured network traffic: flows, and findings of attacks",
+    "agent": "run the agent of this host or its network, ask how it is, have it test itself",
     "ledger": "verify, show and export the signed chain of evidence",
 }
 _EXIT_TERMINATED = 143
