@@ -21,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from govsec.agent.spoolfile import open_file, set_aside, translated
+from govsec.agent.spoolfile import open_file, set_aside
 from govsec.agent.spoolrecord import COLUMNS, Entry, Priority, Record, record_of, whole
 from govsec.agent.spoolsave import readable
 from govsec.agent.spoolwork import Work
 from govsec.clock import Clock
-from govsec.errors import GovsecError, IntegrityError, TryAgainError
+from govsec.database import Database
+from govsec.errors import IntegrityError, TryAgainError
 
 log = logging.getLogger(__name__)
 
@@ -59,18 +60,29 @@ class SpoolState:
 class Spool:
     """An open spool; a context manager. :attr:`damage` says what was set aside when it was opened, if anything was."""
 
-    def __init__(self, path: Path, clock: Clock, *, size_max_bytes: int = SIZE_MAX_BYTES) -> None:
-        """Raises what :func:`~govsec.agent.spoolfile.open_file` does, save ``IntegrityError``: damage is set aside."""
+    def __init__(
+        self, path: Path, clock: Clock, *, size_max_bytes: int = SIZE_MAX_BYTES, is_reader: bool = False
+    ) -> None:
+        """``is_reader``: another process writes; damage is raised then, and a file that was begun anew is followed.
+
+        Raises:
+            ConfigurationError: the place cannot be used, or is something else than a file of ours alone.
+            TryAgainError: no room, or somebody holds it.
+            IntegrityError: for a reader alone: it is damaged. A writer sets it aside.
+        """
         self.path = path
         self.damage: Damage | None = None
         self._clock = clock
         self._size_max_bytes = size_max_bytes
-        self._connection: sqlite3.Connection | None = None
+        self._is_reader = is_reader
+        self._database: Database | None = None
         self._inode = 0
         self._is_held = False
         try:
-            self._open()
+            self._open(is_checked=not is_reader)
         except IntegrityError as error:
+            if is_reader:
+                raise
             self.begin_anew(str(error))
 
     def __enter__(self) -> Spool:
@@ -81,10 +93,9 @@ class Spool:
 
     def close(self) -> None:
         """Give the file back; what was appended is on the disk already."""
-        if self._connection is not None:
-            with contextlib.suppress(GovsecError), translated(self.path):
-                self._connection.close()
-            self._connection = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
@@ -121,14 +132,14 @@ class Spool:
             IntegrityError: a record is not what was appended; nothing behind it is given.
             TryAgainError: somebody holds the file.
         """
-        with translated(self.path):
-            has_losses = self._state("losses", "{}") != "{}"
+        with self._reading() as connection:
+            has_losses = _state(connection, "losses", "{}") != "{}"
         if has_losses:
             with contextlib.suppress(TryAgainError), self._transaction() as work:  # a full disk can still be read
                 work.settle()
                 work.finish()
-        with translated(self.path):
-            rows = self._open_connection().execute(
+        with self._reading() as connection:
+            rows = connection.execute(
                 f"SELECT {COLUMNS} FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608 - our own words
                 (sequence, max(0, min(limit, _READ_MAX))),
             )
@@ -146,16 +157,16 @@ class Spool:
 
     def state(self) -> SpoolState:
         """How full it is. Raises what :meth:`after` raises."""
-        with translated(self.path):
-            count = self._open_connection().execute("SELECT count(*) FROM record").fetchone()[0]
+        with self._reading() as connection:
+            count = connection.execute("SELECT count(*) FROM record").fetchone()[0]
             return SpoolState(
-                epoch=str(self._state("epoch")),
-                head_sequence=whole(self._state("head_sequence")),
-                acknowledged=whole(self._state("acknowledged")),
+                epoch=str(_state(connection, "epoch")),
+                head_sequence=whole(_state(connection, "head_sequence")),
+                acknowledged=whole(_state(connection, "acknowledged")),
                 records_count=int(count),
-                size_bytes=whole(self._state("size")),
+                size_bytes=whole(_state(connection, "size")),
                 size_max_bytes=self._size_max_bytes,
-                lost_count=whole(self._state("lost_count", 0)),
+                lost_count=whole(_state(connection, "lost_count", 0)),
             )
 
     def begin_anew(self, reason: str) -> Damage:
@@ -167,53 +178,44 @@ class Spool:
         """
         self.close()
         place = set_aside(self.path, self._clock.now())
-        self._open()
+        self._open(is_checked=True)
         saved = self._copy_from(place) if place.exists() else 0
         self.damage = Damage(place, reason, saved)
         log.error("spool damaged", extra={"path": str(self.path), "aside": str(place), "saved": saved})
         return self.damage
 
-    def _open(self) -> None:
-        self._connection = open_file(self.path, secrets.token_hex(8), self._size_max_bytes)
+    def _open(self, *, is_checked: bool) -> None:
+        self._database = open_file(self.path, secrets.token_hex(8), self._size_max_bytes, is_checked=is_checked)
         self._inode = self.path.stat().st_ino
 
-    def _open_connection(self) -> sqlite3.Connection:
+    def _opened(self) -> Database:
         if self._is_held:
             raise TryAgainError(f"spool {self.path} is closed")
-        if self._connection is None:
-            self._open()
-        assert self._connection is not None  # opened a line above, or that raised
-        return self._connection
+        if self._database is not None and self._is_reader and not self._is_still_there():
+            self.close()
+        if self._database is None:
+            self._open(is_checked=False)
+        if not self._is_still_there():
+            # SQLite goes on writing to a file that somebody removed: all of it would be lost in silence.
+            raise IntegrityError(f"spool {self.path} is gone, or another file lies there")
+        assert self._database is not None  # opened above, or that raised
+        return self._database
 
-    def _state(self, name: str, default: object = None) -> object:
-        row = self._open_connection().execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        if row is None and default is None:
-            raise IntegrityError(f"spool {self.path}: {name} is missing")
-        return row[0] if row is not None else default
+    def _is_still_there(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._opened().reading() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Work]:
-        connection = self._open_connection()
-        self._still_there()
-        with translated(self.path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield Work(connection, self._size_max_bytes, self._clock)
-                connection.execute("COMMIT")
-            except BaseException:
-                # A full disk has SQLite roll back by itself; what cannot be rolled back was never begun.
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _still_there(self) -> None:
-        """SQLite goes on writing to a file that somebody removed: all of it would be lost in silence."""
-        try:
-            inode = self.path.stat().st_ino
-        except OSError as error:
-            raise IntegrityError(f"spool {self.path} is gone: {error.strerror}") from error
-        if inode != self._inode:
-            raise IntegrityError(f"spool {self.path} was replaced by another file")
+        with self._opened().transaction() as connection:
+            yield Work(connection, self._size_max_bytes, self._clock)
 
     def _copy_from(self, place: Path) -> int:
         saved = 0
@@ -221,3 +223,10 @@ class Spool:
             self.append([entry])
             saved += 1
         return saved
+
+
+def _state(connection: sqlite3.Connection, name: str, default: object = None) -> object:
+    row = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    if row is None and default is None:
+        raise IntegrityError(f"the spool's own state lacks {name}")
+    return row[0] if row is not None else default

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from govsec.agent.spoolfile import translated
+from govsec.agent.spoolfile import LAYOUT
 from govsec.agent.spoolrecord import COLUMNS, Entry, record_of, whole
+from govsec.database import translated
 from govsec.errors import GovsecError
 
 #: Places that are stepped over before the rest is given up.
@@ -18,7 +19,7 @@ _BAD_PLACES_MAX = 100
 def readable(place: Path) -> Iterator[Entry]:
     """Entries of a damaged file, in order, as far as they can be read and are what was appended."""
     try:
-        with translated(place):
+        with translated(place, LAYOUT.name):
             connection = sqlite3.connect(place, isolation_level=None)
     except GovsecError:
         return
@@ -26,7 +27,7 @@ def readable(place: Path) -> Iterator[Entry]:
         sequence = bad_count = 0
         while bad_count < _BAD_PLACES_MAX:
             try:
-                with translated(place):
+                with translated(place, LAYOUT.name):
                     connection.execute("PRAGMA trusted_schema=OFF")
                     row = connection.execute(
                         f"SELECT {COLUMNS} FROM record WHERE sequence > ? ORDER BY sequence LIMIT 1",  # noqa: S608

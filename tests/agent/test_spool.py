@@ -84,12 +84,27 @@ def test_only_what_was_acknowledged_leaves_and_sequences_go_on_afterwards(
 
 def test_another_process_may_read_and_acknowledge_what_one_writes(spool: Spool, place: Path, clock: FakeClock) -> None:
     spool.append([finding(1), finding(2)])
-    with Spool(place, clock) as reader:
+    with Spool(place, clock, is_reader=True) as reader:
         assert numbers(reader) == [1, 2]
         reader.acknowledge(1)
-    spool.append([finding(3)])
+        spool.append([finding(3)])
+        assert numbers(spool) == [2, 3]
+        spool.begin_anew("as if it had been damaged")
+        spool.acknowledge(2)
 
-    assert numbers(spool) == [2, 3]
+        assert numbers(reader) == []
+        assert reader.state().epoch == spool.state().epoch
+
+
+def test_a_reader_never_sets_a_file_aside(place: Path, clock: FakeClock) -> None:
+    Spool(place, clock).close()
+    overwrite = bytearray(place.read_bytes())
+    overwrite[:100] = b"\xa5" * 100
+    place.write_bytes(bytes(overwrite))
+
+    with pytest.raises(IntegrityError):
+        Spool(place, clock, is_reader=True)
+    assert not list(place.parent.glob("*.damaged*"))
 
 
 def test_a_flood_of_raw_records_pushes_out_no_finding_and_is_counted(place: Path, clock: FakeClock) -> None:
