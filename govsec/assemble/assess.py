@@ -143,7 +143,11 @@ class Assessor:
         self.earlier = earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare)
         present = {record.id for record in people.records}
         gone = gone_records(self.earlier.run, present, self.site.clock.now())
-        people = replace(people, refused=(*people.refused, *gone))
+        missed = (
+            f"{record}: counted in a run before and holds until {until.date()}, and is not on this disk any more"
+            for record, until in gone.items()
+        )
+        people = replace(people, refused=(*people.refused, *missed))
         parts = Parts(
             scope=self.scope,
             packs=self.packs,
@@ -156,6 +160,7 @@ class Assessor:
             people=people,
             earlier=self.earlier.run,
             altered_run=self.earlier.altered,
+            gone_records=gone,
         )
         return write_assessment(self.site, parts, operator=self.request.operator, started=started), people
 

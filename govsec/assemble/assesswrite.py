@@ -8,7 +8,7 @@ import pwd
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
@@ -66,6 +66,8 @@ class Parts:
     left_out: tuple[Pack, ...] = ()
     #: Why the run before is not compared with: it was altered.
     altered_run: str = ""
+    #: People's records that a run before knew, and nobody finds any more: id and end.
+    gone_records: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def write_assessment(site: Site, parts: Parts, *, operator: str, started: datetime) -> Assessment:
@@ -117,6 +119,7 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         dangers=tuple(danger_row(danger) for danger in dangers),
         expiring=expiring_rows(parts.people, now, _EXPIRING),
         notes=_notes(parts),
+        gone_records=parts.gone_records,
     )
     if parts.earlier is None:
         return made

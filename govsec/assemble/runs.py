@@ -163,19 +163,18 @@ def newest_facts(state_dir: Path, system: str, hosts: Collection[str]) -> dict[s
     return found
 
 
-def gone_records(earlier: Assessment | None, present: Collection[str], now: datetime) -> tuple[str, ...]:
-    """People's records that counted in the run before, would still hold, and are not there any more; why, for each."""
+def gone_records(earlier: Assessment | None, present: Collection[str], now: datetime) -> dict[str, datetime]:
+    """People's records that counted in a run before, would still hold, and are not there any more: id and end.
+
+    What the run before missed is missed on: else whoever takes a person's word away is told of once.
+    """
     if earlier is None:
-        return ()
-    rows: dict[str, datetime] = {}
+        return {}
+    rows: dict[str, datetime] = dict(earlier.gone_records)
     for item in earlier.items:
         rows.update({row.id: row.until for row in (item.attestation, item.waiver) if row is not None})
     rows.update({result.waiver.id: result.waiver.until for result in earlier.results if result.waiver is not None})
-    return tuple(
-        f"{record}: counted in run {earlier.id} and holds until {until.date()}, and is not on this disk any more"
-        for record, until in sorted(rows.items())
-        if until > now and record not in present
-    )
+    return {record: until for record, until in sorted(rows.items()) if until > now and record not in present}
 
 
 def earlier_facts(state_dir: Path, system: str) -> dict[str, Facts]:

@@ -210,7 +210,7 @@ def run_diff(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
     """Verify a stored run."""
-    from govsec.assemble.ledger import ledger_stores
+    from govsec.assemble.ledger import ledger_stores, readable_centers
     from govsec.assemble.runs import kept_runs, runs_directory, verify_run
     from govsec.crypto.signing import TrustedKeys
     from govsec.ledger.export import ExportFile
@@ -222,7 +222,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
     if args.ledger is not None:
         stores = [ExportFile(args.ledger)]
         trusted = trusted if args.roots is not None else site.trusted()
-    elif run.manifest.system in {system.name for system in site.config.systems}:
+    elif readable_centers(site) and run.manifest.system in {system.name for system in site.config.systems}:
         stores = ledger_stores(site, site.system(run.manifest.system))
         trusted = trusted if args.roots is not None else site.trusted()
     # A copy of a run that lies elsewhere says nothing of the others.
@@ -232,6 +232,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "run": run.manifest.id,
         "is_intact": check.is_intact,
         "is_on_record": check.is_on_record,
+        "is_ledger_asked": bool(stores),
         "flaws": list(check.flaws),
         "is_contradicted": check.is_contradicted,
         "ledger_problems_count": check.ledger_problems_count,
@@ -240,7 +241,7 @@ def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
         "manifest": run.manifest.digest,
         "files": len(run.manifest.files),
     }
-    io.result(facts, lambda: verify_words(words_of(io), run, check))
+    io.result(facts, lambda: verify_words(words_of(io), run, check, is_asked=bool(stores)))
     if not check.is_intact:
         return IntegrityError.exit_code
     return 0 if check.is_on_record else 1

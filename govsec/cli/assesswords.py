@@ -40,8 +40,8 @@ def value(words: Catalogue, value: float | None, is_confirmed: bool) -> str:
     return f"{value:.2f}" if is_confirmed else words.text("text.unconfirmed", {"value": f"{value:.2f}"})
 
 
-def verify_words(words: Catalogue, run: StoredRun, check: RunCheck) -> str:
-    """What verifying came to."""
+def verify_words(words: Catalogue, run: StoredRun, check: RunCheck, *, is_asked: bool) -> str:
+    """What verifying came to; ``is_asked``: there was a ledger to ask."""
     text = words.text
     lines = [f"{text('flaw.' + flaw.what)}: {flaw.name}" for flaw in check.flaws]
     if check.is_contradicted:
@@ -52,7 +52,7 @@ def verify_words(words: Catalogue, run: StoredRun, check: RunCheck) -> str:
     if check.is_intact:
         lines.append(text("text.intact", {"count": len(run.manifest.files)}))
         if check.entry is None:
-            lines.append(text("text.not_on_record"))
+            lines.append(text("text.not_on_record" if is_asked else "text.no_ledger"))
         else:
             entry = {"number": check.entry.number, "chain": check.entry.chain, "digest": check.entry.digest}
             lines.append(text("text.on_record", entry))

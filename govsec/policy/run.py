@@ -381,6 +381,8 @@ class Assessment(Model):
     expiring: tuple[ExpiringRow, ...] = ()
     files: tuple[FileRow, ...] = ()
     notes: tuple[Words, ...] = ()
+    #: Records of people that counted in a run before, would still hold, and were gone: id and end.
+    gone_records: Mapping[str, Moment] = Field(default_factory=dict)
 
     def canonical(self) -> dict[str, JsonValue]:
         """Plain JSON values, ready for :func:`govsec.canonical.dumps`; what reports take."""

@@ -40,10 +40,18 @@ EARLIER = assessment(
 def test_records_that_would_still_hold_are_missed() -> None:
     gone = gone_records(EARLIER, {"f" * 32}, NOW)
 
-    assert [line.split(":")[0] for line in gone] == ["a" * 32, "c" * 32]
-    assert EARLIER.id in gone[0]
+    assert list(gone) == ["a" * 32, "c" * 32]
+
+
+def test_what_a_run_missed_the_next_ones_miss_too_until_it_is_back_or_has_ended() -> None:
+    until = NOW + timedelta(days=2)
+    next_one = assessment(items=()).model_copy(update={"gone_records": {"e" * 32: until}})
+
+    assert gone_records(next_one, (), NOW) == {"e" * 32: until}
+    assert gone_records(next_one, {"e" * 32}, NOW) == {}
+    assert gone_records(next_one, (), until) == {}
 
 
 def test_what_is_there_or_has_ended_is_not() -> None:
-    assert gone_records(EARLIER, {"a" * 32, "c" * 32}, NOW) == ()
-    assert gone_records(None, (), NOW) == ()
+    assert gone_records(EARLIER, {"a" * 32, "c" * 32}, NOW) == {}
+    assert gone_records(None, (), NOW) == {}

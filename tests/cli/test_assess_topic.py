@@ -233,6 +233,22 @@ def test_a_run_that_nobody_signed_is_intact_and_no_evidence(
     assert output(capsys)["is_intact"] is True
 
 
+@pytest.mark.parametrize(("lang", "words"), [("zh", "没有可读的中心"), ("en", "reads no center")])
+def test_a_site_without_centers_is_told_that_there_is_no_ledger_in_its_own_language(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str], lang: str, words: str
+) -> None:
+    value = {"state_dir": str(tmp_path), "systems": [{"name": demo.SYSTEM, "register": {"level": 3}}]}
+    config = tmp_path / "govsec.yaml"
+    config.write_text(json.dumps(value), encoding="utf-8")
+    folder = tmp_path / "assessments" / assessed.stored.name
+    shutil.copytree(assessed.stored, folder)
+
+    assert main(["assess", "verify", "--config", str(config), "--lang", lang]) == 1
+    assert words in capsys.readouterr().out
+    _alter_a_file(folder)
+    assert main(["assess", "verify", "--config", str(config), "--lang", lang]) == 6
+
+
 @pytest.mark.parametrize(
     ("name", "begins"),
     [("r.html", b"<!doctype html>"), ("r.xlsx", b"PK"), ("r.json", b'{"a":'), ("r.text", b""), ("r.oscal", b"{")],
@@ -309,6 +325,13 @@ def test_two_people_vouch_for_an_item_and_one_alone_does_not_count(
     assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 6
     assert record in capsys.readouterr().err
     evidence.write_text("who administers what", encoding="utf-8")
+    assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 1
+    kept = assessed.directory / "state" / "attestations" / "permits" / f"{record}.json"
+    kept.rename(tmp_path / "taken-away.json")
+    for _ in range(2):  # whoever takes it away is not told of once
+        assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 6
+        assert record in capsys.readouterr().err
+    (tmp_path / "taken-away.json").rename(kept)
     assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 1
 
 
