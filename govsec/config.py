@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
+from govsec.guardentry import GuardConfig
 from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
 from govsec.serviceentry import ServiceConfig
@@ -290,6 +291,9 @@ class SigningConfig(Model):
     commit_key_file: Path | None = None
     evidence_key_file: Path | None = None
     release_key_file: Path | None = Field(default=None, description="at a center that releases: signs what it lets go")
+    baseline_key_file: Path | None = Field(
+        default=None, description="signs what a host was accepted to be; belongs to whoever accepts, not to the host"
+    )
     roots_file: Path | None = Field(default=None, description="public keys pinned by people")
 
 
@@ -306,6 +310,7 @@ class Config(Model):
     assessment: AssessmentConfig = AssessmentConfig()
     monitor: MonitorConfig = MonitorConfig()
     agent: AgentConfig = AgentConfig()
+    guard: GuardConfig = GuardConfig()
     services: tuple[ServiceConfig, ...] = Field(
         default=(), max_length=1000, description="services that are asked from outside: portals, pages, certificates"
     )

@@ -158,6 +158,14 @@ class LooseImage:
     is_replaced: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BaselineRefused:
+    """The baseline was there and could not be trusted."""
+
+    time_ns: int
+    reason: str
+
+
 GuardRecord = Union[  # noqa: UP007  # a union of unions: as in host/tables.py
     Record,
     HostSnapshot,
@@ -169,6 +177,7 @@ GuardRecord = Union[  # noqa: UP007  # a union of unions: as in host/tables.py
     KeyFile,
     PreloadFile,
     LooseImage,
+    BaselineRefused,
 ]
 
 

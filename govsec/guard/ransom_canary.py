@@ -7,7 +7,7 @@ harm: backups and indexers read everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from govsec.findings.api import Settings
 from govsec.guard.api import Observation
@@ -30,11 +30,11 @@ class RansomCanarySettings(Settings):
 
 
 class RansomCanary:
-    """Writes to files that nobody writes to. ``canaries``: their paths; the collection may change meanwhile."""
+    """Writes to files that nobody writes to. ``canaries``: from when on each counts; they may change meanwhile."""
 
     name = "ransom_canary"
 
-    def __init__(self, settings: RansomCanarySettings, canaries: Collection[str]) -> None:
+    def __init__(self, settings: RansomCanarySettings, canaries: Mapping[str, int]) -> None:
         self._canaries = canaries
         self.cooldown_s = settings.cooldown_s
 
@@ -42,7 +42,7 @@ class RansomCanary:
         for record in observation.records:
             if isinstance(record, FileChange) and record.operation in _DEEDS:
                 for path in (record.path, record.old_path):
-                    if path is not None and path in self._canaries:
+                    if path is not None and record.time_ns > self._canaries.get(path, record.time_ns):
                         yield self._finding(record, path)
                         break
 

@@ -1,0 +1,259 @@
+"""The guard of this machine put together: baseline, looks, detectors; and the baseline accepted, shown and compared.
+
+Nothing here judges: it reads the configuration and hands objects to each other. What a machine's guard keeps lies below
+``STATE_DIR/guard``: the baseline, the list of canaries, what people dismissed, and the habits of accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from govsec.clock import Clock
+from govsec.config import Config, explain
+from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.errors import ConfigurationError, IntegrityError, TryAgainError
+from govsec.findings.baseline import Baseline
+from govsec.findings.engine import Engine
+from govsec.findings.quiet import DismissalFile, Quiet
+from govsec.guard.allowances import allowances_of
+from govsec.guard.api import GuardRecord, Observation
+from govsec.guard.canaries import Canaries
+from govsec.guard.drifttables import SPECS, rows_of
+from govsec.guard.filescan import FileScanner
+from govsec.guard.filestate import marks_of
+from govsec.guard.hostbaseline import BaselineStore, HostBaseline, KnownFiles, Scope
+from govsec.guard.integrity import Integrity
+from govsec.guard.keyview import KeyView
+from govsec.guard.logview import LogView
+from govsec.guard.moduleview import ModuleView
+from govsec.guard.packagefiles import DebianFiles
+from govsec.guard.processview import ProcessView
+from govsec.guard.registry import Site, build_detectors
+from govsec.guard.sampling import Sampler, SamplingSettings
+from govsec.guard.watch import DEGRADED, HostGuard, Intervals
+from govsec.host.snapshot import take
+from govsec.host.tables import TableName, Unavailable
+from govsec.privatefile import make_private_directory
+from govsec.progress import Progress, ProgressSink, silent
+from govsec.records import Finding
+
+#: What a baseline asks a snapshot for.
+BASELINE_TABLES = frozenset(SPECS)
+
+
+def guard_folder(config: Config) -> Path:
+    """Where the guard keeps what it knows."""
+    return config.state_dir / "guard"
+
+
+def baseline_store(config: Config) -> BaselineStore:
+    """The baseline of this machine."""
+    return BaselineStore(guard_folder(config) / "baseline")
+
+
+def canaries_of(config: Config) -> Canaries:
+    """The canaries of this machine, as listed now."""
+    canaries = Canaries(guard_folder(config) / "canaries.json")
+    canaries.refresh()
+    return canaries
+
+
+def host_dismissals(config: Config) -> DismissalFile:
+    """What people dismissed of this machine's findings."""
+    return DismissalFile(guard_folder(config) / "dismissals.json")
+
+
+def trusted_keys(config: Config) -> TrustedKeys:
+    """The keys that people pinned.
+
+    Raises:
+        ConfigurationError: no roots file is configured, or it cannot be read.
+    """
+    if config.signing.roots_file is None:
+        raise ConfigurationError("signing.roots_file: without pinned keys no baseline can be verified")
+    return TrustedKeys.load(config.signing.roots_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A baseline that was put in place."""
+
+    baseline: HostBaseline
+    digest: str
+    left_out: Mapping[str, int]
+
+
+def accept_baseline(
+    config: Config, clock: Clock, *, by: str, root: Path = Path("/"), progress: ProgressSink = silent
+) -> Accepted:
+    """Take this machine as it is now for what it should be, signed.
+
+    Raises:
+        ConfigurationError: no key is configured, or it is no baseline key, or its public half is not pinned here.
+        IntegrityError: a baseline lies there that was altered: remove it by hand, once you know why.
+        TryAgainError: it cannot be written.
+    """
+    if config.signing.baseline_key_file is None:
+        raise ConfigurationError(
+            "signing.baseline_key_file: none is configured (govsec assess key --for baseline makes one)"
+        )
+    signer, trusted = Signer.load(config.signing.baseline_key_file, Purpose.BASELINE), trusted_keys(config)
+    if all(key.key_id != signer.key_id or key.purpose is not Purpose.BASELINE for key in trusted):
+        raise ConfigurationError(f"signing.roots_file: the baseline key {signer.key_id} is not pinned there")
+    store = baseline_store(config)
+    previous = store.digest()
+    number = store.load(trusted).number + 1 if previous is not None else 1
+    snapshot = take(clock, BASELINE_TABLES, root=root)
+    scanner = _scanner(config)
+    packages = DebianFiles(root)
+    files = _read_files(scanner, packages, progress)
+    keys = KeyView(config.guard.key_files, root)
+    accounts = () if isinstance(snapshot.accounts, Unavailable) else snapshot.accounts
+    preload = keys.preload(snapshot.time_ns)
+    tables = {name.value: rows_of(snapshot, name) for name in SPECS}
+    baseline = HostBaseline(
+        host=snapshot.name,
+        made=clock.now().replace(microsecond=0),
+        made_by=by,
+        number=number,
+        previous=previous,
+        scope=Scope(roots=config.guard.roots, exclude=config.guard.exclude),
+        tables={name: rows for name, rows in tables.items() if not isinstance(rows, Unavailable)},
+        unavailable={name: rows.reason for name, rows in tables.items() if isinstance(rows, Unavailable)},
+        keys={
+            file.path: tuple(fingerprint for fingerprint, _ in file.keys)
+            for file in keys.look(snapshot.time_ns, accounts)
+        },
+        preload=preload.entries if preload is not None else (),
+        packages=packages.versions(),
+    )
+    signed = store.save(baseline, files, signer)
+    return Accepted(signed, store.digest() or "", dict(scanner.counts))
+
+
+def drift(
+    config: Config, clock: Clock, *, root: Path = Path("/"), progress: ProgressSink = silent
+) -> tuple[HostBaseline, tuple[Finding, ...], Mapping[str, Mapping[str, int]]]:
+    """This machine against its baseline, once: the baseline, what is not as accepted, and what was left out.
+
+    Raises:
+        ConfigurationError: there is no baseline, or no key to verify it with.
+        IntegrityError: the baseline was altered.
+    """
+    store = baseline_store(config)
+    baseline = store.load(trusted_keys(config))
+    files = store.load_files(baseline)
+    integrity = Integrity(baseline, files, _scanner_of(baseline, config), DebianFiles(root))
+    site = Site(baseline=baseline, explain=integrity.explain)
+    wanted = {"drift_tables", "drift_files", "authorized_keys", "preload", "root_account"}
+    detectors = [one for one in build_detectors(config.guard.detectors, site) if one.name in wanted]
+    engine = Engine(detectors, degraded_kind=DEGRADED, quiet=_quiet(config), findings_max=10_000)
+    snapshot = take(clock, BASELINE_TABLES, root=root)
+    progress(Progress("files", 0, None, 0, len(files.states), "baseline"))
+    look = integrity.everything(snapshot.time_ns)
+    keys = KeyView(config.guard.key_files, root)
+    accounts = () if isinstance(snapshot.accounts, Unavailable) else snapshot.accounts
+    preload = keys.preload(snapshot.time_ns)
+    records: tuple[GuardRecord, ...] = (
+        snapshot,
+        look,
+        *keys.look(snapshot.time_ns, accounts),
+        *([preload] if preload is not None else []),
+    )
+    findings = engine.observe(Observation(snapshot.time_ns, records))
+    # What restarts is away for a moment: tables that want two snapshots are asked again.
+    again = take(clock, BASELINE_TABLES, root=root)
+    findings += engine.observe(Observation(max(again.time_ns, snapshot.time_ns), (again,)))
+    return baseline, findings, {"integrity": integrity.counters(), **engine.counters()}
+
+
+def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None) -> HostGuard:
+    """The guard of this machine, with its baseline when there is one. An altered one is a finding of its first step.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a baseline is there and no key to verify it with.
+        FormatError, TryAgainError: what else is kept is damaged, or cannot be read now.
+    """
+    store, guard = baseline_store(config), config.guard
+    canaries = canaries_of(config)
+    baseline, integrity, refused = None, None, None
+    if store.digest() is not None:
+        try:
+            baseline = store.load(trusted_keys(config))
+            integrity = Integrity(baseline, store.load_files(baseline), _scanner_of(baseline, config), DebianFiles())
+        except IntegrityError as error:
+            baseline, refused = None, str(error)
+    site = Site(
+        canaries=canaries,
+        habits=habits if habits is not None else open_habits(guard_folder(config) / "habits.sqlite"),
+        baseline=baseline,
+        **({"explain": integrity.explain} if integrity is not None else {}),
+    )
+    engine = Engine(build_detectors(guard.detectors, site), degraded_kind=DEGRADED, quiet=_quiet(config))
+    try:
+        sampling = SamplingSettings.model_validate(dict(guard.sampling))
+    except ValidationError as error:
+        raise ConfigurationError(f"guard.sampling: {explain(error)}") from error
+    return HostGuard(
+        engine,
+        Sampler(sampling),
+        canaries=canaries,
+        integrity=integrity,
+        logs=LogView(guard.logs),
+        keys=KeyView(guard.key_files),
+        processes=ProcessView(),
+        modules=ModuleView(),
+        intervals=Intervals(guard.look_every_s, guard.pass_every_s),
+        refused=refused,
+    )
+
+
+def open_habits(path: Path) -> Baseline:
+    """What is known of the habits of accounts, made when it is not there.
+
+    Raises:
+        FormatError: the file is none of ours. TryAgainError: it cannot be made or written.
+    """
+    try:
+        make_private_directory(path.resolve().parent)
+    except OSError as error:
+        raise TryAgainError(f"{path.parent}: {error.strerror}") from error
+    return Baseline(path)
+
+
+def tables_for(config: Config, *, is_full: bool) -> frozenset[TableName]:
+    """Which tables a guard wants in a snapshot: all it compares, or those that change by the minute."""
+    quick = {TableName.PROCESSES, TableName.LISTENERS, TableName.ACCOUNTS, TableName.MODULES, TableName.TASKS}
+    return frozenset(SPECS) | quick if is_full else frozenset(quick)
+
+
+def _quiet(config: Config) -> Quiet:
+    return Quiet(host_dismissals(config).read(), allowances_of(config.guard.allow))
+
+
+def _scanner(config: Config) -> FileScanner:
+    own = str(config.state_dir)
+    return FileScanner(config.guard.roots, (*config.guard.exclude, own, f"{own}/*"), files_max=config.guard.files_max)
+
+
+def _scanner_of(baseline: HostBaseline, config: Config) -> FileScanner:
+    """What was accepted decides what is compared: a root that left the configuration is still guarded."""
+    own = str(config.state_dir)
+    return FileScanner(
+        baseline.scope.roots, (*baseline.scope.exclude, own, f"{own}/*"), files_max=config.guard.files_max
+    )
+
+
+def _read_files(scanner: FileScanner, packages: DebianFiles, progress: ProgressSink) -> KnownFiles:
+    states: dict[str, bytes] = {}
+    size = 0
+    for count, (path, status) in enumerate(scanner.walk()):
+        states[path] = marks_of(status) + scanner.digest(path, status)
+        size += status.st_size
+        if not count % 1000:
+            progress(Progress("files", size, None, count, None, path))
+    return KnownFiles(states, packages.owners(states))
