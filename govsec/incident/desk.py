@@ -1,0 +1,142 @@
+"""The desk: cases with everything that follows from them, asked and changed through one door.
+
+It reads a case, lets the rules and the clock speak, writes entries, and keeps the line of the list right. Two people
+who change one case at once both succeed, one after the other, unless the second's entry no longer fits; then it is
+refused with the reason, as if it had come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+
+from govsec.clock import Clock
+from govsec.errors import TryAgainError
+from govsec.incident.api import CaseStore, Query, Summary
+from govsec.incident.case import Case, add, open_case, replay
+from govsec.incident.classify import Classification, classify
+from govsec.incident.deadlines import Duty, Restart, duties
+from govsec.incident.deadlinetable import DeadlineTable
+from govsec.incident.entries import Entry, Opened
+from govsec.incident.facts import FactSheet, parse_fact
+from govsec.incident.rulepack import RulePack, fields_of
+
+#: Days are counted where the people are: the law's and everybody's day in China.
+CHINA = timezone(timedelta(hours=8))
+#: A case that is contested more often than this is contested by a program.
+_TRIES_MAX = 20
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A case at one moment: what was written, what the rules make of it, and what is owed."""
+
+    case: Case
+    classification: Classification
+    duties: tuple[Duty, ...]
+
+    def summary(self) -> Summary:
+        """The case as a line of the list."""
+        case, opened = self.case, self.case.opened
+        due = [duty.due_at for duty in self.duties if duty.is_certain and duty.is_open and duty.due_at is not None]
+        return Summary(
+            id=case.id,
+            title=opened.title,
+            system=opened.system,
+            stage=case.stage,
+            level=case.level if case.level is not None else self.classification.suggested,
+            is_confirmed=case.level is not None,
+            opened_at=opened.time,
+            updated_at=case.updated_at,
+            next_due_at=min(due, default=None),
+            acknowledged_by=case.acknowledged_by,
+            assigned_to=case.assigned_to,
+            is_exercise=opened.is_exercise,
+        )
+
+
+class Desk:
+    """Cases of one store under one set of rules."""
+
+    def __init__(
+        self,
+        store: CaseStore,
+        packs: Sequence[RulePack],
+        table: DeadlineTable,
+        clock: Clock,
+        *,
+        restart: Restart = Restart.FIRST_AWARENESS,
+    ) -> None:
+        self.store = store
+        self.packs = tuple(packs)
+        self.table = table
+        self.fields = fields_of(self.packs)
+        self._clock = clock
+        self._restart = restart
+
+    def open(self, entry: Opened) -> View:
+        """A new case.
+
+        Raises:
+            RefusedError: the entry says that somebody knew of the event before it will have happened, or names a
+                role or system that nobody knows.
+        """
+        day = entry.time.astimezone(CHINA).strftime("%Y%m%d")
+        summary = self._view(open_case(day, entry), self._clock.now()).summary()
+        return self.view(self.store.create(day, entry, summary))
+
+    def view(self, case_id: str) -> View:
+        """A case now. Raises as ``CaseStore.entries``."""
+        return self._view(replay(case_id, self.store.entries(case_id)), self._clock.now())
+
+    def add(self, case_id: str, *entries: Entry) -> View:
+        """Write entries into a case, all or none.
+
+        Raises:
+            RefusedError: no such case, or an entry does not fit it.
+            UsageError: a fact is not written as its field asks.
+            TryAgainError: others write into the case all the time.
+        """
+        for _ in range(_TRIES_MAX):
+            case = before = replay(case_id, self.store.entries(case_id))
+            for entry in entries:
+                case = add(case, entry, self._view(case, self._clock.now()).duties)
+            view = self._view(case, self._clock.now())
+            try:
+                self.store.append(case_id, before.number, entries, view.summary())
+            except TryAgainError:
+                continue
+            return view
+        raise TryAgainError(f"case {case_id}: others write into it all the time")
+
+    def refresh(self) -> int:
+        """Look at every open case again, because time alone changes levels and deadlines; gives how many changed."""
+        changed: list[Summary] = []
+        after = None
+        while page := self.store.find(Query(is_open=True, after=after, limit=_PAGE)):
+            for line in page:
+                now = self.view(line.id).summary()
+                if replace(now, updated_at=line.updated_at) != line:
+                    changed.append(replace(now, updated_at=line.updated_at))
+            after = page[-1].id
+        if changed:
+            self.store.refresh(changed)
+        return len(changed)
+
+    def _view(self, case: Case, now: datetime) -> View:
+        found = classify(self.packs, self._sheet(case), now)
+        situation = case.situation(found.suggested, found.highest_possible)
+        owed = duties(self.table, situation, now, case.receipts, case.reasons, restart=self._restart)
+        return View(case, found, owed)
+
+    def _sheet(self, case: Case) -> FactSheet:
+        facts = {}
+        for name, text in case.facts.items():
+            # A field of a pack that is no longer loaded stays in the case and says nothing here.
+            field = self.fields.get(name)
+            fact = parse_fact(field, text) if field is not None else None
+            if fact is not None:
+                facts[name] = fact
+        return FactSheet(facts)

@@ -1,0 +1,280 @@
+"""Cases from the finding to the end: stages and their guards, receipts, evidence in hands, two people at one case."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from govsec.errors import RefusedError, TryAgainError, UsageError
+from govsec.incident import entries as e
+from govsec.incident.api import Query, Summary
+from govsec.incident.case import Case, add, open_case, replay
+from govsec.incident.deadlines import DutyState
+from govsec.incident.deadlinetable import shipped_deadlines
+from govsec.incident.desk import Desk
+from govsec.incident.entries import Entry, Stage
+from govsec.incident.levels import EventLevel
+from govsec.incident.rulepack import shipped_packs
+from govsec.testing.cases import MemoryCases
+from govsec.testing.clock import FakeClock
+from tests.incident.samples import NOW, note, opened
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def make_desk(clock: FakeClock) -> Desk:
+    return Desk(MemoryCases(), shipped_packs(), shipped_deadlines(), clock)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOW)
+
+
+@pytest.fixture
+def desk(clock: FakeClock) -> Desk:
+    return make_desk(clock)
+
+
+class _Story:
+    """One case, with entries at the clock's time."""
+
+    def __init__(self, desk: Desk, clock: FakeClock) -> None:
+        self.desk, self.clock = desk, clock
+        self.id = desk.open(opened()).case.id
+
+    def say(self, kind: Any, **more: object) -> Case:
+        return self.desk.add(self.id, kind.model_validate({"time": self.clock.now(), "by": "张三", **more})).case
+
+    def move(self, to: Stage, reason: str = "") -> Case:
+        return self.say(e.Moved, to=to, reason=reason)
+
+    def confirm(self, level: str = "relatively_major") -> None:
+        said = {"level": level, "suggested": "general", "highest_possible": "major", "reason": "研判会议"}
+        self.say(e.LevelConfirmed, **said)
+
+    def receipt(self, duty: str) -> None:
+        self.say(e.ReceiptTaken, duty=duty, taken_at=self.clock.now(), taken_by="李四", channel="12387")
+
+
+@pytest.fixture
+def story(desk: Desk, clock: FakeClock) -> _Story:
+    return _Story(desk, clock)
+
+
+def test_a_case_goes_from_the_finding_to_the_end_only_through_its_guards(story: _Story, clock: FakeClock) -> None:
+    with pytest.raises(RefusedError, match="nobody has confirmed the level"):
+        story.move(Stage.ASSESSED)
+    story.confirm()
+    story.move(Stage.ASSESSED)
+    with pytest.raises(RefusedError, match="report owed: R5/provincial_cyberspace"):
+        story.move(Stage.NOTIFIED)
+    clock.advance(3600)
+    story.receipt("R5/provincial_cyberspace")
+    story.move(Stage.NOTIFIED)
+    with pytest.raises(RefusedError, match="nobody is assigned"):
+        story.move(Stage.RESPONDING)
+    story.say(e.Assigned, to="王五")
+    story.move(Stage.RESPONDING)
+    story.move(Stage.HANDLING)
+    story.say(e.TaskGiven, task="t1", title="换下被改的页面", owner="王五")
+    with pytest.raises(RefusedError, match="no task is done"):
+        story.move(Stage.RECOVERING)
+    story.say(e.TaskDone, task="t1", result="已恢复")
+    story.move(Stage.RECOVERING)
+    with pytest.raises(RefusedError, match="whole again; the end of handling is not said"):
+        story.move(Stage.REVIEWED)
+    story.say(e.RecoveryProved, text="演练核验通过", digest=DIGEST)
+    story.say(e.HandlingEnded, ended_at=clock.now())
+    story.move(Stage.REVIEWED)
+    with pytest.raises(RefusedError, match="report owed: R10/original_channel; no lesson"):
+        story.move(Stage.CLOSED)
+    story.receipt("R10/original_channel")
+    story.say(e.LessonLearnt, text="发布系统改为双人复核")
+    case = story.move(Stage.CLOSED)
+
+    assert list(case.reached) == list(reversed(list(Stage)))
+    with pytest.raises(RefusedError, match="is closed"):
+        story.say(e.Assigned, to="赵六")
+    assert story.move(Stage.HANDLING, "再次被改").stage is Stage.HANDLING
+
+
+def test_a_response_does_not_wait_for_paper_but_a_review_does(story: _Story, clock: FakeClock) -> None:
+    story.confirm()
+    story.move(Stage.ASSESSED)
+    story.say(e.Assigned, to="王五")
+    story.move(Stage.RESPONDING)
+    story.move(Stage.HANDLING)
+    story.say(e.ActionTaken, action="nft.block", outcome="done")
+    story.move(Stage.RECOVERING)
+    story.say(e.RecoveryProved, text="正常")
+    story.say(e.HandlingEnded, ended_at=clock.now())
+    with pytest.raises(RefusedError, match="report owed: R5/provincial_cyberspace"):
+        story.move(Stage.REVIEWED)
+    clock.advance(5 * 3600)
+    story.receipt("R5/provincial_cyberspace")
+    assert story.move(Stage.NOTIFIED).stage is Stage.RECOVERING
+    story.move(Stage.REVIEWED)
+    story.receipt("R10/original_channel")
+    story.say(e.LessonLearnt, text="先报后写")
+    with pytest.raises(RefusedError, match="late without a reason: R5/provincial_cyberspace"):
+        story.move(Stage.CLOSED)
+    story.say(e.LateExplained, duty="R5/provincial_cyberspace", reason="电话占线")
+    assert story.move(Stage.CLOSED).stage is Stage.CLOSED
+
+
+def test_going_back_needs_a_reason_and_jumping_ahead_is_refused(story: _Story) -> None:
+    story.confirm()
+    story.move(Stage.ASSESSED)
+
+    with pytest.raises(RefusedError, match="needs a reason"):
+        story.move(Stage.FOUND)
+    with pytest.raises(RefusedError, match="from assessed a case goes to notified, responding"):
+        story.move(Stage.REVIEWED, "快一点")
+    assert story.move(Stage.FOUND, "新的事实").stage is Stage.FOUND
+
+
+def test_facts_that_flow_in_raise_the_level_and_start_countdowns(story: _Story, clock: FakeClock) -> None:
+    facts = {"portal_down_h": f"since {NOW.isoformat()}", "portal_kind": "prefecture_government"}
+    story.say(e.FactsSaid, facts=facts)
+    before = story.desk.view(story.id)
+    clock.advance(2 * 3600)
+    after = story.desk.view(story.id)
+
+    assert before.classification.suggested == EventLevel.GENERAL
+    assert {duty.is_certain for duty in before.duties if duty.rule.id == "R5"} == {False}
+    assert after.classification.suggested == EventLevel.RELATIVELY_MAJOR
+    assert [duty.due_at for duty in after.duties if duty.rule.id == "R5"] == [NOW + timedelta(hours=4)]
+    assert [line.level for line in story.desk.store.find(Query())] == [EventLevel.GENERAL]
+    assert story.desk.refresh() == 1
+    assert [line.level for line in story.desk.store.find(Query())] == [EventLevel.RELATIVELY_MAJOR]
+    assert story.desk.refresh() == 0
+
+
+def test_a_fact_that_no_rule_understands_is_refused_before_it_is_written(story: _Story) -> None:
+    with pytest.raises(UsageError, match="portal_down_h"):
+        story.say(e.FactsSaid, facts={"portal_down_h": "lange"})
+    assert story.desk.view(story.id).case.facts == {}
+
+
+def test_a_persons_level_takes_the_place_of_what_was_possible(story: _Story) -> None:
+    story.confirm("general")
+
+    assert story.desk.view(story.id).duties == ()
+    story.confirm("major")
+    assert {duty.state for duty in story.desk.view(story.id).duties} == {DutyState.OPEN, DutyState.WAITING}
+
+
+def test_evidence_has_one_digest_and_a_chain_of_hands(story: _Story, clock: FakeClock) -> None:
+    kept = {"name": "capture.pcapng", "digest": DIGEST, "size_bytes": 4096, "holder": "张三"}
+    story.say(e.EvidenceKept, **kept)
+    clock.advance(60)
+    case = story.say(e.CustodyPassed, digest=DIGEST, holder="公安机关 李警官", reason="移交")
+
+    assert [holder for _, holder in case.exhibits[DIGEST].holders] == ["张三", "公安机关 李警官"]
+    with pytest.raises(RefusedError, match="kept already"):
+        story.say(e.EvidenceKept, **kept)
+    with pytest.raises(RefusedError, match="holds no evidence"):
+        story.say(e.CustodyPassed, digest="sha256:" + "00" * 32, holder="某人", reason="移交")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (e.Received, {"sender": "区网信办", "received_at": NOW + timedelta(hours=1)}),
+        (
+            e.ReceiptTaken,
+            {"duty": "R5/x", "taken_at": NOW + timedelta(hours=1), "taken_by": "李四", "channel": "12387"},
+        ),
+        (e.HandlingEnded, {"ended_at": NOW + timedelta(hours=1)}),
+        (e.HandlingEnded, {"ended_at": NOW - timedelta(hours=1)}),
+    ],
+)
+def test_moments_that_cannot_be_are_refused(story: _Story, kind: Any, more: dict[str, object]) -> None:
+    with pytest.raises(RefusedError, match=r"future|before anybody knew"):
+        story.say(kind, **more)
+
+
+def test_awareness_in_the_future_opens_no_case(desk: Desk) -> None:
+    with pytest.raises(RefusedError, match="aware_at lies in the future"):
+        desk.open(opened(aware_at=NOW + timedelta(hours=1)))
+
+
+class _Contested(MemoryCases):
+    """Somebody else writes just before every one of the first ``count`` appends."""
+
+    count = 0
+
+    def append(self, case_id: str, number: int, entries: object, summary: Summary) -> None:
+        if self.count:
+            self.count -= 1
+            super().append(case_id, number, [note("somebody else")], summary)
+        super().append(case_id, number, entries, summary)
+
+
+def test_two_people_at_one_case_both_succeed_and_a_program_that_never_stops_is_named(clock: FakeClock) -> None:
+    store = _Contested()
+    desk = Desk(store, shipped_packs(), shipped_deadlines(), clock)
+    case_id = desk.open(opened()).case.id
+    store.count = 3
+    desk.add(case_id, note("mine"))
+    store.count = 10**6
+
+    assert [entry.kind for entry in store.entries(case_id)] == ["opened", *["note"] * 4]
+    with pytest.raises(TryAgainError, match="all the time"):
+        desk.add(case_id, note("mine"))
+
+
+_words = st.sampled_from(["one", "two", "三"])
+
+
+class _AnyStory(RuleBasedStateMachine):
+    """Whatever is written or refused, the entries add up to the case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[Entry] = [opened()]
+        self.case = open_case("20261122-0001", opened())
+
+    def _try(self, entry: Entry) -> None:
+        try:
+            self.case = add(self.case, entry)
+        except RefusedError:
+            return
+        self.written.append(entry)
+
+    @rule(to=st.sampled_from(list(Stage)), reason=st.sampled_from(["", "because"]))
+    def move(self, to: Stage, reason: str) -> None:
+        self._try(e.Moved(time=NOW, by="张三", to=to, reason=reason))
+
+    @rule(level=st.sampled_from(["general", "major"]))
+    def confirm(self, level: str) -> None:
+        said = {"level": level, "suggested": "general", "highest_possible": "major", "reason": "x"}
+        self._try(e.LevelConfirmed.model_validate({"time": NOW, "by": "张三", **said}))
+
+    @rule(name=_words)
+    def give(self, name: str) -> None:
+        self._try(e.TaskGiven(time=NOW, by="张三", task=name, title=name, owner="王五"))
+
+    @rule(name=_words)
+    def finish(self, name: str) -> None:
+        self._try(e.TaskDone(time=NOW, by="张三", task=name, result="done"))
+
+    @rule()
+    def others(self) -> None:
+        self._try(e.Assigned(time=NOW, by="张三", to="王五"))
+        self._try(e.RecoveryProved(time=NOW, by="张三", text="ok"))
+        self._try(e.HandlingEnded(time=NOW, by="张三", ended_at=NOW))
+        self._try(e.LessonLearnt(time=NOW, by="张三", text="x"))
+
+    @invariant()
+    def adds_up(self) -> None:
+        assert replay("20261122-0001", self.written) == self.case
+        assert self.case.number == len(self.written)
+
+
+TestAnyStory = _AnyStory.TestCase
