@@ -67,15 +67,19 @@ class Conversations:
         self._counters.conversations += 1
 
     def add(
-        self, flow: int, is_originator: bool, position: int, data: bytes, time_ns: int, *, is_cut: bool, is_end: bool
+        self, flow: int, is_originator: bool, position: int, data: bytes, time_ns: int, *, size: int, is_end: bool
     ) -> list[Message]:
         """One segment of a flow that is open; gives what it completed.
 
-        ``position``: of its first byte; ``is_cut``: the capture holds its beginning only; ``is_end``: it has the FIN.
+        ``position``: of its first byte; ``size``: what it says it holds, more than ``data`` where the capture has its
+        beginning only; ``is_end``: it has the FIN.
         """
         conversation = self._open[flow]
         conversation.last_ns = time_ns
         side = conversation.sides[is_originator]
+        is_cut = size > len(data)
+        if is_cut and conversation.parser is not None and conversation.parser.measures(is_originator):
+            data, is_cut = data + bytes(size - len(data)), False
         if position < 0:
             data, position = data[-position:], 0
         if is_cut and side.cut_at < 0:

@@ -270,7 +270,7 @@ class Dissector:
             position,
             data,
             time_ns,
-            is_cut=view.claimed[at] > len(data),
+            size=view.claimed[at],
             is_end=bool(flags & TcpFlag.FIN),
         )
 

@@ -303,6 +303,19 @@ class SshKeyExchange(FlowMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class SshAnswers(FlowMessage):
+    """How a server of SSH answered after the key exchange, by the sizes of what it sealed; told once a flow.
+
+    ``refused_count``: answers of one size (or two in turn) one after the other from the beginning, as refusals of
+    log-ins are; the first may be to the question which ways to log in there are. ``later_count``: answers after them;
+    a few come only when somebody got in.
+    """
+
+    refused_count: int
+    later_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class FtpCommand(FlowMessage):
     """``command`` in upper case; ``argument`` is empty for PASS and ACCT."""
 

@@ -53,5 +53,10 @@ class StreamParser(ABC):
             FormatError: this is not the protocol, or not as it is allowed to be.
         """
 
+    def measures(self, is_originator: bool) -> bool:
+        """A packet of that side was cut by the capture: whether its size is enough from here on. What is missing comes
+        as null bytes then; otherwise the side ends here."""
+        return False
+
     def end(self, is_originator: bool, data: bytes, time_ns: int) -> None:  # noqa: B027 - most have nothing to add
         """One side said its last, or the rest was not captured; ``data`` was never consumed. Raises nothing."""

@@ -72,6 +72,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case("unknown-port", "net.guessing.flows", _GUESSER, trafficlogins.unknown_port_guessing, trafficlogins.ssh_work),
     Case("ssh", "net.guessing.ssh", _GUESSER, trafficlogins.ssh_guessing, trafficlogins.ssh_work),
+    Case("spread-ssh", "net.guessing.ssh", _GUESSER, trafficlogins.spread_ssh_guessing, trafficlogins.ssh_errands),
     Case("ftp", "net.guessing.ftp", _GUESSER, trafficlogins.ftp_guessing, trafficlogins.ftp_work),
     Case("rdp", "net.guessing.rdp", _GUESSER, trafficlogins.rdp_guessing, trafficlogins.rdp_work),
     Case("smb", "net.guessing.smb", _SCANNER, trafficlogins.smb_guessing, trafficlogins.smb_work),

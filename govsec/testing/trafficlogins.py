@@ -55,6 +55,35 @@ def ssh_session(
     return talk.close().frames
 
 
+def spread_ssh_guessing(rng: Random, *, time_ns: int = START_NS, connections_count: int = 5) -> list[Frame]:
+    """:data:`GUESSER` tries all passwords that a server takes in one connection, in few of them at once."""
+    parts = [
+        ssh_session(rng, time_ns + number * 200 * MILLISECOND, GUESSER, SERVER, tries=6, is_in=False)
+        for number in range(connections_count)
+    ]
+    return merge(*parts)
+
+
+def ssh_errand(rng: Random, time_ns: int, client: Station, server: Station, *, keys: int) -> list[Frame]:
+    """One short command: an agent offers ``keys`` that are not known, then one that is."""
+    talk = Conversation(rng, time_ns, client, server, 22, round_trip_ns=10 * MILLISECOND).open()
+    talk.answer(_SERVER_BANNER).ask(_CLIENT_BANNER).ask(ssh_key_exchange(rng)).answer(ssh_key_exchange(rng))
+    talk.ask(rng.randbytes(48)).answer(rng.randbytes(452)).ask(rng.randbytes(16))
+    talk.ask(rng.randbytes(44)).answer(rng.randbytes(44)).ask(rng.randbytes(68)).answer(rng.randbytes(76))
+    for _ in range(keys):
+        talk.ask(rng.randbytes(372)).answer(rng.randbytes(76))
+    # The key is known; then success, the server's keys, a channel, the command's end.
+    for asked, answered in ((372, 100), (644, 28), (112, 440), (204, 72), (116, 124)):
+        talk.ask(rng.randbytes(asked)).answer(rng.randbytes(answered))
+    return talk.close().frames
+
+
+def ssh_errands(rng: Random, *, time_ns: int = START_NS) -> list[Frame]:
+    """Twin of the spread guessing: a deployment runs twenty commands on one host in a minute, the fourth key fits."""
+    parts = [ssh_errand(rng, time_ns + number * 2 * SECOND, station(6), SERVER, keys=3) for number in range(20)]
+    return merge(*parts)
+
+
 def ssh_guessing(rng: Random, *, time_ns: int = START_NS, connections_count: int = 30, port: int = 22) -> list[Frame]:
     """:data:`GUESSER` opens a connection every two seconds, three passwords each, none right."""
     parts = [

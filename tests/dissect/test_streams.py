@@ -215,7 +215,7 @@ def test_conversations_and_what_they_hold_are_bounded_and_evictions_counted() ->
     conversations = Conversations(slots, counters, conversations_max=8, held_size_max=20_000)
     for number in range(1, 31):
         conversations.open(FlowRef(number, "192.0.2.1", number, "192.0.2.2", 80, 6), True)
-        conversations.add(number, True, 0, b"GET /" + b"a" * 4000, 0, is_cut=False, is_end=False)
+        conversations.add(number, True, 0, b"GET /" + b"a" * 4000, 0, size=4005, is_end=False)
         assert len(conversations) <= 8
         assert conversations.held_size <= 20_000
 
