@@ -13,8 +13,9 @@ A message, all in the machine's byte order::
      …  fork: parent thread, parent, child thread, child · exec: thread, process · uid, gid: thread, process, real,
         effective · exit: thread, process, code, signal, … — each u32
 
-Rights: ``CAP_NET_ADMIN`` to open, in the first network, process and user namespace; none to read. Without
-``CAP_SYS_PTRACE`` programs of other users stay unnamed (their arguments do not). Source: the kernel's
+Rights: ``CAP_NET_ADMIN`` to open, in the first network, process and user namespace; none to read. From Linux 6.6 it can
+be opened without, with the smaller queue of ``net.core.rmem_max``. Without ``CAP_SYS_PTRACE`` programs of other users
+stay unnamed (their arguments do not). Source: the kernel's
 ``include/uapi/linux/cn_proc.h`` and ``drivers/connector/cn_proc.c``.
 """
 
@@ -289,7 +290,8 @@ class ProcessConnector:
             if node.is_announced or self._tree.running(node.process.key.pid) is not node:
                 continue
             self._tree.refresh(node)
-            self._tell_start(node, stamp, StartKind.FORK, records)
+            if node.is_seen:  # else its end is on the way
+                self._tell_start(node, stamp, StartKind.FORK, records)
 
     def _count_gap(self, processor: int, sequence: int) -> None:
         gap = (sequence - self._expected.get(processor, sequence)) & 0xFFFFFFFF
