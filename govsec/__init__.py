@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from govsec.assemble.centers import commit_result as commit_result
+    from govsec.assemble.hostview import host_snapshot as host_snapshot
     from govsec.assemble.monitor import Sensor as Sensor
     from govsec.assemble.monitor import replay as replay
     from govsec.backup.archive import archive as archive
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from govsec.drill.run import Desk as Desk
     from govsec.drill.run import run_drill as run_drill
     from govsec.errors import GovsecError as GovsecError
+    from govsec.host.record import host_record as host_record
+    from govsec.host.tables import HostSnapshot as HostSnapshot
+    from govsec.host.tables import Unavailable as Unavailable
     from govsec.ledger.ledger import Ledger as Ledger
     from govsec.net.capturefile import CaptureFile as CaptureFile
     from govsec.records import Evidence as Evidence
@@ -66,6 +70,7 @@ _HOMES = {
     "FileSource": "govsec.backup.sources",
     "Finding": "govsec.records",
     "GovsecError": "govsec.errors",
+    "HostSnapshot": "govsec.host.tables",
     "Ledger": "govsec.ledger.ledger",
     "LocalStore": "govsec.store.local",
     "MemoryStore": "govsec.store.memory",
@@ -85,10 +90,13 @@ _HOMES = {
     "StreamSource": "govsec.backup.sources",
     "SystemClock": "govsec.clock",
     "TrustedKeys": "govsec.crypto.signing",
+    "Unavailable": "govsec.host.tables",
     "Verdict": "govsec.drill.result",
     "WritableRepository": "govsec.repo.repository",
     "archive": "govsec.backup.archive",
     "commit_result": "govsec.assemble.centers",
+    "host_record": "govsec.host.record",
+    "host_snapshot": "govsec.assemble.hostview",
     "initialise": "govsec.centers.init",
     "load_config": "govsec.config",
     "load_plan": "govsec.drill.plan",

@@ -1,8 +1,8 @@
-"""``govsec monitor``: what a capture file or an interface shows, in flows and findings."""
+"""``govsec monitor``: what a capture file, an interface or a machine shows."""
 
 from __future__ import annotations
 
-from govsec.cli import frame, monitordismiss, monitorexplain, monitorreplay, monitorviews, monitorwatch
+from govsec.cli import frame, monitordismiss, monitorexplain, monitorhost, monitorreplay, monitorviews, monitorwatch
 
 
 def register(parser: frame.Parser) -> None:
@@ -12,4 +12,5 @@ def register(parser: frame.Parser) -> None:
     monitorwatch.register(verbs)
     monitorviews.register(verbs)
     monitorexplain.register(verbs)
+    monitorhost.register(verbs)
     monitordismiss.register(verbs)

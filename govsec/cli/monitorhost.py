@@ -1,0 +1,70 @@
+"""``govsec monitor host``: what runs, listens and is installed on this machine, as tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from govsec.cli import frame, texts
+from govsec.cli.monitorreplay import tongue
+
+
+def register(verbs: frame.Verbs[frame.Parser]) -> None:
+    """Add the verb ``host``."""
+    host = frame.add_verb(
+        verbs,
+        "host",
+        run_host,
+        "what runs, listens and is installed on this machine, and what could not be seen of it",
+        examples=[
+            "govsec monitor host",
+            "govsec monitor host --table listeners --table accounts",
+            "govsec monitor host --sweep --json | jq '.tables.privileged[].path'",
+            "govsec monitor host --root /host --lang en",
+        ],
+    )
+    host.add_argument(
+        "--table",
+        action="append",
+        metavar="NAME",
+        help="print this table whole (again for more): processes, sockets, …",
+    )
+    host.add_argument("--count", type=int, default=100, metavar="N", help="rows of a table to print (default 100)")
+    host.add_argument(
+        "--sweep", action="store_true", help="search the disks for set-id programs and certificates too; takes a while"
+    )
+    host.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="a machine whose files are at DIR (default: this one)",
+    )
+
+
+def run_host(args: argparse.Namespace, io: frame.IO) -> int:
+    """Print the machine."""
+    from govsec.assemble.hostview import host_snapshot
+    from govsec.errors import UsageError
+    from govsec.host.record import host_record
+    from govsec.host.snapshot import QUICK_TABLES, SWEPT_TABLES
+    from govsec.host.tables import TableName
+    from govsec.report.hostwords import overview, table_words
+
+    if not 1 <= args.count <= 1_000_000:
+        raise UsageError("--count: 1 to 1000000")
+    unknown = sorted(set(args.table or ()) - set(TableName))
+    if unknown:
+        raise UsageError(f"--table {unknown[0]}: there are {', '.join(sorted(TableName))}")
+    asked = set(args.table or (*QUICK_TABLES, TableName.PACKAGES)) | (SWEPT_TABLES if args.sweep else set())
+    # Accounts give the names of users in every other table.
+    read = asked if io.is_json else asked | {TableName.ACCOUNTS}
+    record = host_record(host_snapshot(read, root=args.root, clock=io.clock))
+
+    def words() -> str:
+        if not args.table:
+            return overview(record, tongue(io))
+        return "\n\n".join(table_words(record, name, args.count, tongue(io)) for name in dict.fromkeys(args.table))
+
+    io.result(record, lambda: texts.printable_lines(words()))
+    return 0
