@@ -227,7 +227,7 @@ def _objects(parts: Parts) -> dict[str, ObjectRow]:
             row = unreachable_row(target.name, kind=target.kind, address=target.address, reason=one.error)
         else:
             kind = "file" if one.is_carried else target.kind
-            row = object_row(one.facts, kind=kind, address=target.address, data=one.data)
+            row = object_row(one.facts, kind=kind, address=target.address, data=one.data, signed_by=one.signed_by)
         rows[target.name] = row
     system = parts.record.system
     if system not in rows:
@@ -244,6 +244,7 @@ def _notes(parts: Parts) -> tuple[Words, ...]:
             notes.append(
                 Words(zh=f"{name} 的时钟偏差 {offset:.0f} 秒", en=f"The clock of {name} is off by {offset:.0f} s")
             )
+    notes += [_handed_in(one) for one in parts.collected if one.is_carried and one.facts is not None]
     if parts.altered_run:
         words = parts.altered_run
         notes.append(
@@ -252,6 +253,15 @@ def _notes(parts: Parts) -> tuple[Words, ...]:
     for refused in parts.people.refused:
         notes.append(Words(zh=f"未采信的证明：{refused}", en=f"A record that was not believed: {refused}"))
     return tuple(notes)
+
+
+def _handed_in(one: Collected) -> Words:
+    name, who = one.target.name, one.signed_by
+    if who:
+        return Words(
+            zh=f"{name} 的事实来自文件，由 {who} 签名交来", en=f"The facts of {name} came in a file that {who} signed"
+        )
+    return Words(zh=f"{name} 的事实来自文件，无人签名", en=f"The facts of {name} came in a file that nobody signed")
 
 
 def _catalog() -> CatalogRow:

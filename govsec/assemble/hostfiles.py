@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from govsec.assemble.carried import signer_of
 from govsec.assemble.hosts import FACTS_AGE_MAX, Collected, Target, script_for
-from govsec.clock import Clock, format_time
+from govsec.assemble.systems import Site
+from govsec.clock import format_time
 from govsec.collect.collect import import_output
 from govsec.collect.facts import FACTS_SIZE_MAX, Facts, load_facts
 from govsec.collect.probes import AnyProbe
@@ -52,12 +54,13 @@ def write_facts(directory: Path, collected: Sequence[Collected]) -> list[Path]:
     return _write(directory, {f"{_safe(one.target.name)}.json": one.data for one in collected if one.facts is not None})
 
 
-def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
-    """Facts from files of :func:`write_facts`.
+def import_facts(site: Site, paths: Sequence[Path]) -> tuple[Collected, ...]:
+    """Facts from files of :func:`write_facts`, each with who signed it.
 
     Raises:
         ConfigurationError: a file cannot be read, or two are of the same host.
         FormatError: a file holds none.
+        IntegrityError: a file's signature is not one of a pinned key, or not of this file.
     """
     found: dict[str, Collected] = {}
     for path in paths:
@@ -68,8 +71,17 @@ def import_facts(paths: Sequence[Path]) -> tuple[Collected, ...]:
             raise FormatError(f"{path}: {error}; the output of a script goes with --script FILE") from error
         if facts.host in found:
             raise ConfigurationError(f"{path}: these are facts of {facts.host} too")
-        found[facts.host] = _from_file(facts)
+        found[facts.host] = _from_file(facts, signer_of(site, path, data))
     return tuple(found.values())
+
+
+def read_carried(path: Path) -> bytes:
+    """A file that somebody is about to hand in.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    return _read(path, _OUTPUT_SIZE_MAX)
 
 
 def without_gaps(
@@ -108,7 +120,7 @@ def _if_fresh(one: Collected, now: datetime, newest: datetime | None) -> Collect
     return Collected(one.target, one.began, error=f"its facts are of {when}; those of the last {days} days count")
 
 
-def import_script_output(script: Path, output: Path, probes_of: ProbesOf, clock: Clock) -> tuple[Collected, ...]:
+def import_script_output(site: Site, script: Path, output: Path, probes_of: ProbesOf) -> tuple[Collected, ...]:
     """The facts in what an exported script printed.
 
     The script is compiled again from the packs that are in use and must be the very same: what a changed pack would
@@ -116,7 +128,8 @@ def import_script_output(script: Path, output: Path, probes_of: ProbesOf, clock:
 
     Raises:
         ConfigurationError: a file cannot be read, or the packs have changed since the script was written.
-        HostUnreachableError, IntegrityError: the output ends early, or is not this script's.
+        HostUnreachableError, IntegrityError: the output ends early, or is not this script's; a signature that does not
+            hold.
     """
     text = _read(script, _OUTPUT_SIZE_MAX).decode("utf-8", "replace")
     token, host = _TOKEN.search(text), _SCRIPT_HOST.search(text)
@@ -125,12 +138,13 @@ def import_script_output(script: Path, output: Path, probes_of: ProbesOf, clock:
     made = compile_script(probes_of(host[1]), host=host[1], token=token[1])
     if made.text != text:
         raise ConfigurationError(f"{script}: was altered, or written by another version or with other packs")
-    return (_from_file(import_output(made, _read(output, made.output_size_max), clock)),)
+    data = _read(output, made.output_size_max)
+    return (_from_file(import_output(made, data, site.clock), signer_of(site, output, data)),)
 
 
-def _from_file(facts: Facts) -> Collected:
+def _from_file(facts: Facts, signed_by: str) -> Collected:
     target = Target(facts.host, HostConfig(kind="ssh"))
-    return Collected(target, facts.collected, facts, data=facts.dump(), is_carried=True)
+    return Collected(target, facts.collected, facts, data=facts.dump(), is_carried=True, signed_by=signed_by)
 
 
 def _safe(name: str) -> str:

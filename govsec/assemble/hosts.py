@@ -68,8 +68,10 @@ class Collected:
     is_broken: bool = False
     #: The bytes that the facts are stored as.
     data: bytes = b""
-    #: Somebody carried them here in a file, and nobody signed it.
+    #: Somebody carried them here in a file.
     is_carried: bool = False
+    #: Who signed that file, by the name of the pinned key; empty: nobody.
+    signed_by: str = ""
 
 
 def targets_of(config: Config, names: Sequence[str]) -> tuple[Target, ...]:

@@ -1,4 +1,4 @@
-"""``govsec assess attest``, ``waive``, ``approve``, ``expiring`` and ``key``: what people vouch for."""
+"""``govsec assess attest``, ``waive``, ``approve``, ``expiring``, ``sign`` and ``key``: what people vouch for."""
 
 from __future__ import annotations
 
@@ -75,6 +75,15 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     ending.add_argument("--days", type=int, default=30, help="how far ahead to look (default 30)")
     for verb in (approve, ending):
         verb.add_argument("--system", help="the system (default: the only one)")
+    sign = frame.add_verb(
+        verbs,
+        "sign",
+        run_sign,
+        "sign facts or a script's output that you hand in; import tells who did, or that nobody has",
+        examples=["govsec assess sign ./facts/web-1.json --by 'Zhang Wei' --key zhang.key"],
+    )
+    sign.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what `assess import` will read")
+    _add_signature(sign)
     key = frame.add_verb(
         verbs,
         "key",
@@ -214,6 +223,18 @@ def run_expiring(args: argparse.Namespace, io: frame.IO) -> int:
     for refused in people.refused:
         io.warn(f"not believed: {refused}")
     return _EXIT_FINDINGS if found or people.refused else 0
+
+
+def run_sign(args: argparse.Namespace, io: frame.IO) -> int:
+    """Sign files that are handed in."""
+    from govsec.assemble.carried import sign_carried
+    from govsec.assemble.hostfiles import read_carried
+
+    made = [
+        str(sign_carried(path, read_carried(path), args.key, by=args.by, time=io.clock.now())) for path in args.files
+    ]
+    io.result({"signatures": made}, "\n".join(made))
+    return 0
 
 
 def run_key(args: argparse.Namespace, io: frame.IO) -> int:

@@ -75,6 +75,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         examples=[
             "govsec assess import --system permits ./facts/web-1.json",
             "govsec assess import --script ./usb/web-9.sh ./usb/web-9.out",
+            "govsec assess sign ./usb/web-9.out --by 'Zhang Wei' --key zhang.key      # who hands it in, before that",
         ],
     )
     _add_scope(bring)
@@ -204,8 +205,8 @@ def run_import(args: argparse.Namespace, io: frame.IO) -> int:
 
     def stored(assessor: Assessor) -> Sequence[Collected]:
         if args.script is not None:
-            return import_script_output(args.script, args.files[0], assessor.probes_of, assessor.site.clock)
-        return import_facts(args.files)
+            return import_script_output(assessor.site, args.script, args.files[0], assessor.probes_of)
+        return import_facts(assessor.site, args.files)
 
     site = site_of(io)
     return _report(args, io, site, run_assessment(site, _request(args), collected=stored, progress=io.progress))

@@ -56,8 +56,8 @@ def check_row(pack: Pack, check: Check) -> CheckRow:
     )
 
 
-def object_row(facts: Facts, *, kind: str, address: str, data: bytes) -> ObjectRow:
-    """A host as it answered; ``data`` are the bytes that its facts are stored as."""
+def object_row(facts: Facts, *, kind: str, address: str, data: bytes, signed_by: str = "") -> ObjectRow:
+    """A host as it answered; ``data`` are the bytes that its facts are stored as, ``signed_by`` who handed them in."""
     outcomes = {identity: _outcome(outcome) for identity, outcome in facts.outcomes.items()}
     answered = [row for row in outcomes.values() if row.status in ("ok", "absent")]
     silent = len(outcomes) - len(answered)
@@ -70,6 +70,7 @@ def object_row(facts: Facts, *, kind: str, address: str, data: bytes) -> ObjectR
         collected=facts.collected,
         clock_offset_s=facts.clock_offset_s,
         facts_sha256=hashlib.sha256(data).hexdigest(),
+        signed_by=signed_by,
         outcomes=outcomes,
     )
 

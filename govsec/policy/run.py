@@ -131,6 +131,8 @@ class ObjectRow(Model):
     clock_offset_s: float | None = None
     #: Name of the stored facts under the run's files; empty when there are none.
     facts_sha256: Digest = ""
+    #: Who signed the file that the facts came in; empty: nobody, or they came in no file.
+    signed_by: str = ""
     outcomes: Mapping[str, OutcomeRow] = Field(default_factory=dict)
 
 

@@ -86,12 +86,12 @@ def test_facts_go_through_a_file_and_two_of_one_host_are_refused(tmp_path: Path)
     collected = collect_all(site, targets_of(site.config, ()), {}, previous={})
     (path,) = write_facts(tmp_path / "facts", collected)
 
-    (found,) = import_facts([path])
+    (found,) = import_facts(site, [path])
 
     assert found.facts == collected[0].facts
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigurationError):
-        import_facts([path, path])
+        import_facts(site, [path, path])
 
 
 def _handed_in(tmp_path: Path, host: str, age: timedelta) -> Path:
@@ -103,7 +103,7 @@ def _handed_in(tmp_path: Path, host: str, age: timedelta) -> Path:
 
 def test_a_host_of_the_system_whose_facts_nobody_handed_in_gave_no_answer(tmp_path: Path) -> None:
     wanted = targets_of(_site(hosts={"web-1": {}, "web-2": {}}).config, ["web-1", "web-2"])
-    found = import_facts([_handed_in(tmp_path, "web-1", timedelta(0))])
+    found = import_facts(_site(), [_handed_in(tmp_path, "web-1", timedelta(0))])
 
     there, missing = without_gaps(found, wanted, SystemClock().now())
 
@@ -116,7 +116,7 @@ def test_a_host_of_the_system_whose_facts_nobody_handed_in_gave_no_answer(tmp_pa
 
 @pytest.mark.parametrize("age", [timedelta(days=31), timedelta(days=-2)])
 def test_facts_that_are_not_of_today_are_none(tmp_path: Path, age: timedelta) -> None:
-    found = import_facts([_handed_in(tmp_path, "web-1", age)])
+    found = import_facts(_site(), [_handed_in(tmp_path, "web-1", age)])
 
     (one,) = without_gaps(found, (), SystemClock().now())
 
@@ -126,7 +126,7 @@ def test_facts_that_are_not_of_today_are_none(tmp_path: Path, age: timedelta) ->
 
 def test_facts_that_are_older_than_what_the_host_gave_since_are_a_replay(tmp_path: Path) -> None:
     now = SystemClock().now()
-    found = import_facts([_handed_in(tmp_path, "web-1", timedelta(hours=2))])
+    found = import_facts(_site(), [_handed_in(tmp_path, "web-1", timedelta(hours=2))])
     (kept,) = found
     assert kept.facts is not None
 

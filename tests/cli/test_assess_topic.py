@@ -23,6 +23,7 @@ from govsec.collect.facts import load_facts
 from govsec.config import Config, load_config
 from govsec.errors import ConfigurationError
 from govsec.policy.results import Verdict
+from govsec.policy.runfolder import open_run, read_assessment
 
 # Captured once: the facts of this machine are asked for by the first run alone, all others judge what it stored.
 ITEM = "8.1.4.9.a"
@@ -130,7 +131,7 @@ def test_what_a_pack_decides_stays_open_when_the_pack_is_left_out(assessed: Asse
 
     site = Site(Config(state_dir=tmp_path), SystemClock())
     request = Request(packs=("linux-system",))
-    run = run_assessment(site, request, collected=lambda _: import_facts([assessed.host_facts]))
+    run = run_assessment(site, request, collected=lambda _: import_facts(site, [assessed.host_facts]))
 
     # Plain-text log-in is looked at by linux-system, the strength of ssh by sshd.
     item = next(item for item in run.assessment.items if item.key == "GEN-CES-1-c")
@@ -335,6 +336,43 @@ def test_two_people_vouch_for_an_item_and_one_alone_does_not_count(
     assert assessed.run("import", str(assessed.host_facts), "--no-ledger", "-q") == 1
 
 
+def _notes(assessed: Assessed, capsys: pytest.CaptureFixture[str], facts: Path) -> tuple[int, str]:
+    capsys.readouterr()
+    code = assessed.run("import", str(facts), "--no-ledger", "--json")
+    found = json.loads(capsys.readouterr().out)
+    if "run" not in found:
+        return code, found["error"]["message"]
+    stored = next((assessed.directory / "state" / "assessments").glob(f"**/{found['run']}"))
+    return code, json.dumps(read_assessment(open_run(stored)).canonical(), ensure_ascii=False)
+
+
+def test_facts_that_are_handed_in_are_signed_or_told_as_unsigned(
+    assessed: Assessed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = str(assessed.directory / "roots.yaml")
+    key, other = str(tmp_path / "chen.key"), str(tmp_path / "other.key")
+    argv = ["key", "--for", "attestation", "--name", "Chen Yu"]
+    assert assessed.run(*argv, "--output", key, "--pin", roots, "-q") == 0
+    assert assessed.run(*argv, "--output", other, "-q") == 0
+    facts = tmp_path / "host.json"
+    shutil.copy(assessed.host_facts, facts)
+
+    def sign(by: str, key_file: str) -> None:
+        assert assessed.run("sign", str(facts), "--by", by, "--key", key_file, "-q") == 0
+
+    assert "in a file that nobody signed" in _notes(assessed, capsys, facts)[1]
+    sign("Chen Yu", key)
+    code, told = _notes(assessed, capsys, facts)
+    assert (code, "in a file that Chen Yu signed" in told, '"signed_by": "Chen Yu"' in told) == (1, True, True)
+    sign("Li Na", key)
+    assert _notes(assessed, capsys, facts)[0] == 6, "a key speaks for the name that it is pinned under"
+    sign("Chen Yu", other)
+    assert _notes(assessed, capsys, facts)[0] == 6, "nobody pinned this one"
+    sign("Chen Yu", key)
+    facts.write_bytes(facts.read_bytes() + b" ")
+    assert _notes(assessed, capsys, facts)[0] == 6
+
+
 def test_risks_are_told_with_their_reasons_and_the_next_report_compares(
     assessed: Assessed, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -464,7 +502,7 @@ def test_a_host_without_configuration_gets_every_item_and_no_evidence_of_backups
 
     site = Site(Config(state_dir=tmp_path), SystemClock())
 
-    run = run_assessment(site, Request(), collected=lambda _: import_facts([assessed.host_facts]))
+    run = run_assessment(site, Request(), collected=lambda _: import_facts(site, [assessed.host_facts]))
 
     items = {item.id: item for item in run.assessment.items}
     assert len(items) == 211
