@@ -1,7 +1,8 @@
 """The guard of this machine put together: baseline, looks, detectors; and the baseline accepted, shown and compared.
 
 Nothing here judges: it reads the configuration and hands objects to each other. What a machine's guard keeps lies below
-``STATE_DIR/guard``: the baseline, the list of canaries, what people dismissed, and the habits of accounts.
+``STATE_DIR/guard``: the baseline, the list of canaries and the habits of accounts. What people dismissed lies with that
+of the network sensor: a pattern says what it is about.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from govsec.assemble.monitorlearned import dismissals_of
 from govsec.clock import Clock
 from govsec.config import Config, explain
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, IntegrityError, TryAgainError
 from govsec.findings.baseline import Baseline
 from govsec.findings.engine import Engine
-from govsec.findings.quiet import DismissalFile, Quiet
+from govsec.findings.quiet import Quiet
 from govsec.guard.allowances import allowances_of
 from govsec.guard.api import GuardRecord, Observation
 from govsec.guard.canaries import Canaries
@@ -60,11 +62,6 @@ def canaries_of(config: Config) -> Canaries:
     canaries = Canaries(guard_folder(config) / "canaries.json")
     canaries.refresh()
     return canaries
-
-
-def host_dismissals(config: Config) -> DismissalFile:
-    """What people dismissed of this machine's findings."""
-    return DismissalFile(guard_folder(config) / "dismissals.json")
 
 
 def trusted_keys(config: Config) -> TrustedKeys:
@@ -166,7 +163,7 @@ def drift(
     )
     findings = engine.observe(Observation(snapshot.time_ns, records))
     # What restarts is away for a moment: tables that want two snapshots are asked again.
-    again = take(clock, BASELINE_TABLES, root=root)
+    again = take(clock, {name for name, spec in SPECS.items() if spec.snapshots_min > 1}, root=root)
     findings += engine.observe(Observation(max(again.time_ns, snapshot.time_ns), (again,)))
     return baseline, findings, {"integrity": integrity.counters(), **engine.counters()}
 
@@ -232,7 +229,7 @@ def tables_for(config: Config, *, is_full: bool) -> frozenset[TableName]:
 
 
 def _quiet(config: Config) -> Quiet:
-    return Quiet(host_dismissals(config).read(), allowances_of(config.guard.allow))
+    return Quiet(dismissals_of(config).read(), allowances_of(config.guard.allow))
 
 
 def _scanner(config: Config) -> FileScanner:

@@ -14,7 +14,7 @@ from pydantic import Field
 from govsec.findings.api import Settings
 from govsec.findings.judgement import Measure
 from govsec.guard.api import KeyFile, Observation
-from govsec.guard.forms import tell, text, who
+from govsec.guard.forms import culprit, tell, text, who
 from govsec.records import Finding, Severity
 
 KIND = "host.tamper.authorized_keys"
@@ -79,5 +79,5 @@ class AuthorizedKeys:
             before={"keys_count": known_count},
             after={"keys": [f"{fingerprint} {comment}" for fingerprint, comment in new[:16]], "path": file.path},
             paths=(file.path,),
-            facts={"account": file.user, "path": file.path, "culprit": who(file.actor)},
+            facts={"account": file.user, "path": file.path, "culprit": culprit(file.actor)},
         )

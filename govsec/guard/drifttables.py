@@ -30,7 +30,8 @@ from govsec.host.tables import (
 from govsec.records import Severity
 
 Row = dict[str, JsonValue]
-#: Ports that the kernel gives to whoever asks for none (ip(7), ip_local_port_range): UDP sockets there are clients.
+#: Ports that the kernel gives to whoever asks for none (ip(7), ip_local_port_range): UDP sockets there are clients, and
+#: listeners on loopback are parts of one program that talk to each other.
 _EPHEMERAL_MIN = 32_768
 #: More rows of a table are not kept; a finding says so.
 ROWS_MAX = 20_000
@@ -78,7 +79,7 @@ def _listeners(listeners: Iterable[Listener]) -> dict[str, Row]:
     """By protocol, port and whether others can reach it; IPv4 and IPv6 are one."""
     programs: dict[str, set[str]] = {}
     for one in listeners:
-        if one.protocol == "udp" and one.port >= _EPHEMERAL_MIN:
+        if one.port >= _EPHEMERAL_MIN and (one.protocol == "udp" or not one.is_exposed):
             continue
         key = f"{one.protocol}/{one.port} {'exposed' if one.is_exposed else 'loopback'}"
         programs.setdefault(key, set())

@@ -84,6 +84,11 @@ def who(actor: Actor | None) -> str:
     return f"{text(process.executable or process.name)} (pid {process.key.pid}, user {process.uid})"
 
 
+def culprit(actor: Actor | None) -> str:
+    """The same as a fact, for words in any language: ``unknown`` when nobody saw it."""
+    return who(actor) if actor is not None else "unknown"
+
+
 def text(value: str) -> str:
     """A text of the machine, bounded and such that JSON can hold it."""
     return clean(value if len(value) <= _TEXT_MAX else value[: _TEXT_MAX - 1] + "…")

@@ -16,7 +16,7 @@ from govsec.findings.api import Settings
 from govsec.findings.judgement import Measure
 from govsec.findings.tables import Recent
 from govsec.guard.api import Actor, LogFile, Observation
-from govsec.guard.forms import tell, text, who
+from govsec.guard.forms import culprit, tell, text, who
 from govsec.guard.trees import actor_of
 from govsec.host.events import FileChange
 from govsec.records import Finding, Severity
@@ -96,7 +96,7 @@ class LogTruncated:
             before={"inode": before.inode or 0, "size_bytes": before.size_bytes},
             after={"inode": after.inode or 0, "size_bytes": after.size_bytes},
             lines=before.last_lines,
-            facts={"how": how, "path": after.path, "culprit": who(writer)},
+            facts={"how": how, "path": after.path, "culprit": culprit(writer)},
         )
 
 

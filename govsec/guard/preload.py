@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from govsec.findings.api import Settings
 from govsec.guard.api import Observation, PreloadFile
-from govsec.guard.forms import tell, text, who
+from govsec.guard.forms import culprit, tell, text, who
 from govsec.records import Finding, Severity
 
 KIND = "host.tamper.preload"
@@ -59,5 +59,5 @@ class Preload:
                 before={"entries": [*sorted(before)]},
                 after={"entries": [*sorted(self._last)]},
                 paths=(file.path, entry),
-                facts={"entry": entry, "path": file.path, "culprit": who(file.actor)},
+                facts={"entry": entry, "path": file.path, "culprit": culprit(file.actor)},
             )

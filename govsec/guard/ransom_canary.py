@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from govsec.findings.api import Settings
 from govsec.guard.api import Observation
-from govsec.guard.forms import tell, text, who
+from govsec.guard.forms import culprit, tell, text, who
 from govsec.guard.trees import actor_of, root_of
 from govsec.host.events import FileChange, FileOperation
 from govsec.records import Finding, Severity
@@ -68,5 +68,5 @@ class RansomCanary:
             actor=actor,
             before={"path": canary},
             after={"path": change.path, "operation": change.operation.value},
-            facts={"how": change.operation.value, "culprit": who(actor), "path": canary},
+            facts={"how": change.operation.value, "culprit": culprit(actor), "path": canary},
         )

@@ -17,7 +17,7 @@ from govsec.findings.tables import Recent
 from govsec.guard.api import Observation
 from govsec.guard.bursts import Bursts, Deed, folders_of
 from govsec.guard.contents import DOCUMENTS, endings
-from govsec.guard.forms import tell, who
+from govsec.guard.forms import culprit, tell, who
 from govsec.guard.trees import actor_of, root_of, tree_of
 from govsec.host.events import FileChange, FileOperation
 from govsec.records import Finding, Severity
@@ -97,5 +97,5 @@ class RansomDeletes:
             },
             actor=last.actor,
             paths=(deed.path for deed in deeds),
-            facts={"culprit": who(last.actor), "window_s": settings.window_s},
+            facts={"culprit": culprit(last.actor), "window_s": settings.window_s},
         )

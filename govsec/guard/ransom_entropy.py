@@ -18,7 +18,7 @@ from govsec.findings.tables import Recent
 from govsec.guard.api import FileSample, Observation
 from govsec.guard.bursts import Bursts, Deed, folders_of
 from govsec.guard.contents import ENCRYPTED_FORMS, EXPECTED, endings, expected_forms
-from govsec.guard.forms import tell, who
+from govsec.guard.forms import culprit, tell, who
 from govsec.guard.trees import root_of, tree_of
 from govsec.host.events import FileChange, FileOperation
 from govsec.records import Finding, Severity
@@ -144,7 +144,7 @@ class RansomEntropy:
             else {"form": "as the name says"},
             after={"entropy": round(last.entropy, 2), "form": last.form or "none", "path": last.path},
             paths=(deed.path for deed in deeds),
-            facts={"culprit": who(last.actor), "window_s": settings.window_s},
+            facts={"culprit": culprit(last.actor), "window_s": settings.window_s},
         )
 
 

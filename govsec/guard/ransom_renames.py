@@ -17,7 +17,7 @@ from govsec.findings.judgement import Measure
 from govsec.guard.api import Observation
 from govsec.guard.bursts import Bursts, Deed, folders_of
 from govsec.guard.contents import DOCUMENTS, EXPECTED, KEPT, endings
-from govsec.guard.forms import tell, who
+from govsec.guard.forms import culprit, tell, who
 from govsec.guard.trees import actor_of, root_of, tree_of
 from govsec.host.events import FileChange, FileOperation
 from govsec.records import Finding, Severity
@@ -95,5 +95,5 @@ class RansomRenames:
             },
             actor=last.actor,
             paths=(deed.path for deed in deeds),
-            facts={"culprit": who(last.actor), "ending": ending, "window_s": settings.window_s},
+            facts={"culprit": culprit(last.actor), "ending": ending, "window_s": settings.window_s},
         )
