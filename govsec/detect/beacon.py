@@ -248,7 +248,7 @@ class Beacon:
                 "autocorrelation": Measure(rhythm.autocorrelation, settings.autocorrelation_min if is_strict else None),
                 "in_band": Measure(rhythm.in_band, None if is_strict else settings.in_band_min),
             },
-            evidence=Evidence(first_ns, last_ns, community_ids(np.array(calls.rows, dtype=FLOW))),
+            evidence=Evidence(first_ns, last_ns, community_ids(np.array(calls.rows, dtype=FLOW)), rhythm.calls_count),
             facts={"has_jitter": not is_strict, "protocol": protocol},
         )
 

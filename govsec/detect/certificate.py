@@ -17,7 +17,7 @@ from pydantic import Field
 from govsec.clock import from_ns
 from govsec.crypto.certificates import CertificateFacts
 from govsec.detect.api import Observation
-from govsec.detect.judgement import Evidence, judge
+from govsec.detect.judgement import Evidence, flow_name, judge
 from govsec.dissect.messages import TlsCertificates
 from govsec.findings.api import Settings
 from govsec.findings.judgement import Measure
@@ -108,7 +108,7 @@ class Certificate:
             responders=(server,),
             ports=(port,),
             measured={"days_left": Measure(days, self._settings.expiring_days, "days")},
-            evidence=Evidence(message.time_ns, message.time_ns),
+            evidence=Evidence(message.time_ns, message.time_ns, (flow_name(message.flow),)),
             facts={
                 "subject": leaf.subject[:200],
                 "issuer": leaf.issuer[:200],

@@ -155,7 +155,9 @@ class Exfiltration:
             responders=(responder,),
             ports=pair.ports,
             measured=measured,
-            evidence=Evidence(pair.first_ns, pair.last_ns, community_ids(np.array(pair.rows, dtype=FLOW))),
+            evidence=Evidence(
+                pair.first_ns, pair.last_ns, community_ids(np.array(pair.rows, dtype=FLOW)), pair.flows_count
+            ),
             facts={"has_baseline": usual is not None},
         )
 
@@ -163,11 +165,11 @@ class Exfiltration:
 class _Pair:
     """What one host exchanged with one place within the hour."""
 
-    __slots__ = ("first_ns", "is_told", "last_ns", "ports", "received", "rows", "sent")
+    __slots__ = ("first_ns", "flows_count", "is_told", "last_ns", "ports", "received", "rows", "sent")
 
     def __init__(self, first_ns: int) -> None:
         self.first_ns = self.last_ns = first_ns
-        self.sent = self.received = 0
+        self.sent = self.received = self.flows_count = 0
         self.is_told = False
         self.ports: list[int] = []
         self.rows: list[np.void] = []
@@ -177,6 +179,7 @@ class _Pair:
         self.last_ns = max(self.last_ns, int(row["last_ns"]))
         self.sent += int(row["payload_originator"])
         self.received += int(row["payload_responder"])
+        self.flows_count += 1
         if len(self.rows) < _FLOWS_KEPT:
             self.rows.append(row.copy())  # a view would keep its whole batch
             self.ports.append(int(row["responder_port"]))

@@ -46,7 +46,9 @@ def evidence_of(burst: Burst) -> Evidence:
     for ours, theirs in (("originator", "source"), ("responder", "target")):
         for part in ("hi", "lo", "port"):
             flows[f"{ours}_{part}"] = some[f"{theirs}_{part}"]
-    return Evidence(first_ns=int(rows["time_ns"].min()), last_ns=int(rows["time_ns"].max()), flows=community_ids(flows))
+    first_ns, last_ns = int(rows["time_ns"].min()), int(rows["time_ns"].max())
+    # A flood is more than the flows of some of its packets, also where these are all on one.
+    return Evidence(first_ns, last_ns, community_ids(flows), flows_count=burst.asks)
 
 
 def many(burst: Burst) -> str:

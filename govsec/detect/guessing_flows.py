@@ -181,7 +181,7 @@ class GuessingFlows:
                 "received": Measure(received, settings.received_max_bytes, "bytes"),
             },
             evidence=Evidence(
-                int(rows["first_ns"].min()), int(rows["last_ns"].max()), community_ids(rows[:LISTED_MAX])
+                int(rows["first_ns"].min()), int(rows["last_ns"].max()), community_ids(rows[:LISTED_MAX]), len(rows)
             ),
         )
 

@@ -138,7 +138,12 @@ class GuessingSessions:
                 "short_ratio": Measure(short_count / len(sessions.ended), settings.short_ratio_min),
                 "tries": Measure(tries_count, settings.tries_min, "log-ins"),
             },
-            evidence=Evidence(sessions.first_ns, sessions.last_ns, community_ids(np.array(sessions.rows, dtype=FLOW))),
+            evidence=Evidence(
+                sessions.first_ns,
+                sessions.last_ns,
+                community_ids(np.array(sessions.rows, dtype=FLOW)),
+                len(sessions.ended),
+            ),
             facts={"service": service, "how": "tries" if is_by_tries else "sessions"},
         )
 

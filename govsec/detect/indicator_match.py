@@ -18,7 +18,7 @@ from govsec.detect.api import Observation
 from govsec.detect.hosts import host
 from govsec.detect.indicator_index import IndicatorIndex
 from govsec.detect.indicators import Indicator, IndicatorFiles
-from govsec.detect.judgement import Evidence, judge
+from govsec.detect.judgement import Evidence, flow_name, judge
 from govsec.dissect.messages import (
     DnsMessage,
     FlowMessage,
@@ -155,7 +155,7 @@ class IndicatorMatch:
             summary=f"{flow.originator} {what} {indicator.value} ({type(message).__name__})",
             hosts=(flow.originator, flow.responder),
             ports=(flow.responder_port,),
-            evidence=Evidence(message.time_ns, message.time_ns),
+            evidence=Evidence(message.time_ns, message.time_ns, (flow_name(flow),)),
             how=type(message).__name__,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import Field
 
 from govsec.detect.api import Observation
-from govsec.detect.judgement import Evidence, judge
+from govsec.detect.judgement import Evidence, flow_name, judge
 from govsec.dissect.messages import DceRpcCall, SmbCommand
 from govsec.findings.api import SECOND_NS, Settings
 from govsec.findings.judgement import Measure
@@ -128,7 +128,7 @@ class Lateral:
             responders=(responder,),
             ports=(message.flow.responder_port,),
             measured={"made": Measure(1, 1, what)},
-            evidence=Evidence(message.time_ns, message.time_ns),
+            evidence=Evidence(message.time_ns, message.time_ns, (flow_name(message.flow),)),
             facts={"how": what, "name": message.name, "interface": message.interface, "operation": message.operation},
         )
 

@@ -136,6 +136,7 @@ def evidence_of(parts: Sequence[Rows]) -> Evidence:
         first_ns=int(min(part["first_ns"].min() for part in parts)),
         last_ns=int(max(part["last_ns"].max() for part in parts)),
         flows=community_ids(as_flows(sample)),
+        flows_count=sum(len(part) for part in parts),
     )
 
 

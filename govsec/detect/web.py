@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pydantic import Field
 
 from govsec.detect.api import Observation
-from govsec.detect.judgement import Evidence, judge
+from govsec.detect.judgement import Evidence, flow_name, judge
 from govsec.detect.webtext import fields
 from govsec.dissect.messages import HttpRequest, HttpResponse
 from govsec.findings.api import SECOND_NS, Settings
@@ -153,6 +153,8 @@ class Web:
         originator, responder = message.sender, message.receiver
         port = message.flow.responder_port if message.is_originator else message.flow.originator_port
         shown = _printable(text[max(0, found.start() - 16) : found.end() + 32])
+        # Who makes Java fetch code is called back: that belongs to the evidence, on a flow of its own.
+        flows = () if kind == JNDI else (flow_name(message.flow),)
         request = f"{message.method} {_printable(message.target.partition('?')[0][:80])}"
         return judge(
             kind=kind,
@@ -168,7 +170,7 @@ class Web:
             responders=(responder,),
             ports=(port,),
             measured={"forms": Measure(1, 1, "forms")},
-            evidence=Evidence(message.time_ns, message.time_ns),
+            evidence=Evidence(message.time_ns, message.time_ns, flows),
             facts={"form": name, "field": field, "host": message.host[:200], "excerpt": shown, "request": request},
         )
 

@@ -6,8 +6,9 @@ whole or not at all, for its owner alone, with a digest, and with the numbers th
 kernel dropped, what the ring no longer held, what the file's limit cut.
 
 Whose traffic: packets between the finding's originators and responders, by IP address or MAC; a side of which more
-hosts count than the finding lists is any host. The same packets and findings give the same bytes, from a file as from
-a wire. What this does not do: say whether evidence is signed or entered anywhere; its digest is returned for that.
+hosts count than the finding lists is any host. Where the finding names all its flows, only these. The same packets and
+findings give the same bytes, from a file as from a wire. What this does not do: say whether evidence is signed or
+entered anywhere; its digest is returned for that.
 """
 
 from __future__ import annotations

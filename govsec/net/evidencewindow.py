@@ -11,7 +11,8 @@ import numpy as np
 from govsec.clock import parse_time, to_ns
 from govsec.errors import ConfigurationError
 from govsec.net import addresses
-from govsec.net.columns import IPV4_MAPPED, U8, Bools, PacketBatch
+from govsec.net.columns import FLOW, IPV4_MAPPED, U8, Bools, Fragment, PacketBatch, Protocol
+from govsec.net.community import community_ids
 from govsec.net.links import ETHERNET
 from govsec.records import Finding
 
@@ -64,6 +65,8 @@ class Window:
     since_ns: int
     sides: tuple[Side, Side]
     size_bytes_max: int
+    #: Community ids: of TCP and UDP only these flows. Empty: all that the hosts exchanged.
+    flows: frozenset[str] = frozenset()
     packets: list[KeptPacket] = field(default_factory=list)
     size_bytes: int = 0
     #: Packets past the limit.
@@ -72,7 +75,7 @@ class Window:
     missing_ns: int = 0
 
     def take(self, batch: PacketBatch) -> None:
-        """Keep the packets of the finding's hosts in the window, as long as there is room."""
+        """Keep the packets of the finding in the window, as long as there is room."""
         if not len(batch):
             return
         is_due = (batch.time_ns >= self.first_ns) & (batch.time_ns <= self.last_ns)
@@ -80,6 +83,8 @@ class Window:
         if not len(chosen):
             return
         chosen = chosen[_between(self.sides, batch, chosen)]
+        if self.flows and len(chosen):
+            chosen = chosen[_on(self.flows, batch, chosen)]
         for place, index in enumerate(chosen.tolist()):
             kept = _kept(batch, index)
             if self.size_bytes + len(kept.data) + _BLOCK_MORE > self.size_bytes_max:
@@ -92,7 +97,8 @@ class Window:
 
 
 def window_of(finding: Finding, *, before_s: int, after_s: int, size_bytes_max: int) -> Window | None:
-    """By the finding's ``first``, ``last``, ``originators`` and ``responders``; None where they name no packets."""
+    """By the finding's ``first``, ``last``, ``originators`` and ``responders``, and by its ``flows`` where they are all
+    named (no ``flows_count``); None where they name no packets."""
     facts = finding.facts
     first, last, pattern = (facts.get(name) for name in ("first", "last", "pattern"))
     sides = (_side(finding, "originators"), _side(finding, "responders"))
@@ -107,7 +113,15 @@ def window_of(finding: Finding, *, before_s: int, after_s: int, size_bytes_max: 
         since_ns=since_ns,
         sides=sides,
         size_bytes_max=size_bytes_max,
+        flows=_flows(finding),
     )
+
+
+def _flows(finding: Finding) -> frozenset[str]:
+    listed = finding.facts.get("flows")
+    if not isinstance(listed, Sequence) or isinstance(listed, str) or "flows_count" in finding.facts:
+        return frozenset()
+    return frozenset(str(each) for each in listed)
 
 
 def _side(finding: Finding, name: str) -> Side:
@@ -143,6 +157,25 @@ def _between(sides: tuple[Side, Side], batch: PacketBatch, chosen: np.ndarray[tu
     ends = ((source_hi, source_lo, batch.mac_source[chosen]), (target_hi, target_lo, batch.mac_target[chosen]))
     one, other = sides
     return (one.has(*ends[0]) & other.has(*ends[1])) | (one.has(*ends[1]) & other.has(*ends[0]))
+
+
+def _on(flows: frozenset[str], batch: PacketBatch, chosen: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Bools:
+    """Which of the chosen packets are on one of the flows. What has no ports (errors, ARP, later fragments) tells not
+    whose it is, and stays."""
+    has_ports = np.isin(batch.protocol[chosen], (Protocol.TCP, Protocol.UDP)) & (
+        batch.fragment[chosen] != Fragment.LATER
+    )
+    asked = np.flatnonzero(has_ports)
+    rows = np.zeros(len(asked), FLOW)
+    for side, end in (("originator", "source"), ("responder", "target")):
+        for part in ("hi", "lo", "port"):
+            rows[f"{side}_{part}"] = getattr(batch, f"{end}_{part}")[chosen[asked]]
+    rows["protocol"], rows["ip_version"] = batch.protocol[chosen[asked]], batch.ip_version[chosen[asked]]
+    different, place = np.unique(rows, return_inverse=True)
+    is_named = np.array([name in flows for name in community_ids(different)], np.bool_)
+    found: Bools = ~has_ports
+    found[asked] = is_named[place.reshape(-1)]
+    return found
 
 
 def _kept(batch: PacketBatch, index: int) -> KeptPacket:

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import PcapNgReader
 
 from govsec.errors import ConfigurationError
+from govsec.net.addresses import parse
 from govsec.net.capturefile import CaptureFile
-from govsec.net.columns import PacketBatch
+from govsec.net.columns import FLOW, PacketBatch, Protocol
+from govsec.net.community import community_ids
 from govsec.net.evidence import CaptureCounts, EvidenceFile, EvidenceKeeper, EvidenceOptions
 from govsec.records import Finding, Severity
 from govsec.testing import trafficlan
@@ -86,6 +88,15 @@ def told(keeper: EvidenceKeeper, parts: list[PacketBatch], *, at_s: int, what: F
     return files + list(keeper.finish())
 
 
+def community_of(originator: str, originator_port: int, responder: str, responder_port: int) -> str:
+    row = np.zeros(1, FLOW)
+    row["originator_hi"], row["originator_lo"] = parse(originator)
+    row["responder_hi"], row["responder_lo"] = parse(responder)
+    row["originator_port"], row["responder_port"] = originator_port, responder_port
+    row["protocol"], row["ip_version"] = Protocol.UDP, 4
+    return community_ids(row)[0]
+
+
 def read(path: Path) -> list[Any]:
     with PcapNgReader(str(path)) as reader:
         return list(reader)
@@ -110,6 +121,24 @@ def test_a_window_has_its_hosts_packets_from_before_to_after_and_no_others(tmp_p
     assert [packet.comment for packet in packets if packet.comment] == [b"from here on it counts for the finding"]
     counters = keeper.counters()
     assert (counters.files, counters.cut_packets, counters.refused_quota) == (1, 0, 0)
+
+
+def test_where_a_finding_names_its_flows_only_their_packets_are_kept(tmp_path: Path) -> None:
+    frames = talk(0, 20)
+    for second in range(20):
+        moment = START_NS + second * SECOND
+        frames.append(Frame(moment + 3000, udp_frame(_OTHER, 53, _ONE, 5000, b"another flow")))
+        frames.append(Frame(moment + 4000, udp_frame(_ONE, 5000, _OTHER, 6001, b"and another")))
+    # Of the flow 5000 to 6000; see tests/net/test_community.py for where such ids come from.
+    flow = community_of(_ONE.address, 5000, _OTHER.address, 6000)
+    files = []
+    cases: tuple[dict[str, Any], ...] = ({"flows": [flow]}, {"flows": [flow], "flows_count": 20}, {})
+    for number, more in enumerate(cases):
+        keeper = EvidenceKeeper(tmp_path / f"evidence{number}", EvidenceOptions())
+        files += told(keeper, batches(tmp_path, merge(frames)), at_s=10, what=finding(9, 10, **more))
+
+    assert [file.packets_count for file in files] == [40, 80, 80]
+    assert {(packet[UDP].sport, packet[UDP].dport) for packet in read(files[0].path)} == {(5000, 6000), (6000, 5000)}
 
 
 def test_a_file_is_its_owners_alone_and_its_digest_lies_beside_it(tmp_path: Path) -> None:
