@@ -1,8 +1,19 @@
-"""``govsec monitor``: what a capture file, an interface or a machine shows."""
+"""``govsec monitor``: what a capture file, an interface, a service or the list of packages shows."""
 
 from __future__ import annotations
 
-from govsec.cli import frame, monitordismiss, monitorexplain, monitorhost, monitorreplay, monitorviews, monitorwatch
+from govsec.cli import (
+    frame,
+    monitorbaseline,
+    monitorcanary,
+    monitordismiss,
+    monitorexplain,
+    monitorhost,
+    monitorprobe,
+    monitorreplay,
+    monitorviews,
+    monitorwatch,
+)
 
 
 def register(parser: frame.Parser) -> None:
@@ -12,5 +23,8 @@ def register(parser: frame.Parser) -> None:
     monitorwatch.register(verbs)
     monitorviews.register(verbs)
     monitorexplain.register(verbs)
-    monitorhost.register(verbs)
+    monitorprobe.register(verbs)
     monitordismiss.register(verbs)
+    monitorhost.register(verbs)
+    monitorbaseline.register(verbs)
+    monitorcanary.register(verbs)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 #: Tags and texts; the page of a portal has some thousand.
-_TOKENS_MAX = 200_000
+_TOKENS_MAX = 60_000
 _ATTRIBUTES_MAX = 64
 _VALUE_MAX = 8192
 _TEXT_MAX = 16 << 10

@@ -37,6 +37,7 @@ _ATTRIBUTE_OF = {
 _TOKEN = re.compile(r"\b(?=[A-Za-z0-9_-]{0,63}[0-9])[A-Za-z0-9_-]{8,}\b")
 _DIGITS = re.compile(r"[0-9]+(?:[.,:/-][0-9]+)*")
 _BLANKS = re.compile(r"\s+")
+_HAS_STYLE = re.compile("<style", re.IGNORECASE)
 _REFRESH = re.compile(r"[0-9.]{0,10}[;,]?(?:url=)?[\"']?([^\"'>]+)", re.IGNORECASE)
 _SCRIPT_URL = re.compile(r"(?:https?:)?\\?/\\?/([A-Za-z0-9][A-Za-z0-9.-]{2,200}\.[A-Za-z]{2,20})(?=[/\\:'\"?#\s)])")
 #: What a script has no honest reason to do on a page of a portal, each with the word that reports use.
@@ -114,9 +115,10 @@ class _Builder:
 
     def build(self, page: str) -> PageFacts:
         # Styles hold for what stands before them too: they are read first.
-        for token in Reader(page).tokens():
-            if isinstance(token, Text) and token.raw_of == "style":
-                self._styles.add(token.text)
+        if _HAS_STYLE.search(page):
+            for token in Reader(page).tokens():
+                if isinstance(token, Text) and token.raw_of == "style":
+                    self._styles.add(token.text)
         reader = Reader(page)
         for token in reader.tokens():
             if isinstance(token, Start):

@@ -3,7 +3,7 @@
 ::
 
     prober = Prober(config, memory=ServiceMemory(), baseline=Baseline(), pages={}, clock=SystemClock())
-    probed = prober.probe()          # runs, certificates, figures, pages, findings
+    probed = prober.probe()          # what was seen, and findings
 
 One idea: nothing is told that was seen once. A run that fails is repeated until so many of so many failed
 (``confirm``); a figure must be out of the usual as often; and what the service's own bad moment was yesterday at this
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from govsec.clock import Clock, to_ns
 from govsec.findings.baseline import Baseline, hour_of
@@ -46,15 +46,22 @@ _ERRORS_UNKNOWN_MAX = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """All that asking a service gave. ``attempts``: how many runs were made, by family."""
+
+    runs: tuple[Run, ...] = ()
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    certificates: tuple[ServerCertificates, ...] = ()
+    signals: tuple[SignalResult, ...] = ()
+    pages: tuple[PageResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
-    """All that one probe of a service saw. ``attempts``: how many runs were made, by family."""
+    """One probe of a service: what was seen, and what follows from it."""
 
     service: str
-    runs: tuple[Run, ...]
-    attempts: Mapping[str, int]
-    certificates: tuple[ServerCertificates, ...]
-    signals: tuple[SignalResult, ...]
-    pages: tuple[PageResult, ...]
+    seen: Seen
     findings: tuple[Finding, ...]
 
 
@@ -76,7 +83,7 @@ class Prober:
         words: Words | None = None,
         resolve: Resolve = system_resolve,
     ) -> None:
-        self._config = config
+        self.config = config
         self._memory = memory
         self._baseline = baseline
         self._pages = pages
@@ -86,14 +93,29 @@ class Prober:
         self._context: ssl.SSLContext = tls_context(config.ca_file)
 
     def probe(self) -> Probed:
-        """Ask everything once (and again, where it failed).
+        """Ask everything once (and again, where it failed), and judge it.
 
         Raises:
             ConfigurationError: a secret cannot be read. TryAgainError, FormatError: the baseline cannot be used.
         """
-        config, names = self._config, Names(self._config, self._resolve)
-        hour = hour_of(to_ns(self._clock.now()))
-        self._memory.roll(hour, self._baseline, config.name)
+        self.begin()
+        return self.judge(self.ask())
+
+    def begin(self) -> None:
+        """What the hour before came to is usual from now on. Uses the baseline, as :meth:`judge` does.
+
+        Raises:
+            TryAgainError, FormatError: the baseline cannot be used.
+        """
+        self._memory.roll(self._hour(), self._baseline, self.config.name)
+
+    def ask(self) -> Seen:
+        """Ask everything; nothing but the network and the memory is used, so this may run in a thread of its own.
+
+        Raises:
+            ConfigurationError: a secret cannot be read.
+        """
+        config, names = self.config, Names(self.config, self._resolve)
         runs: list[Run] = []
         attempts: dict[str, int] = {}
         for family in config.families if config.steps else ():
@@ -105,14 +127,21 @@ class Prober:
             look_at_page(page, askers, self._pages.get(self.page_key(page.name)), self._words, self._clock)
             for page in config.pages
         )
-        certificates = look(config, names, runs, self._clock)
-        judge = Judge(config, to_ns(self._clock.now()))
-        findings = [*self._judge_runs(runs, judge, hour), *self._judge_signals(signals, judge, hour)]
-        for server in certificates:
+        return Seen(tuple(runs), attempts, look(config, names, runs, self._clock), signals, pages)
+
+    def judge(self, seen: Seen) -> Probed:
+        """What was seen, and what is to be told of it.
+
+        Raises:
+            TryAgainError, FormatError: the baseline cannot be used.
+        """
+        hour, judge = self._hour(), Judge(self.config, to_ns(self._clock.now()))
+        findings = [*self._judge_runs(seen.runs, judge, hour), *self._judge_signals(seen.signals, judge, hour)]
+        for server in seen.certificates:
             findings += judge.certificates(server)
-        for page, result in zip(config.pages, pages, strict=True):
+        for page, result in zip(self.config.pages, seen.pages, strict=True):
             findings += judge.page(result, page.change_max)
-        return Probed(config.name, tuple(runs), attempts, certificates, signals, pages, tuple(findings))
+        return Probed(self.config.name, seen, tuple(findings))
 
     def accept(self) -> Mapping[str, AcceptedPage]:
         """The service's pages as they are now are how they are to be; gives them by their keys.
@@ -120,27 +149,30 @@ class Prober:
         Raises:
             ProbeError: a page cannot be taken; nothing of this service was accepted then.
         """
-        askers = self._askers(Names(self._config, self._resolve))
+        askers = self._askers(Names(self.config, self._resolve))
         accepted = {
-            self.page_key(page.name): accept_page(page, askers, self._words, self._clock) for page in self._config.pages
+            self.page_key(page.name): accept_page(page, askers, self._words, self._clock) for page in self.config.pages
         }
         self._pages.update(accepted)
         return accepted
 
     def page_key(self, page: str) -> str:
         """Under which key a page of this service is accepted."""
-        return f"{self._config.name} {page}"
+        return f"{self.config.name} {page}"
+
+    def _hour(self) -> int:
+        return hour_of(to_ns(self._clock.now()))
 
     def _askers(self, names: Names) -> dict[Family, Asker]:
         return {
-            family: Asker(self._config, family, names, self._context, self._clock) for family in self._config.families
+            family: Asker(self.config, family, names, self._context, self._clock) for family in self.config.families
         }
 
     def _run(self, family: Family, names: Names) -> tuple[Run, int]:
         """A run, repeated while it fails and is not sure to."""
-        confirm = self._config.confirm
+        confirm = self.config.confirm
         for attempt in range(1, confirm.of + 1):
-            run = run_steps(self._config, family, names, self._context, self._clock)
+            run = run_steps(self.config, family, names, self._context, self._clock)
             if no_way(run):
                 return run, attempt
             has_passed = run.state is RunState.PASSED
@@ -155,7 +187,7 @@ class Prober:
         return run, attempt
 
     def _judge_runs(self, runs: Sequence[Run], judge: Judge, hour: int) -> Iterator[Finding]:
-        config = self._config
+        config = self.config
         failed = [run for run in runs if run.state is RunState.FAILED]
         failed += [run for run in runs if run.state is RunState.NOT_OFFERED and run.family in config.families_required]
         if failed:
@@ -173,45 +205,45 @@ class Prober:
                 yield from self._judge_errors(run, judge, hour)
 
     def _judge_latency(self, run: Run, judge: Judge, hour: int) -> Iterator[Finding]:
-        for step, wanted in zip(run.steps, self._config.steps, strict=False):
+        for step, wanted in zip(run.steps, self.config.steps, strict=False):
             recent = self._memory.recent.get(f"{run.family} {_latency(step.name)}", [])
             if step.failure is not None or not recent:
                 continue
-            span = self._span(run.family, _latency(step.name), hour, floor=self._config.usual.latency_floor_s)
+            span = self._span(run.family, _latency(step.name), hour, floor=self.config.usual.latency_floor_s)
             span = span.within(None, wanted.latency_max_s)
             limit = span.broken(recent[-1])
-            if limit is not None and sum(value > limit for value in recent) >= self._config.confirm.failures:
+            if limit is not None and sum(value > limit for value in recent) >= self.config.confirm.failures:
                 what = f"step {step.name} over {run.family}"
                 yield judge.figure("service.slow", what, recent[-1], limit, "s", span.middle, how="high")
 
     def _judge_errors(self, run: Run, judge: Judge, hour: int) -> Iterator[Finding]:
         """A service that answers now and failed too often this hour: it flaps."""
         tried = self._memory.of_hour(run.family, "errors")
-        if len(tried) < max(self._config.usual.samples_min, self._config.confirm.of):
+        if len(tried) < max(self.config.usual.samples_min, self.config.confirm.of):
             return
         span = self._span(run.family, "errors", hour, floor=_ERRORS_MIN)
         limit = _ERRORS_UNKNOWN_MAX if span.high is None else span.high
         share = sum(tried) / len(tried)
-        if share > limit and sum(tried) >= self._config.confirm.failures:
+        if share > limit and sum(tried) >= self.config.confirm.failures:
             what = f"share of failed attempts over {run.family}"
             yield judge.figure("service.errors", what, share, limit, "", span.middle, how="high")
 
     def _signals(self, askers: Mapping[Family, Asker]) -> Iterator[SignalResult]:
-        if not self._config.signals:
+        if not self.config.signals:
             return
-        secrets = secret_values(self._config.secrets, self._clock)
-        for signal in self._config.signals:
+        secrets = secret_values(self.config.secrets, self._clock)
+        for signal in self.config.signals:
             # The figure is the service's, whichever way it was fetched.
             for asker in askers.values():
                 result = read_signal(signal, asker, secrets, self._memory, self._clock)
                 if not result.reason:
                     break
             if result.value is not None:
-                self._memory.sample("signal", signal.name, result.value, of=self._config.confirm.of)
+                self._memory.sample("signal", signal.name, result.value, of=self.config.confirm.of)
             yield result
 
     def _judge_signals(self, results: Sequence[SignalResult], judge: Judge, hour: int) -> Iterator[Finding]:
-        for signal, result in zip(self._config.signals, results, strict=True):
+        for signal, result in zip(self.config.signals, results, strict=True):
             if result.value is None:
                 if result.reason:
                     yield judge.unmeasured(f"signal {signal.name}", result.reason)
@@ -227,13 +259,13 @@ class Prober:
             return
         how = "high" if value > limit else "low"
         beyond = sum(one > limit if how == "high" else one < limit for one in recent)
-        if beyond >= self._config.confirm.failures:
+        if beyond >= self.config.confirm.failures:
             yield judge.figure(_SIGNAL_KINDS[signal.kind], signal.name, value, limit, "", span.middle, how=how)
 
     def _span(self, subject: str, metric: str, hour: int, *, floor: float = 0.0, is_two_sided: bool = False) -> Span:
-        usual = self._config.usual
+        usual = self.config.usual
         known = self._baseline.usual(
-            f"{self._config.name} {subject}", metric, hour, weeks_min=usual.weeks_min, days_min=usual.days_min
+            f"{self.config.name} {subject}", metric, hour, weeks_min=usual.weeks_min, days_min=usual.days_min
         )
         return span_of(known, usual, floor=floor, is_two_sided=is_two_sided)
 

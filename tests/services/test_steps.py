@@ -55,12 +55,12 @@ def test_a_log_in_carries_cookie_token_and_secret_over_both_families(
     probed = prober.probe()
 
     assert probed.findings == ()
-    assert [(run.family, run.state) for run in probed.runs] == [
+    assert [(run.family, run.state) for run in probed.seen.runs] == [
         ("ipv4", RunState.PASSED),
         ("ipv6", RunState.PASSED),
     ]
     assert {asked.family for asked in portal.asked} == {"ipv4", "ipv6"}
-    assert set(probed.runs[0].steps[0].seconds) == {"resolve", "connect", "first_byte", "body", "whole"}
+    assert set(probed.seen.runs[0].steps[0].seconds) == {"resolve", "connect", "first_byte", "body", "whole"}
     assert "hun" not in repr(probed)
     assert "0ken" not in repr(probed)
 
@@ -100,10 +100,10 @@ def test_one_failure_is_tried_again_and_told_only_when_it_stays(portal: Portal, 
     first, second, third = prober.probe(), prober.probe(), prober.probe()
     fourth = prober.probe()
 
-    assert (first.findings, first.attempts) == ((), {"ipv4": 2})
+    assert (first.findings, first.seen.attempts) == ((), {"ipv4": 2})
     assert second.findings == third.findings == ()
     assert [finding.kind for finding in fourth.findings] == ["service.down"]
-    assert fourth.attempts == {"ipv4": 2}
+    assert fourth.seen.attempts == {"ipv4": 2}
 
 
 def test_only_one_family_down_is_told_for_that_family(portal: Portal, make: Make) -> None:
@@ -125,7 +125,7 @@ def test_a_name_without_addresses_of_a_family_fails_only_where_the_family_is_req
     told = make(steps=steps, families_required=["ipv6"]).probe()
 
     assert silent.findings == ()
-    assert silent.runs[1].state is RunState.NOT_OFFERED
+    assert silent.seen.runs[1].state is RunState.NOT_OFFERED
     assert [(one.kind, one.facts["families"]) for one in told.findings] == [("service.down", ["ipv6"])]
 
 
@@ -146,7 +146,7 @@ def test_redirects_within_are_followed_and_counted_and_endless_ones_end(portal: 
     prober = make(families=["ipv4"], steps=[{"name": "home", "url": portal.url()}])
     endless = make(families=["ipv4"], steps=[{"name": "loop", "url": portal.url("/loop")}])
 
-    (step,) = prober.probe().runs[0].steps
+    (step,) = prober.probe().seen.runs[0].steps
     (finding,) = endless.probe().findings
 
     assert (step.redirects, step.status) == (1, 200)

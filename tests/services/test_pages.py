@@ -1,0 +1,244 @@
+"""Pages that strangers altered, each beside one that its owner changed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from govsec.records import Finding, Severity
+from govsec.services.probe import Prober
+from tests.services.conftest import Make
+from tests.services.portals import Asked, Portal, Reply
+
+NEWS = "".join(f"<li><a href='/news/{number}'>关于第{number}号公告的通知</a></li>" for number in range(30))
+BODY = f"""
+<div class=top><a href="https://www.gov.cn/">中国政府网</a><script src="https://static.example/app.js"></script></div>
+<ul>{NEWS}</ul><form action="/search"><input name=q></form><p>主办单位：某市人民政府办公室</p><p>备案号 京ICP备0号</p>
+"""
+PAGE = f"<!doctype html><html><head><title>某市人民政府</title></head><body>{BODY}</body></html>"
+DARK = '<a href="https://bet.evil.example/">百家乐 真人娱乐</a>'
+
+
+class Watched:
+    """A page that was accepted, and that may be changed."""
+
+    def __init__(self, portal: Portal, make: Make, **entries: Any) -> None:
+        self.portal = portal
+        portal.page("/", PAGE)
+        page = {"name": "home", "url": portal.url(), **entries}
+        self.prober: Prober = make(pages=[page])
+        self.prober.accept()
+
+    def shown(self, page: str) -> list[Finding]:
+        """What is told when everybody is shown this."""
+        self.portal.page("/", page)
+        return list(self.prober.probe().findings)
+
+    def kinds(self, page: str) -> list[str]:
+        return [finding.kind for finding in self.shown(page)]
+
+
+@pytest.fixture
+def watched(portal: Portal, make: Make) -> Watched:
+    return Watched(portal, make)
+
+
+def test_the_page_that_was_accepted_is_silent(watched: Watched) -> None:
+    assert watched.shown(PAGE) == []
+
+
+def test_a_page_that_was_never_accepted_is_no_pass(portal: Portal, make: Make) -> None:
+    portal.page("/", PAGE)
+    prober = make(pages=[{"name": "home", "url": portal.url()}])
+
+    assert [finding.kind for finding in prober.probe().findings] == ["service.unmeasured"]
+
+
+def test_a_defaced_page_is_told_with_before_and_after(watched: Watched) -> None:
+    finding, *others = watched.shown("<title>Hacked by nobody</title><h1>hacked by nobody</h1>")
+
+    assert (finding.kind, finding.severity) == ("page.altered", Severity.HIGH)
+    assert finding.facts["attack"] == ["T1491.002"]
+    assert finding.facts["before"][0] == "某市人民政府"  # type: ignore[index]
+    assert finding.facts["after"][0] == "Hacked by nobody"  # type: ignore[index]
+    assert [other.kind for other in others] == ["page.words"]
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f'<div style="display:none">{DARK}</div>',
+        f'<div style="position:absolute; left:-9999px">{DARK}</div>',
+        f'<p style="text-indent:-2000em">{DARK}</p>',
+        f'<div style="height:0px;overflow:hidden">{DARK}</div>',
+        f'<font style="font-size:1px">{DARK}</font>',
+        f'<div style="color:#fff">{DARK}</div>',
+        f'<div style="background:#123456"><span style="color:#123456">{DARK}</span></div>',
+        f"<marquee height=1 width=2>{DARK}</marquee>",
+        f"<div hidden>{DARK}</div>",
+        f"<style>.q{{ display : none !important }}</style><div class='a q'>{DARK}</div>",
+        f'<div style="opacity:0">{DARK}</div>',
+        DARK.replace("<a ", '<a/style="visibility:hidden"/'),
+    ],
+)
+def test_a_link_that_nobody_sees_is_told_however_it_is_hidden(watched: Watched, markup: str) -> None:
+    found = watched.shown(PAGE.replace("</body>", f"{markup}</body>"))
+
+    assert [finding.kind for finding in found] == ["page.hidden_link", "page.words"]
+    assert found[0].severity is Severity.HIGH
+    assert found[0].facts["hosts"] == ["bet.evil.example"]
+
+
+@pytest.mark.parametrize(
+    ("markup", "kind"),
+    [
+        ("<script src=//evil.example/x.js></script>", "page.new_link"),
+        ("<iframe src='https://evil.example/'></iframe>", "page.new_link"),
+        ("<iframe src='https://evil.example/' width=0 height=0></iframe>", "page.hidden_link"),
+        ("<form action='https://evil.example/take'></form>", "page.new_link"),
+        ("<meta http-equiv=refresh content='0; URL=https://evil.example/'>", "page.new_link"),
+        ("<script>document.write('<a href=\"https:\\/\\/evil.example/\">x</a>')</script>", "page.new_link"),
+        ("<base href='https://evil.example/'>", "page.new_link"),
+    ],
+)
+def test_what_runs_or_takes_what_visitors_write_is_told_at_once(watched: Watched, markup: str, kind: str) -> None:
+    found = watched.shown(PAGE.replace("</head>", f"{markup}</head>"))
+
+    assert (found[0].kind, found[0].severity) == (kind, Severity.HIGH)
+    assert "evil.example" in str(found[0].facts["links"])
+    assert "T1189" in found[0].facts["attack"]  # type: ignore[operator]
+
+
+def test_a_packed_script_is_told_even_when_no_address_can_be_read_in_it(watched: Watched) -> None:
+    script = "<script>eval(function(p,a,c,k,e,d){return p}('0 1',2,2))</script>"
+
+    assert watched.kinds(PAGE.replace("</body>", f"{script}</body>")) == ["page.new_script"]
+
+
+def test_an_editor_who_links_to_another_site_is_a_note(watched: Watched) -> None:
+    (finding,) = watched.shown(PAGE.replace("<p>主", '<p><a href="https://www.example.gov.cn/">专题</a></p><p>主'))
+
+    assert (finding.kind, finding.severity) == ("page.new_link", Severity.LOW)
+
+
+def test_news_of_the_day_and_another_version_of_a_script_are_silent(watched: Watched) -> None:
+    page = PAGE.replace("关于第3号公告的通知", "关于防汛工作的通知").replace("app.js", "app.20261122.js")
+
+    assert watched.shown(page.replace("京ICP备0号", "京ICP备12345号 2026年11月22日 访问量 1,234,567")) == []
+
+
+def test_a_new_version_is_told_until_it_is_accepted(watched: Watched) -> None:
+    page = (
+        PAGE.replace("<li>", "<li class=n><span>")
+        .replace("某市人民政府办公室", "某市政务服务局")
+        .replace("号公告", "次公示")
+    )
+    assert watched.kinds(page) == ["page.altered"]
+
+    watched.prober.accept()
+
+    assert watched.shown(page) == []
+
+
+def test_a_page_whose_parts_take_turns_is_learned_and_silent(portal: Portal, make: Make) -> None:
+    turns = itertools.cycle(range(3))
+
+    def rotating(asked: Asked) -> Reply:
+        turn = next(turns)
+        link = f"<a href='https://ads{turn}.example/'>专题{'一二三'[turn]}</a>"
+        banner = f"<div id=b{turn}>{link}<p>今日第 {turn} 条</p></div>"
+        return 200, {"Content-Type": "text/html; charset=utf-8"}, PAGE.replace("<ul>", f"{banner}<ul>").encode()
+
+    portal.routes["/"] = rotating
+    prober = make(pages=[{"name": "home", "url": portal.url(), "takes": 3}])
+    prober.accept()
+
+    assert [prober.probe().findings for _ in range(4)] == [()] * 4
+
+
+def cloaked(who: str) -> Any:
+    def page(asked: Asked) -> Reply:
+        is_meant = {
+            "spider": "Baiduspider" in asked.headers["User-Agent"],
+            "from_search": "baidu" in asked.headers.get("Referer", ""),
+            "ipv6": asked.family == "ipv6",
+        }[who]
+        text = PAGE.replace("</body>", f"{DARK}</body>") if is_meant else PAGE
+        return 200, {"Content-Type": "text/html; charset=utf-8"}, text.encode()
+
+    return page
+
+
+@pytest.mark.parametrize("who", ["spider", "from_search", "ipv6"])
+def test_a_page_that_some_are_shown_differently_is_told(watched: Watched, who: str) -> None:
+    watched.portal.routes["/"] = cloaked(who)
+
+    found = watched.prober.probe().findings
+
+    assert [(finding.kind, finding.facts["how"]) for finding in found] == [("page.cloaked", who)]
+    assert "bet.evil.example" in str(found[0].facts["links"])
+
+
+def test_visitors_from_a_search_who_are_sent_elsewhere_are_told(watched: Watched) -> None:
+    def page(asked: Asked) -> Reply:
+        if "Referer" in asked.headers:
+            return 302, {"Location": "https://bet.evil.example/in?from=gov"}, b""
+        return 200, {"Content-Type": "text/html; charset=utf-8"}, PAGE.encode()
+
+    watched.portal.routes["/"] = page
+
+    (finding,) = watched.prober.probe().findings
+
+    assert (finding.kind, finding.facts["after"]) == ("page.cloaked", ["https://bet.evil.example/in"])
+
+
+def test_everybody_sent_elsewhere_is_told_and_a_firewall_that_keeps_spiders_out_is_not(watched: Watched) -> None:
+    watched.portal.routes["/"] = lambda asked: (
+        (403, {}, b"")
+        if "spider" in asked.headers["User-Agent"]
+        else (200, {"Content-Type": "text/html"}, PAGE.encode())
+    )
+    assert watched.prober.probe().findings == ()
+
+    watched.portal.routes["/"] = (302, {"Location": "https://bet.evil.example/"}, b"")
+
+    assert {finding.kind for finding in watched.prober.probe().findings} == {"page.redirected", "service.unmeasured"}
+
+
+def test_words_put_apart_are_found_and_news_about_them_that_were_accepted_are_not(portal: Portal, make: Make) -> None:
+    watched = Watched(portal, make)
+    apart = PAGE.replace("</title>", "-六 合.彩</title>")
+
+    assert watched.kinds(apart) == ["page.altered", "page.words"]
+
+    watched.prober.accept()
+    assert watched.shown(apart) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<" * 300_000,
+        "<a " * 200_000,
+        "<!--" * 200_000,
+        "<![CDATA[" * 100_000,
+        '<a href="' * 100_000,
+        "<div>" * 200_000,
+        "<script>" * 100_000,
+        "<a " + "x=1 " * 200_000 + ">",
+        "<meta http-equiv=refresh content='" + " " * 200_000 + "'>",
+        "<p>" + "a-" * 200_000,
+        "<style>" + "{" * 200_000,
+        "<style>" + "a,." * 100_000 + "{x:y}</style>",
+        "<p>" + "&#x110000;" * 50_000,
+        "<script>" + "eval ( " * 60_000 + "//" * 60_000 + "</script>",
+        "<base href='http://[::1'><a href='http://[oops/'>x</a>\0",
+        "",
+    ],
+)
+def test_a_page_made_to_hang_its_reader_is_read(portal: Portal, make: Make, page: str) -> None:
+    watched = Watched(portal, make, search_engines=False)
+    # The suite's own limit of five minutes is what a reader that goes back would run into.
+    assert watched.shown(page)
