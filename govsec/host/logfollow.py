@@ -84,6 +84,10 @@ class LogFollower:
         except FileNotFoundError:
             self._is_from_start = True
             return False
+        except OSError as error:
+            self._is_from_start = True
+            self._refused_for = error.strerror or str(error)  # told by who called; again only for another reason
+            raise
         if not self._is_from_start:
             self._current.position = os.fstat(self._current.descriptor).st_size
             self._remember(self._current)
@@ -122,17 +126,16 @@ class LogFollower:
         """Turn to the file that the path means by now."""
         try:
             status = self.path.lstat()
-        except OSError:
-            return  # it is away: what is open is read on until it comes back
-        if self._current is not None:
-            ours = os.fstat(self._current.descriptor)
-            if (ours.st_dev, ours.st_ino) == (status.st_dev, status.st_ino):
-                return
-        try:
+            if self._current is not None:
+                ours = os.fstat(self._current.descriptor)
+                if (ours.st_dev, ours.st_ino) == (status.st_dev, status.st_ino):
+                    return
             opened = self._opened()
+        except FileNotFoundError:
+            return  # it is away: what is open is read on until it comes back
         except OSError as error:
             reason = error.strerror or str(error)
-            if not isinstance(error, FileNotFoundError) and reason != self._refused_for:
+            if reason != self._refused_for:
                 self._refused_for = reason
                 self.counters.refused += 1
                 self.notes.append((f"the new file may not be read ({reason})", True))

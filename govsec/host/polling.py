@@ -3,7 +3,7 @@
 One idea: inode, size, times, mode and owner of each file are kept, and what differs at the next look is a change. It
 does not say who made it, does not see what came and went between two looks, and costs a look at every file; so looks
 are spread: each ``read`` goes on for a bounded number of entries, and a round is told when it is whole. A file that was
-renamed is known again by its inode.
+renamed is known again by its inode, size and time.
 
 Rights: to read the folders. Sees at most ``files_max`` files, and tells when there are more.
 """
@@ -38,6 +38,11 @@ class _Seen(NamedTuple):
     size: int
     modified_ns: int
     changed_ns: int
+
+    @property
+    def identity(self) -> tuple[int, int, int, int, int]:
+        """What a rename leaves as it is. The number alone is given out again at once."""
+        return self.device, self.inode, stat.S_IFMT(self.mode), self.size, self.modified_ns
 
 
 class Polling:
@@ -138,7 +143,7 @@ class Polling:
         self._now[path] = before if before == seen and before is not None else seen  # kept once, not twice
 
     def _compare(self, time_ns: int) -> Iterator[Record]:
-        gone = {(seen.device, seen.inode): path for path, seen in self._before.items() if path not in self._now}
+        gone = {seen.identity: path for path, seen in self._before.items() if path not in self._now}
         if self._walk.unread:
             # A folder that cannot be read any more has not lost its files: they are kept as they were.
             hidden = [(key, path) for key, path in gone.items() if not self._walk.unread.isdisjoint(_above(path))]
@@ -150,7 +155,7 @@ class Polling:
             if before == seen:
                 continue
             is_folder = stat.S_ISDIR(seen.mode)
-            old_path = gone.pop((seen.device, seen.inode), None) if before is None else None
+            old_path = gone.pop(seen.identity, None) if before is None else None
             operation = _operation(before, seen, old_path is not None)
             if operation is None:
                 continue

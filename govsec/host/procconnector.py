@@ -67,6 +67,9 @@ RESCAN_PAUSE_S = 5.0
 _SECOND_NS = 1_000_000_000
 #: More than the kernel's two clocks part by slewing between two reads; a step of the wall clock.
 _STEP_NS = _SECOND_NS
+#: How close together the two clocks are to be read, and how often that is tried.
+_MEASURE_S = 0.001
+_MEASURES_MAX = 5
 #: What /proc/uptime is rounded to, and one tick of it.
 _UPTIME_ERROR_S = 0.03
 
@@ -323,7 +326,17 @@ class ProcessConnector:
         return (stamp + self._suspended_ns) // self._tick_ns
 
     def _offset_now(self) -> int:
-        return to_ns(self._clock.now()) - int(self._clock.monotonic() * _SECOND_NS)
+        """From stamps to wall time; measured again when this process stood still between the clocks."""
+        narrowest, offset_ns = float("inf"), 0
+        for _ in range(_MEASURES_MAX):
+            before = self._clock.monotonic()
+            wall_ns = to_ns(self._clock.now())
+            after = self._clock.monotonic()
+            if after - before < narrowest:
+                narrowest, offset_ns = after - before, wall_ns - int((before + after) / 2 * _SECOND_NS)
+            if narrowest < _MEASURE_S:
+                break
+        return offset_ns
 
     def _suspended_since_boot(self) -> int:
         """By how much starts in ``/proc``, which count time asleep, are ahead of the stamps, which do not."""
