@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
 from govsec.guardentry import GuardConfig
+from govsec.incidententry import IncidentConfig
 from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
 from govsec.serviceentry import ServiceConfig
@@ -314,6 +315,7 @@ class Config(Model):
     services: tuple[ServiceConfig, ...] = Field(
         default=(), max_length=1000, description="services that are asked from outside: portals, pages, certificates"
     )
+    incident: IncidentConfig = IncidentConfig()
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ TOPICS = {
     "system": "the register of systems: levels, what is due, and the gate before launch",
     "monitor": "read captured network traffic: flows, and findings of attacks",
     "agent": "run the agent of this host or its network, ask how it is, have it test itself",
+    "incident": "cases: what happened, how bad it is by the law, who must be told by when",
     "ledger": "verify, show and export the signed chain of evidence",
 }
 _EXIT_TERMINATED = 143

@@ -9,12 +9,11 @@ Worse facts never lower a level: every row is a lower bound on an ordered field 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from govsec.clock import format_time
-from govsec.datafile import FigureStatus
+from govsec.datafile import FigureStatus, Text
 from govsec.incident.facts import FactSheet, Field, FieldKind
 from govsec.incident.levels import EventLevel
 from govsec.incident.rulepack import Row, RulePack
@@ -43,8 +42,8 @@ class Classification:
     fired: tuple[Row, ...]
     #: Rows above the suggested level that cannot be told yet, worst first.
     undecided: tuple[Row, ...]
-    #: Fields whose answer would settle them, in order of the first row that asks.
-    missing: tuple[str, ...]
+    #: Fields whose answer would settle them, in order of the first row that asks, with their words.
+    missing: Mapping[str, Text]
     #: Soonest first.
     crossings: tuple[Crossing, ...]
 
@@ -75,52 +74,17 @@ def classify(packs: Sequence[RulePack], facts: FactSheet, now: datetime) -> Clas
     suggested = max((row.level for row in fired), default=EventLevel.GENERAL)
     open_rows = [row for row in undecided if row.level > suggested]
     possible = max((row.level for row in open_rows), default=suggested)
-    missing = dict.fromkeys(name for row in open_rows for name in _unknown(row, facts, now))
+    words = {name: entry for pack in reversed(packs) for name, entry in pack.fields.items()}
+    missing = {name: words[name] for row in open_rows for name in _unknown(row, facts, now)}
     return Classification(
         time=now,
         suggested=suggested,
         highest_possible=possible,
         fired=tuple(sorted(fired, key=lambda row: -row.level)),
         undecided=tuple(sorted(open_rows, key=lambda row: -row.level)),
-        missing=tuple(missing),
+        missing=missing,
         crossings=tuple(sorted(crossings, key=lambda crossing: (crossing.at, -crossing.row.level))),
     )
-
-
-def explain(row: Row, lang: str) -> str:
-    """A row as one line for people: what it asks, its figure, source and status."""
-    words = row.indicator.zh if lang == "zh" else row.indicator.en
-    figure = row.threshold.at_least
-    bound = f"≥ {figure:g} {row.field.unit}".strip() if isinstance(figure, (int, float)) else f"≥ {figure}"
-    return f"{words} {bound} [{row.threshold.source}: {row.threshold.status.value}]"
-
-
-def canonical(found: Classification) -> dict[str, object]:
-    """The classification as plain JSON values."""
-    return {
-        "time": format_time(found.time),
-        "suggested": found.suggested.word,
-        "highest_possible": found.highest_possible.word,
-        "is_provisional": found.is_provisional,
-        "fired": [_row(row) for row in found.fired],
-        "undecided": [row.id for row in found.undecided],
-        "missing": list(found.missing),
-        "crossings": [
-            {"at": format_time(crossing.at), "row": crossing.row.id, "depends_on": list(crossing.depends_on)}
-            for crossing in found.crossings
-        ],
-    }
-
-
-def _row(row: Row) -> dict[str, object]:
-    threshold = row.threshold
-    return {
-        "row": row.id,
-        "field": row.field.name,
-        "at_least": threshold.at_least,
-        "source": threshold.source,
-        "status": threshold.status.value,
-    }
 
 
 def _holds(row: Row, facts: FactSheet, now: datetime) -> bool | None:

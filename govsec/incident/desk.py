@@ -7,19 +7,19 @@ refused with the reason, as if it had come later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from govsec.clock import Clock
 from govsec.errors import TryAgainError
 from govsec.incident.api import CaseStore, Query, Summary
-from govsec.incident.case import Case, add, open_case, replay
+from govsec.incident.case import Case, add, open_case, open_questions, replay
 from govsec.incident.classify import Classification, classify
 from govsec.incident.deadlines import Duty, Restart, duties
 from govsec.incident.deadlinetable import DeadlineTable
-from govsec.incident.entries import Entry, Opened
-from govsec.incident.facts import FactSheet, parse_fact
+from govsec.incident.entries import Entry, Opened, Stage
+from govsec.incident.facts import FactSheet, parse_fact, parse_facts
 from govsec.incident.rulepack import RulePack, fields_of
 
 #: Days are counted where the people are: the law's and everybody's day in China.
@@ -110,6 +110,19 @@ class Desk:
                 continue
             return view
         raise TryAgainError(f"case {case_id}: others write into it all the time")
+
+    def check(self, facts: Mapping[str, str]) -> None:
+        """Facts as they are written, before a case exists that could hold them.
+
+        Raises:
+            UsageError: names the field, what was expected and what was found.
+        """
+        parse_facts([f"{name}={text}" for name, text in facts.items()], self.fields)
+
+    def questions(self, view: View) -> tuple[str, ...]:
+        """What keeps a case from the next stage; empty when it may go on, or is closed."""
+        ahead = list(Stage)[list(Stage).index(view.case.stage) + 1 :]
+        return open_questions(view.case, ahead[0], view.duties) if ahead else ()
 
     def refresh(self) -> int:
         """Look at every open case again, because time alone changes levels and deadlines; gives how many changed."""
