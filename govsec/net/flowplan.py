@@ -36,18 +36,19 @@ class Plan:
 
 
 def make_plan(
-    batch: PacketBatch, keys: FlowKeys, clock: I8, chosen: NDArray[np.intp], store: FlowStore, time_outs: TimeOuts
+    batch: PacketBatch, keys: FlowKeys, clock: I8, chosen: slice, store: FlowStore, time_outs: TimeOuts
 ) -> Plan:
     """The plan for the packets ``chosen`` of ``keys``, in order of capture. ``clock``: one reading a key."""
-    order, heads = _in_order(keys.digest, chosen)
-    packets = keys.packets[order]
-    protocol, flags = batch.protocol[packets], batch.tcp_flags[packets]
-    is_tcp = protocol == _TCP
-    allowed = time_outs.idle_by_protocol()[protocol]
+    order, heads, digests = _in_order(keys.digest, chosen)
+    packets = order if len(keys.packets) == len(batch) else keys.packets.take(order)
+    flags = batch.tcp_flags.take(packets)
+    protocol = batch.protocol.take(packets)
+    allowed = time_outs.idle_ns.take(protocol)
     np.copyto(allowed, time_outs.short_ns, where=(flags & _SYN) != 0)
-    packets_sorted = Sorted(batch, packets, heads, clock[order], is_tcp, flags, keys.is_forward[order], allowed)
-    is_known, places = store.find(keys.digest[order[heads]])
-    rows = store.rows(np.where(is_known, places, 0))
+    is_forward = keys.is_forward.take(order)
+    packets_sorted = Sorted(batch, packets, heads, clock.take(order), protocol == _TCP, flags, is_forward, allowed)
+    is_known, places = store.find(digests)
+    rows = store.rows(places * is_known)
     syns = handshakes(packets_sorted)
     is_cut = boundaries(packets_sorted, _before(rows, is_known), syns, time_outs.short_ns)
     is_start = is_cut.copy()
@@ -58,25 +59,27 @@ def make_plan(
     return Plan(order, _with_parts(stretches, rows, time_outs.active_ns), syns, is_known, places, rows)
 
 
-def _in_order(digest: U8, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The chosen by digest, then as they came; and where each digest begins."""
+def _in_order(digest: U8, chosen: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], U8]:
+    """The chosen by digest, then as they came; where each digest begins, and which one."""
     some = digest[chosen]
     # numpy sorts 16 bits by counting them, stably: two turns for the upper half take half the time of sorting words.
     high, low = (some >> _HIGH).astype(np.uint16), (some >> _LOW).astype(np.uint16)
-    order = np.argsort(low, kind="stable")
-    order = order[np.argsort(high[order], kind="stable")]
-    ordered = some[order]
-    is_head = _is_head(ordered)
-    if (is_head & ~_is_head(ordered >> _LOW)).any():  # two digests that differ in the lower half alone
-        order = np.argsort(some, kind="stable")
-        is_head = _is_head(some[order])
-    return chosen[order], np.flatnonzero(is_head)
+    order = low.argsort(kind="stable")
+    order = order.take(high.take(order).argsort(kind="stable"))
+    heads, digests = _heads(some.take(order))
+    if (digests[1:] >> _LOW == digests[:-1] >> _LOW).any():  # two digests that differ in the lower half alone
+        order = some.argsort(kind="stable")
+        heads, digests = _heads(some.take(order))
+    if chosen.start:
+        order += chosen.start
+    return order, heads, digests
 
 
-def _is_head(digest: U8) -> Bools:
-    is_head = np.ones(len(digest), np.bool_)
-    is_head[1:] = digest[1:] != digest[:-1]
-    return is_head
+def _heads(ordered: U8) -> tuple[NDArray[np.intp], U8]:
+    is_head = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_head[1:])
+    heads = np.flatnonzero(is_head)
+    return heads, ordered[heads]
 
 
 def _keys_of(starts: NDArray[np.intp], heads: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from govsec.net.columns import FLOW, I8, U1, Bools, FlowEnd, FlowRecords, FlowState, Opening, Protocol, TcpFlag
+from govsec.net.columns import FLOW, I8, U1, Bools, FlowEnd, FlowRecords, FlowState, Opening, TcpFlag
 
 # As numbers: numpy asks a member of an enum for a dozen things before it takes it for one.
 _FIN, _SYN, _RST = int(TcpFlag.FIN), int(TcpFlag.SYN), int(TcpFlag.RST)
+_OPENED_BY_SYN = int(Opening.SYN)
+#: Bits of an index into ``_STATES``, beside those of FIN and RST.
+_ANSWERED, _REFUSED = np.uint8(2), np.uint8(8)
 COUNTS = tuple(f"{what}_{side}" for what in ("packets", "bytes", "payload") for side in ("originator", "responder"))
 
 
@@ -53,19 +56,10 @@ _FRONT = np.dtype({"names": ["flow"], "formats": [f"V{FLOW.itemsize}"], "offsets
 class TimeOuts:
     """When a flow is over, in nanoseconds of event time since its last packet; ``active_ns``: since a row began."""
 
-    tcp_ns: int
-    udp_ns: int
-    other_ns: int
+    idle_ns: I8  # by protocol number
     #: While a handshake has no answer, and after FIN from both sides or RST.
     short_ns: int
     active_ns: int
-
-    def idle_by_protocol(self) -> I8:
-        """What a flow of each protocol number may be silent for."""
-        table = np.full(256, self.other_ns, np.int64)
-        table[Protocol.TCP] = self.tcp_ns
-        table[Protocol.UDP] = self.udp_ns
-        return table
 
 
 def take(rows: NDArray[np.void], index: NDArray[np.intp] | Bools) -> NDArray[np.void]:
@@ -99,23 +93,38 @@ def to_flow(rows: NDArray[np.void]) -> FlowRecords:
 
 
 def _state(flows: FlowRecords) -> U1:
-    one, other = flows["flags_originator"], flows["flags_responder"]
-    has_both = flows["answered_ns"] != 0
-    state = np.where(has_both, FlowState.ESTABLISHED, FlowState.ATTEMPT).astype(np.uint8)
-    is_reset = ((one | other) & _RST) != 0
-    state[is_reset & has_both] = FlowState.RESET
-    # Many programs send RST behind the FIN of both.
-    state[(one & other & _FIN) != 0] = FlowState.CLOSED
+    one, other = flows["flags_originator"].copy(), flows["flags_responder"].copy()
     # A port that is closed answers the first SYN with RST, and has never sent SYN itself.
-    is_refused = ((other & _RST) != 0) & ((other & _SYN) == 0) & (flows["opening"] == Opening.SYN)
-    state[is_refused & (flows["payload_originator"] == 0)] = FlowState.REJECTED
+    is_refused = ((other & (_RST | _SYN)) == _RST) & (flows["opening"] == _OPENED_BY_SYN)
+    is_refused &= flows["payload_originator"] == 0
+    index = one & other & _FIN | (one | other) & _RST
+    index |= (flows["answered_ns"] != 0) * _ANSWERED | is_refused * _REFUSED
+    state: U1 = _STATES[index]
     return state
+
+
+def _states() -> U1:
+    states = np.empty(16, np.uint8)
+    for index in range(len(states)):
+        is_answered, is_reset = bool(index & _ANSWERED), bool(index & _RST)
+        state = FlowState.ESTABLISHED if is_answered else FlowState.ATTEMPT
+        if is_answered and is_reset:
+            state = FlowState.RESET
+        if index & _FIN:  # many programs send RST behind the FIN of both
+            state = FlowState.CLOSED
+        if index & _REFUSED:
+            state = FlowState.REJECTED
+        states[index] = state
+    return states
+
+
+_STATES = _states()
 
 
 def ends_by_silence(flows: FlowRecords) -> U1:
     """Why these are over, when nothing more came."""
+    one, other = flows["flags_originator"].copy(), flows["flags_responder"].copy()
     end = np.full(len(flows), FlowEnd.IDLE, np.uint8)
-    both = flows["flags_originator"] & flows["flags_responder"]
-    end[(both & _FIN) != 0] = FlowEnd.FIN
-    end[((flows["flags_originator"] | flows["flags_responder"]) & _RST) != 0] = FlowEnd.RESET
+    end[(one & other & _FIN) != 0] = FlowEnd.FIN
+    end[((one | other) & _RST) != 0] = FlowEnd.RESET
     return end

@@ -15,10 +15,12 @@ in packets without a flow is counted in ``sketch``.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-from govsec.net.columns import FLOW, I8, PACKETS_MAX, U8, Bools, FlowEnd, FlowRecords, FlowUpdate, PacketBatch
+from govsec.net.columns import FLOW, I8, PACKETS_MAX, U8, Bools, FlowEnd, FlowRecords, FlowUpdate, PacketBatch, Protocol
 from govsec.net.eventclock import EventClock
 from govsec.net.flowkeys import FlowKeys, KeyDigest
 from govsec.net.flowplan import Plan, make_plan
@@ -50,8 +52,9 @@ class FlowTable:
     ) -> None:
         if capacity < PACKETS_MAX:
             raise ValueError(f"a flow table has {PACKETS_MAX} rows at least, not {capacity}")
-        seconds = (idle_tcp_s, idle_udp_s, idle_other_s, short_s, active_s)
-        self._time_outs = TimeOuts(*(int(time_out_s * SECOND_NS) for time_out_s in seconds))
+        idle_ns = np.full(256, int(idle_other_s * SECOND_NS), np.int64)
+        idle_ns[Protocol.TCP], idle_ns[Protocol.UDP] = int(idle_tcp_s * SECOND_NS), int(idle_udp_s * SECOND_NS)
+        self._time_outs = TimeOuts(idle_ns, int(short_s * SECOND_NS), int(active_s * SECOND_NS))
         self._store = FlowStore(capacity)
         self._clock = EventClock()
         self._digest = KeyDigest()
@@ -84,9 +87,10 @@ class FlowTable:
             keys = self._digest.keys(batch)
             self._counters["packets"] += len(batch)
             self._counters["packets_not_ip"] += len(batch) - len(keys.packets)
-            for first in range(0, len(keys.packets), PACKETS_MAX):
-                chosen = np.arange(first, min(first + PACKETS_MAX, len(keys.packets)))
-                self._absorb(batch, keys, clock[keys.packets], chosen, outcome)
+            if len(keys.packets) < len(batch):
+                clock = clock[keys.packets]
+            for first in range(0, len(clock), PACKETS_MAX):
+                self._absorb(batch, keys, clock, slice(first, min(first + PACKETS_MAX, len(clock))), outcome)
         self._expire(outcome, self._clock.now)
         return self._update(outcome, self._lost() > lost)
 
@@ -123,9 +127,7 @@ class FlowTable:
             sketch=self._sketch.summary() if is_flood else None,
         )
 
-    def _absorb(
-        self, batch: PacketBatch, keys: FlowKeys, clock: I8, chosen: NDArray[np.intp], outcome: _Outcome
-    ) -> None:
+    def _absorb(self, batch: PacketBatch, keys: FlowKeys, clock: I8, chosen: slice, outcome: _Outcome) -> None:
         """Take in the packets ``chosen`` of ``keys``, in order of capture."""
         plan = make_plan(batch, keys, clock, chosen, self._store, self._time_outs)
         stretches = plan.stretches
@@ -133,11 +135,11 @@ class FlowTable:
         is_new = is_new[np.argsort(plan.order[stretches.starts[is_new]])]
         seconds = stretches.packets.clock[stretches.starts[is_new]] // SECOND_NS
         if not self._fits(seconds):
-            edges = np.flatnonzero(np.diff(clock[chosen] // SECOND_NS)) + 1
+            edges = chosen.start + 1 + np.flatnonzero(np.diff(clock[chosen] // SECOND_NS))
             if len(edges):
                 # What is kept depends on how many began in the second: then each second is taken by itself.
-                for piece in np.split(chosen, edges):
-                    self._absorb(batch, keys, clock, piece, outcome)
+                for start, end in pairwise((chosen.start, *edges.tolist(), chosen.stop)):
+                    self._absorb(batch, keys, clock, slice(start, end), outcome)
                 return
         replaced = self._replaced(plan)
         # Mostly each key has one stretch; then these are its rows already.
@@ -151,7 +153,7 @@ class FlowTable:
         outcome.is_originator[packets] = sums.is_originator & (flow != 0)
         outcome.note(sums)
         self._close_within(plan, rows, replaced, outcome)
-        self._put_back(plan, rows, outcome, int(clock[chosen[-1]]))
+        self._put_back(plan, rows, outcome, int(clock[chosen.stop - 1]))
         if not flow.all():
             unkept = np.sort(packets[flow == 0])
             self._counters["packets_sketched"] += len(unkept)
@@ -159,6 +161,8 @@ class FlowTable:
 
     def _fits(self, seconds: I8) -> bool:
         """If no more flows begin in any second than are kept. ``seconds``: of each beginning, rising."""
+        if self._second_new + len(seconds) <= self._new_flows_max:
+            return True
         which, counts = np.unique(seconds, return_counts=True)
         counts[which == self._second] += self._second_new
         return bool((counts <= self._new_flows_max).all())

@@ -65,7 +65,7 @@ class Handshakes:
 
 def handshakes(packets: Sorted) -> Handshakes:
     """All packets with SYN, with the sequence of the SYN that they are or answer."""
-    at = np.flatnonzero(packets.is_tcp & ((packets.flags & _SYN) != 0))
+    at = np.flatnonzero(packets.flags & _SYN)
     is_pure = (packets.flags[at] & _ACK) == 0
     where = packets.packets[at]
     acknowledged = packets.batch.tcp_acknowledgment[where] - np.uint32(1)
@@ -95,7 +95,7 @@ def _cut_at_handshakes(packets: Sorted, before: Before, syns: Handshakes, is_cut
     at = syns.at
     if not len(at):
         return
-    number: I8 = np.cumsum(is_cut)
+    number = np.cumsum(is_cut, dtype=np.int32)
     key = np.searchsorted(packets.heads, at, side="right") - 1
     # A key's first stretch goes on with the table's flow, where that is live; it has a number of its own.
     stretch = number[at] + key
@@ -103,18 +103,12 @@ def _cut_at_handshakes(packets: Sorted, before: Before, syns: Handshakes, is_cut
     has_known[1:] = stretch[1:] == stretch[:-1]
     is_same = np.zeros(len(at), np.bool_)
     is_same[1:] = (syns.is_forward[1:] == syns.is_forward[:-1]) & (syns.sequence[1:] == syns.sequence[:-1])
-    continues = ~has_known & ~_has_cut(is_cut, packets.heads[key], at)
-    known_before = continues & before.has_syn[key]
+    head = packets.heads[key]
+    has_cut = number[at] - number[head] + is_cut[head] > 0
+    known_before = ~has_known & ~has_cut & before.has_syn[key]
     same_before = (before.is_syn_forward[key] == syns.is_forward) & (before.syn_sequence[key] == syns.sequence)
     is_told: Bools = np.where(has_known, is_same, known_before & same_before)
     is_cut[at[syns.is_pure & ~is_told]] = True
-
-
-def _has_cut(is_cut: Bools, start: NDArray[np.intp], at: NDArray[np.intp]) -> Bools:
-    """If there is a boundary from ``start`` up to and with ``at``."""
-    total = np.cumsum(is_cut)
-    found: Bools = total[at] - total[start] + is_cut[start] > 0
-    return found
 
 
 def _cut_behind_ends(

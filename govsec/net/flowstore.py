@@ -7,12 +7,15 @@ Memory that no flow has ever used is never touched. Which place a row gets shows
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from govsec.net.columns import U8, Bools
 from govsec.net.flowrows import ROW, put, take
 
+_Number = TypeVar("_Number", np.uint64, np.intp)
 _NEVER = np.int64(1) << np.int64(62)
 
 
@@ -23,7 +26,11 @@ class FlowStore:
         self._rows = np.zeros(capacity, ROW)
         #: A copy of each row's deadline: looking for those that have passed reads nothing else.
         self._deadlines = np.full(capacity, _NEVER, np.int64)
-        self._free = list(range(capacity - 1, -1, -1))
+        #: Places without a row, the next to be used last; and how many they are.
+        self._free = np.arange(capacity - 1, -1, -1)
+        self._free_count = capacity
+        #: No place from here on was ever used.
+        self._places_used = 0
         self._digests = np.zeros(0, np.uint64)
         self._places = np.zeros(0, np.intp)
 
@@ -33,7 +40,7 @@ class FlowStore:
     @property
     def free_count(self) -> int:
         """How many more rows can be put."""
-        return len(self._free)
+        return self._free_count
 
     def find(self, digests: U8) -> tuple[Bools, NDArray[np.intp]]:
         """For each digest if there is a row, and its place (any number, if not)."""
@@ -56,26 +63,32 @@ class FlowStore:
         count = len(rows)
         if not count:
             return
-        places = np.array(self._free[-count:], np.intp)
-        del self._free[-count:]
+        self._free_count -= count
+        places = self._free[self._free_count : self._free_count + count]
+        self._places_used = max(self._places_used, int(places.max()) + 1)
         self.replace(places, rows)
-        at = np.searchsorted(self._digests, rows["digest"])
-        self._digests = np.insert(self._digests, at, rows["digest"])
-        self._places = np.insert(self._places, at, places)
+        digests = rows["digest"].copy()
+        is_new = np.zeros(len(self._digests) + count, np.bool_)
+        is_new[np.searchsorted(self._digests, digests) + np.arange(count)] = True
+        self._digests = _merged(is_new, self._digests, digests)
+        self._places = _merged(is_new, self._places, places)
 
     def remove(self, places: NDArray[np.intp]) -> None:
         """Forget the rows at these places."""
-        if not len(places):
+        count = len(places)
+        if not count:
             return
-        at = np.searchsorted(self._digests, np.sort(self._rows["digest"][places]))
-        self._digests = np.delete(self._digests, at)
-        self._places = np.delete(self._places, at)
+        is_left = np.ones(len(self._digests), np.bool_)
+        is_left[np.searchsorted(self._digests, self._rows["digest"][places])] = False
+        self._digests = self._digests[is_left]
+        self._places = self._places[is_left]
         self._deadlines[places] = _NEVER
-        self._free.extend(places.tolist())
+        self._free[self._free_count : self._free_count + count] = places
+        self._free_count += count
 
     def expired(self, now: int) -> NDArray[np.intp]:
         """The places of rows whose deadline is before ``now``."""
-        return np.flatnonzero(self._deadlines < now)
+        return np.flatnonzero(self._deadlines[: self._places_used] < now)
 
     def soonest(self, count: int) -> NDArray[np.intp]:
         """The places of the ``count`` rows whose deadlines come first; there are so many."""
@@ -84,3 +97,10 @@ class FlowStore:
     def places(self) -> NDArray[np.intp]:
         """All places with a row."""
         return self._places.copy()
+
+
+def _merged(is_new: Bools, old: NDArray[_Number], new: NDArray[_Number]) -> NDArray[_Number]:
+    merged = np.empty(len(is_new), old.dtype)
+    merged[is_new] = new
+    merged[~is_new] = old
+    return merged

@@ -1,8 +1,8 @@
 """From stretches of packets to rows: how each flow begins, what its packets add up to, how it stood at its first
 answer.
 
-One idea: a stretch is a run in sorted packets, so every sum is one ``reduceat`` over all stretches. The rest is done
-once for a stretch, not once for a packet.
+One idea: a stretch is a run in sorted packets, so what it adds up to is the difference of two running sums. The rest is
+done once for a stretch, not once for a packet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from govsec.net.columns import I8, U1, U8, Bools, Opening, TcpFlag
+from govsec.net.columns import I8, U1, U2, U8, Bools, Opening, TcpFlag
 from govsec.net.flowkeys import FlowKeys, is_icmp_reply
 from govsec.net.flowrows import COUNTS, ROW, TimeOuts, is_over, take
 from govsec.net.flowsplit import Handshakes, Sorted
@@ -84,13 +84,15 @@ def new_rows(
     from_server = is_tcp & ~is_syn & (source_port < _PORT_KNOWN) & (target_port >= _PORT_KNOWN)
     is_forward = sorted_packets.is_forward[at]
     rows["is_first_forward"] = is_forward
-    is_a = rows["is_originator_a"] = is_forward ^ (is_reply | from_server)
-    for half in ("hi", "lo"):
-        a, b = (getattr(keys, f"{end}_{half}")[key] for end in "ab")
-        rows[f"originator_{half}"], rows[f"responder_{half}"] = np.where(is_a, a, b), np.where(is_a, b, a)
-    meta = keys.meta[key]
-    a_port, b_port = (meta >> np.uint64(48)).astype(np.uint16), (meta >> np.uint64(32)).astype(np.uint16)
-    rows["originator_port"], rows["responder_port"] = np.where(is_a, a_port, b_port), np.where(is_a, b_port, a_port)
+    is_turned = is_reply | from_server
+    rows["is_originator_a"] = is_forward ^ is_turned
+    for name, source, target in (
+        ("hi", batch.source_hi[where], batch.target_hi[where]),
+        ("lo", batch.source_lo[where], batch.target_lo[where]),
+        ("port", keys.source_port[key], keys.target_port[key]),
+    ):
+        rows[f"originator_{name}"] = np.where(is_turned, target, source)
+        rows[f"responder_{name}"] = np.where(is_turned, source, target)
     for name in ("vlan", "protocol", "ip_version", "icmp_type"):
         rows[name] = getattr(batch, name)[where]
     return rows
@@ -102,70 +104,93 @@ def sum_up(stretches: Stretches, rows: NDArray[np.void], syns: Handshakes, time_
     ``rows``: one a stretch, in order; those of ``PART`` are made here from the one before, where that is of the same
     key.
     """
-    packets, starts, sizes = stretches.packets, stretches.starts, stretches.sizes()
+    packets, starts, ends = stretches.packets, stretches.starts, stretches.ends()
     batch, where = packets.batch, packets.packets
     parts = np.flatnonzero(stretches.kind == PART).tolist()
     for index in parts:
         at = int(starts[index])
         row = rows[index - 1] if _goes_before(stretches, index) else rows[index]
         rows[index] = _next_part(row, int(batch.time_ns[where[at]]), int(packets.clock[at]))
-    is_originator = packets.is_forward == np.repeat(rows["is_originator_a"], sizes)
-    columns = _Columns(
-        is_originator,
-        batch.time_ns[where],
-        batch.wire_size[where].astype(np.uint64),
-        batch.payload_claimed[where].astype(np.uint64),
-        packets.flags,
-    )
+    columns = _Columns.of(packets, packets.is_forward == np.repeat(rows["is_originator_a"], ends - starts))
     opened_of = np.flatnonzero(stretches.kind == NEW)
     opened = take(rows, opened_of)
-    _add(opened, columns, starts[opened_of], np.ones(len(opened_of), np.intp))
-    answered_of, answered_at = _answers(stretches, rows, is_originator)
+    first = starts[opened_of]
+    columns.add(opened, first, first + 1, columns.chosen(first))
+    answered_of, answered_at = _answers(stretches, rows, columns.is_originator)
     answered = take(rows, answered_of)
-    _add(answered, columns, starts[answered_of], answered_at - starts[answered_of] + 1)
+    first, end = starts[answered_of], answered_at + 1
+    columns.add(answered, first, end, columns.reduced(first, end))
     answered["answered_ns"] = columns.time_ns[answered_at]
-    _add(rows, columns, starts, sizes)
+    columns.add(rows, starts, ends, columns.reduced(starts, ends))
     rows["answered_ns"][answered_of] = columns.time_ns[answered_at]
     _note_handshakes(rows, stretches, syns)
     for index in parts:
         if _goes_before(stretches, index):
             _inherit(rows, index)
-    last = stretches.ends() - 1
+    last = ends - 1
     silence = packets.allowed[last]
     over = is_over(rows["flags_originator"], rows["flags_responder"])
     rows["deadline"] = packets.clock[last] + np.where(over, np.minimum(silence, time_outs.short_ns), silence)
-    return Sums(rows, is_originator, opened, opened_of, answered, answered_of, where[answered_at])
+    return Sums(rows, columns.is_originator, opened, opened_of, answered, answered_of, where[answered_at])
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
+    """What is added up of packets in order."""
+
     is_originator: Bools
     time_ns: I8
-    wire: U8
-    payload: U8
-    flags: U1
+    #: Those of the originator in the lower byte, of the responder in the upper.
+    flags: U2
+    #: Sums of all packets before each one, and of all: packets, bytes and payload of the originator; bytes and payload
+    #: of both. What a run of packets has is a difference of two, so runs may overlap.
+    running: U8
 
+    @classmethod
+    def of(cls, packets: Sorted, is_originator: Bools) -> _Columns:
+        """Those of ``packets``, of which the flows' originators sent some."""
+        batch, where = packets.batch, packets.packets
+        running = np.zeros((5, len(where) + 1), np.uint64)
+        each = running[:, 1:]
+        each[0] = is_originator
+        for both, column in ((3, batch.wire_size), (4, batch.payload_claimed)):
+            each[both] = column.take(where)
+            np.multiply(each[both], is_originator, out=each[both - 2])
+        np.cumsum(each, axis=1, out=each)
+        flags = packets.flags.astype(np.uint16) << (~is_originator * np.uint8(8))
+        return cls(is_originator, batch.time_ns.take(where), flags, running)
 
-def _add(rows: NDArray[np.void], columns: _Columns, starts: NDArray[np.intp], sizes: NDArray[np.intp]) -> None:
-    """Add the packets of runs that begin at ``starts`` to ``rows``, one run a row."""
-    if not len(rows):
-        return
-    if int(sizes.sum()) < len(columns.flags):
-        ends = np.cumsum(sizes)
-        chosen = np.repeat(starts - ends + sizes, sizes) + np.arange(int(ends[-1]))
-        columns = _Columns(*(getattr(columns, name)[chosen] for name in _Columns.__slots__))
-        starts = ends - sizes
-    one = columns.is_originator
-    packets = np.add.reduceat(one.astype(np.uint32), starts).astype(np.uint64)
-    rows["packets_originator"] += packets
-    rows["packets_responder"] += sizes.astype(np.uint64) - packets
-    for name, column in (("bytes", columns.wire), ("payload", columns.payload)):
-        whole, part = np.add.reduceat(column, starts), np.add.reduceat(column * one, starts)
-        rows[f"{name}_originator"] += part
-        rows[f"{name}_responder"] += whole - part
-    rows["flags_originator"] |= np.bitwise_or.reduceat(columns.flags * one, starts)
-    rows["flags_responder"] |= np.bitwise_or.reduceat(columns.flags * ~one, starts)
-    rows["last_ns"] = np.maximum(rows["last_ns"], np.maximum.reduceat(columns.time_ns, starts))
+    def chosen(self, at: NDArray[np.intp]) -> tuple[U2, I8]:
+        """Flags and times of these packets."""
+        return self.flags.take(at), self.time_ns.take(at)
+
+    def reduced(self, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> tuple[U2, I8]:
+        """All flags, and the latest time, of each of these runs; none is empty."""
+        flags, time_ns, sizes = self.flags, self.time_ns, ends - starts
+        behind = np.cumsum(sizes)
+        if not len(sizes):
+            return flags[:0], time_ns[:0]
+        if behind[-1] < len(flags):
+            flags, time_ns = self.chosen(np.repeat(ends - behind, sizes) + np.arange(behind[-1]))
+            starts = behind - sizes
+        return np.bitwise_or.reduceat(flags, starts), np.maximum.reduceat(time_ns, starts)
+
+    def add(
+        self, rows: NDArray[np.void], starts: NDArray[np.intp], ends: NDArray[np.intp], reduced: tuple[U2, I8]
+    ) -> None:
+        """Add the packets of these runs to ``rows``, one run a row."""
+        packets, *originator, all_bytes, all_payload = self.running.take(ends, axis=1) - self.running.take(
+            starts, axis=1
+        )
+        rows["packets_originator"] += packets
+        rows["packets_responder"] += (ends - starts).astype(np.uint64) - packets
+        for name, part, whole in zip(("bytes", "payload"), originator, (all_bytes, all_payload), strict=True):
+            rows[f"{name}_originator"] += part
+            rows[f"{name}_responder"] += whole - part
+        flags, last_ns = reduced
+        rows["flags_originator"] |= flags.astype(np.uint8)
+        rows["flags_responder"] |= (flags >> 8).astype(np.uint8)
+        rows["last_ns"] = np.maximum(rows["last_ns"], last_ns)
 
 
 def _answers(
@@ -177,7 +202,8 @@ def _answers(
     is_first_side = is_originator
     if is_turned.any():
         is_first_side = is_originator ^ np.repeat(is_turned, stretches.sizes())
-    first = np.minimum.reduceat(np.where(is_first_side, count, np.arange(count)), stretches.starts)
+    positions = np.where(is_first_side, np.int32(count), np.arange(count, dtype=np.int32))
+    first = np.minimum.reduceat(positions, stretches.starts).astype(np.intp)
     is_answer = (rows["answered_ns"] == 0) & (first < count)
     # Of a flow that goes on in parts, the first part with an answer has it.
     for index in np.flatnonzero(is_answer & (stretches.kind == PART)).tolist():
