@@ -92,16 +92,25 @@ class LoginJournal:
         self._child = None
 
     def _start(self) -> None:
+        place = ["--boot=all"]
         if self._cursor is not None:
-            place = f"--after-cursor={self._cursor}"
-        elif self._began is not None:
-            place = f"--since=@{int(self._began.timestamp())}"
-        else:
-            place = "--lines=all" if self._is_from_start else "--lines=0"
+            place = [f"--after-cursor={self._cursor}"]
+        elif not self._is_from_start:
+            # Not --lines=0: that loses the first entries of a journal that has none of these programs yet.
+            self._began = self._began or self._clock.now()
+            place = [f"--since=@{int(self._began.timestamp())}"]
         programs = [word for name in TOOLS for word in ("--identifier", name)]
-        argv = [*self._program, "--follow", "--no-pager", "--quiet", "--output=json", f"--output-fields={_FIELDS}"]
+        argv = [
+            *self._program,
+            "--follow",
+            "--no-tail",
+            "--no-pager",
+            "--quiet",
+            "--output=json",
+            f"--output-fields={_FIELDS}",
+        ]
         self._child = subprocess.Popen(
-            [*argv, place, *programs],
+            [*argv, *place, *programs],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -110,7 +119,6 @@ class LoginJournal:
         )
         assert self._child.stdout is not None  # asked for as a pipe
         os.set_blocking(self._child.stdout.fileno(), False)
-        self._began = self._began or self._clock.now()
         self._started_at = self._clock.monotonic()
         self._rest.clear()
         self._is_skipping = False

@@ -302,8 +302,64 @@ def test_a_journal_that_ends_goes_on_from_its_last_entry(tmp_path: Path) -> None
     assert [type(each) for each in first] == [LoginRecord, WatchNote]
     assert len(second) == 1
     first_argv, second_argv = (tmp_path / "argv").read_text().splitlines()
-    assert "--lines=0" in first_argv.split() and "sshd" in first_argv.split()
-    assert "--after-cursor=s=1;i=9" in second_argv.split()
+    assert {"--follow", "--no-tail", "--since=@1767225600", "sshd"} <= set(first_argv.split())
+    assert {"--follow", "--no-tail", "--after-cursor=s=1;i=9"} <= set(second_argv.split())
+
+
+#: A journal of its own in a namespace of mounts, with real programs that write into it.
+REAL_JOURNAL = """
+import subprocess, sys, time
+from pathlib import Path
+from govsec.clock import SystemClock
+from govsec.host.events import LoginRecord
+from govsec.host.loginjournal import LoginJournal
+
+for kind, place in (("tmpfs", "/run"), ("tmpfs", "/var/log"), ("cgroup2", "/sys/fs/cgroup")):
+    if subprocess.run(["mount", "-t", kind, "none", place]).returncode != 0:
+        sys.exit("no mount of " + place)
+for folder in ("/run/log/journal", "/run/systemd/journal", "/run/systemd/journald.conf.d"):
+    Path(folder).mkdir(parents=True)
+Path("/run/systemd/journald.conf.d/own.conf").write_text("[Journal]\\nAudit=\\nReadKMsg=no\\nStorage=volatile\\n")
+journald = subprocess.Popen(["/lib/systemd/systemd-journald"])
+deadline = time.monotonic() + 60
+socket = Path("/run/systemd/journal/dev-log")
+while not (socket.exists() and list(Path("/run/log/journal").rglob("*.journal"))):
+    if journald.poll() is not None or time.monotonic() > deadline:
+        sys.exit("no journald")
+    time.sleep(0.05)
+
+def say(message, *by):
+    subprocess.run([*by, "logger", "-u", str(socket), "-t", "sshd", message], check=True)
+
+source = LoginJournal(SystemClock())
+source.open()
+say("Failed password for first from 203.0.113.5 port 1 ssh2")
+say("Accepted password for forged from 203.0.113.5 port 1 ssh2", "setpriv", "--reuid=65534", "--clear-groups")
+for number in range(30):
+    say(f"Failed password for user{number} from 203.0.113.5 port 1 ssh2")
+found = []
+while time.monotonic() < deadline and "user29" not in found:
+    found += [each.user for each in source.read() if isinstance(each, LoginRecord)]
+    time.sleep(0.01)
+source.close()
+journald.terminate()
+journald.wait()
+print(found == ["first", *(f"user{number}" for number in range(30))], source.counters()["forged"])
+"""
+
+
+def test_a_real_journal_is_read_from_its_first_entry() -> None:
+    require_root()
+    for program in ("/lib/systemd/systemd-journald", "/usr/bin/journalctl", "/usr/bin/logger", "/usr/bin/setpriv"):
+        if not Path(program).exists():
+            pytest.skip(f"no {program}")
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", REAL_JOURNAL], capture_output=True, text=True, timeout=200
+    )
+    if done.stderr.strip().endswith(("no journald", "no mount of /run", "no mount of /sys/fs/cgroup")):
+        pytest.skip(f"a journal of its own cannot run here: {done.stderr.strip()}")
+
+    assert done.stdout.split() == ["True", "1"], done.stderr
 
 
 def test_a_system_without_a_journal_is_a_clear_error() -> None:
