@@ -201,7 +201,8 @@ class Conversations:
     def _weigh(self, conversation: _Conversation) -> None:
         if conversation.flow.id not in self._open:
             return
-        held = sum(len(side.buffer) + side.held for side in conversation.sides.values())
+        one, other = conversation.sides[False], conversation.sides[True]
+        held = len(one.buffer) + one.held + len(other.buffer) + other.held
         self._held += held - conversation.held
         conversation.held = held
         while self._held > self._held_size_max and self._open:

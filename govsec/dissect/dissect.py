@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +25,21 @@ from govsec.dissect.dns import looks_like_dns, read_dns
 from govsec.dissect.icmpecho import TYPES as ECHO_TYPES
 from govsec.dissect.icmpecho import TYPES_V6 as ECHO_TYPES_V6
 from govsec.dissect.icmpecho import read_echo
-from govsec.dissect.messages import FlowRef, Message, ProtocolError
+from govsec.dissect.messages import Message, ProtocolError
 from govsec.dissect.neighbor import TYPES as NEIGHBOR_TYPES
 from govsec.dissect.neighbor import read_neighbor
 from govsec.dissect.quic import QuicFlows
 from govsec.dissect.streams import StreamCounters, StreamSlots
+from govsec.dissect.view import View, mac
 from govsec.errors import FormatError
-from govsec.net import addresses
 from govsec.net.columns import Bools, FlowEnd, FlowUpdate, Fragment, PacketBatch, Protocol, TcpFlag
 
 _ARP, _NEIGHBOR, _ECHO, _KNOWN_DATAGRAM, _OTHER_DATAGRAM, _SEGMENT = range(1, 7)
 _ETHERTYPE_ARP = 0x0806
 _NAMES_BY_PORT = {53: "dns", 5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _DHCP_PORTS = frozenset({67, 68})
+#: As plain numbers: an enumeration's operators cost more than all else that is done with a segment.
+_RST, _FIN = int(TcpFlag.RST), int(TcpFlag.FIN)
 #: Datagrams of a flow on any other port that are looked at before the flow is given up.
 _TRIES_MAX = 8
 
@@ -113,8 +114,8 @@ class Dissector:
         chosen = np.flatnonzero(work)
         messages: list[Message] = []
         if len(chosen):
-            view = _View(batch, update, chosen)
-            readers: dict[int, Callable[[_View, int, int], list[Message]]] = {
+            view = View(batch, update, chosen)
+            readers: dict[int, Callable[[View, int, int], list[Message]]] = {
                 _ARP: self._arp,
                 _NEIGHBOR: self._neighbor,
                 _ECHO: self._echo,
@@ -174,18 +175,18 @@ class Dissector:
         if len(where):
             work[where[self._budgets[kind].admit(time_ns[where])]] = kind
 
-    def _arp(self, view: _View, at: int, _: int) -> list[Message]:
+    def _arp(self, view: View, at: int, _: int) -> list[Message]:
         return [
             read_arp(
                 view.payload(at),
                 time_ns=view.time_ns[at],
                 vlan=view.vlan[at],
-                mac_source=_mac(view.mac_source[at]),
-                mac_target=_mac(view.mac_target[at]),
+                mac_source=mac(view.mac_source[at]),
+                mac_target=mac(view.mac_target[at]),
             )
         ]
 
-    def _neighbor(self, view: _View, at: int, _: int) -> list[Message]:
+    def _neighbor(self, view: View, at: int, _: int) -> list[Message]:
         return [
             read_neighbor(
                 view.payload(at),
@@ -193,12 +194,12 @@ class Dissector:
                 vlan=view.vlan[at],
                 source=view.source(at),
                 destination=view.target(at),
-                mac_source=_mac(view.mac_source[at]),
+                mac_source=mac(view.mac_source[at]),
                 hop_limit=view.ttl[at],
             )
         ]
 
-    def _echo(self, view: _View, at: int, _: int) -> list[Message]:
+    def _echo(self, view: View, at: int, _: int) -> list[Message]:
         return [
             read_echo(
                 view.payload(at),
@@ -210,7 +211,7 @@ class Dissector:
             )
         ]
 
-    def _known_datagram(self, view: _View, at: int, _: int) -> list[Message]:
+    def _known_datagram(self, view: View, at: int, _: int) -> list[Message]:
         """A datagram from or to a port of DNS or DHCP."""
         data, ports = view.payload(at), (view.target_port[at], view.source_port[at])
         if looks_like_dhcp(data) or (ports[0] in _DHCP_PORTS and ports[1] in _DHCP_PORTS):
@@ -227,16 +228,16 @@ class Dissector:
             )
         ]
 
-    def _read_dhcp(self, view: _View, at: int, data: bytes) -> Message:
+    def _read_dhcp(self, view: View, at: int, data: bytes) -> Message:
         return read_dhcp(
             data,
             time_ns=view.time_ns[at],
             flow=view.flow(at),
             is_originator=view.is_originator[at],
-            mac_source=_mac(view.mac_source[at]),
+            mac_source=mac(view.mac_source[at]),
         )
 
-    def _other_datagram(self, view: _View, at: int, _: int) -> list[Message]:
+    def _other_datagram(self, view: View, at: int, _: int) -> list[Message]:
         """A datagram on any other port: DNS and DHCP are read there too, QUIC as far as it goes in clear."""
         flow, is_originator = view.id[at], view.is_originator[at]
         if not self._slots.is_wanted(flow, is_originator):
@@ -253,7 +254,7 @@ class Dissector:
             self._quic.forget(flow)
         return found
 
-    def _segment(self, view: _View, at: int, position: int) -> list[Message]:
+    def _segment(self, view: View, at: int, position: int) -> list[Message]:
         flow, is_originator = view.id[at], view.is_originator[at]
         if not self._slots.is_wanted(flow, is_originator):
             return []
@@ -262,7 +263,7 @@ class Dissector:
             if not data:
                 return []
             self._conversations.open(view.flow(at), is_originator)
-        if flags & TcpFlag.RST:
+        if flags & _RST:
             return self._conversations.reset(flow, is_originator, position, time_ns)
         return self._conversations.add(
             flow,
@@ -271,7 +272,7 @@ class Dissector:
             data,
             time_ns,
             size=view.claimed[at],
-            is_end=bool(flags & TcpFlag.FIN),
+            is_end=bool(flags & _FIN),
         )
 
     def _close(self, update: FlowUpdate) -> list[Message]:
@@ -284,7 +285,7 @@ class Dissector:
                 self._quic.forget(flow)
         return messages
 
-    def _fault(self, view: _View, at: int, kind: int, error: FormatError) -> list[Message]:
+    def _fault(self, view: View, at: int, kind: int, error: FormatError) -> list[Message]:
         """A packet that is not what it should be; of a flow the first one is told."""
         self._own.malformed_packets += 1
         flow = None
@@ -296,58 +297,5 @@ class Dissector:
         return [ProtocolError(view.time_ns[at], flow, names[kind], str(error)[:200], 0)]
 
 
-class _View:
-    """The columns of the chosen packets as lists: one conversion for all is far cheaper than one for each."""
-
-    def __init__(self, batch: PacketBatch, update: FlowUpdate, chosen: NDArray[np.intp]) -> None:
-        def listed(column: NDArray[np.generic]) -> list[int]:
-            values: list[int] = column[chosen].tolist()
-            return values
-
-        start = batch.frame_offset[chosen] + batch.payload_offset[chosen].astype(np.int64)
-        self.start: list[int] = start.tolist()
-        self.end: list[int] = (start + batch.payload_size[chosen]).tolist()
-        self.data = batch.data
-        self.time_ns = listed(batch.time_ns)
-        self.claimed = listed(batch.payload_claimed)
-        self.vlan = listed(batch.vlan)
-        self.ttl, self.fragment = listed(batch.ttl), listed(batch.fragment)
-        self.mac_source, self.mac_target = listed(batch.mac_source), listed(batch.mac_target)
-        self.source_hi, self.source_lo = listed(batch.source_hi), listed(batch.source_lo)
-        self.target_hi, self.target_lo = listed(batch.target_hi), listed(batch.target_lo)
-        self.source_port, self.target_port = listed(batch.source_port), listed(batch.target_port)
-        self.protocol, self.tcp_flags = listed(batch.protocol), listed(batch.tcp_flags)
-        self.id = listed(update.flow)
-        # Without a flow the sender of the packet stands in for the originator.
-        is_originator = update.is_originator[chosen] | (update.flow[chosen] == 0)
-        self.is_originator: list[bool] = is_originator.tolist()
-
-    def payload(self, at: int) -> bytes:
-        return bytes(self.data[self.start[at] : self.end[at]])
-
-    def source(self, at: int) -> str:
-        return _address(self.source_hi[at], self.source_lo[at])
-
-    def target(self, at: int) -> str:
-        return _address(self.target_hi[at], self.target_lo[at])
-
-    def flow(self, at: int) -> FlowRef:
-        source, target = self.source(at), self.target(at)
-        ports = (self.source_port[at], self.target_port[at])
-        if self.is_originator[at]:
-            return FlowRef(self.id[at], source, ports[0], target, ports[1], self.protocol[at], self.vlan[at])
-        return FlowRef(self.id[at], target, ports[1], source, ports[0], self.protocol[at], self.vlan[at])
-
-
 def _time(message: Message) -> int:
     return message.time_ns
-
-
-@lru_cache(maxsize=16_384)
-def _address(hi: int, lo: int) -> str:
-    return addresses.format(hi, lo)
-
-
-@lru_cache(maxsize=4096)
-def _mac(value: int) -> str:
-    return addresses.format_mac(value)

@@ -298,6 +298,7 @@ def damaged_traffic(seed: int) -> list[Frame]:
         traffictls.expired_certificate,
         lambda rng: trafficsmb.service_creation(rng, hosts_count=1),
         lambda rng: trafficlogins.ftp_guessing(rng, connections_count=2),
+        lambda rng: trafficlogins.spread_ssh_guessing(rng, connections_count=1),
         lambda rng: traffictunnels.dns_tunnel(rng, queries_count=20),
         lambda rng: traffictunnels.icmp_tunnel(rng, packets_count=20),
     ]
