@@ -9,6 +9,7 @@ from govsec.cli import (
     monitordismiss,
     monitorexplain,
     monitorhost,
+    monitorinventory,
     monitorprobe,
     monitorreplay,
     monitorviews,
@@ -26,5 +27,6 @@ def register(parser: frame.Parser) -> None:
     monitorprobe.register(verbs)
     monitordismiss.register(verbs)
     monitorhost.register(verbs)
+    monitorinventory.register(verbs)
     monitorbaseline.register(verbs)
     monitorcanary.register(verbs)

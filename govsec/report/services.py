@@ -6,6 +6,7 @@ What services and pages say is hostile text, so everything goes through :func:`p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from govsec.clock import format_time
@@ -85,3 +86,23 @@ def _listed(finding: Finding, words: Catalogue) -> list[str]:
 def _of(finding: Finding, part: str, words: Catalogue) -> str:
     key = f"finding.{finding.kind}.{part}"
     return words.text(key if words.has(key) else f"unknown_{part}")
+
+
+def inventory_words(
+    findings: Sequence[Finding],
+    packages: int,
+    states: Mapping[str, int],
+    newest: datetime | None,
+    is_file_date: bool,
+    lang: Lang,
+) -> str:
+    """Packages with known vulnerabilities, how many in which state, and of when the data are."""
+    words = Catalogue("services", lang)
+    parts = [service_finding_words(finding, lang) for finding in findings]
+    lines = [words.text("inventory", {"packages": packages, "findings": len(findings)})]
+    lines += [
+        f"  {words.text('matched.' + state.replace(' ', '_'))}: {count}" for state, count in sorted(states.items())
+    ]
+    date = format_time(newest) if newest else words.text("date_unknown")
+    lines.append(words.text("data_of_file" if is_file_date else "data_of", {"date": date}))
+    return "\n\n".join([*parts, "\n".join(lines)])
