@@ -20,17 +20,20 @@ from govsec.collect.sources import NoFactError, Reading, Source
 
 # iptables is asked only where its tables are loaded already, or where it speaks to nft: asking would load them. What
 # nft lists of rules that iptables made lacks what nft has no words for ("xt"): these are listed once more, by iptables.
+# Where nft is there and no table of the old kind is loaded, nft has told everything.
 FIREWALL = Source(
     "firewall",
     """x=; have nft && { x=$(lim nft -j list ruleset); r=$?; mark nft; printf '%s\\nrc=%s\\n' "$x" $r; }
 for t in iptables ip6tables; do
   have $t || continue
+  mark $t
   case $t in iptables) p=/proc/net/ip_tables_names;; *) p=/proc/net/ip6_tables_names;; esac
+  n=; [ -e $p ] && n=$(cat $p)
+  if have nft && [ -z "$n" ]; then case $x in *'{"xt":'*) ;; *) continue;; esac; fi
   case $(lim $t -V) in
-  *nf_tables*)
-    if ! have nft; then mark $t; lim $t -S; echo "rc=$?"
-    else mark $t; case $x in *'{"xt":'*) mark "nft $t"; lim $t -S; echo "rc=$?";; esac; fi;;
-  *) mark $t; if grep -q filter $p; then lim $t -S; echo "rc=$?"; elif [ -d /proc/net ]; then echo rc=0; fi;;
+  *nf_tables*) if ! have nft; then lim $t -S; echo "rc=$?"
+    else case $x in *'{"xt":'*) mark "nft $t"; lim $t -S; echo "rc=$?";; esac; fi;;
+  *) case $n in *filter*) lim $t -S; echo "rc=$?";; *) [ -d /proc/net ] && echo rc=0;; esac;;
   esac
 done
 have firewall-cmd && { mark firewalld; lim firewall-cmd --state; lim firewall-cmd --get-default-zone; }
