@@ -13,7 +13,7 @@ from typing import TypeAlias, Union
 
 from govsec.findings import api as findings
 from govsec.guard.filestate import FileState
-from govsec.host.events import Record
+from govsec.host.events import FileChange, Record
 from govsec.host.tables import HostSnapshot, Process, ProcessKey, Unavailable
 
 
@@ -159,6 +159,15 @@ class LooseImage:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryTouch:
+    """A canary is not as it was placed, after this change."""
+
+    time_ns: int
+    path: str
+    change: FileChange
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineRefused:
     """The baseline was there and could not be trusted."""
 
@@ -177,6 +186,7 @@ GuardRecord = Union[  # noqa: UP007  # a union of unions: as in host/tables.py
     KeyFile,
     PreloadFile,
     LooseImage,
+    CanaryTouch,
     BaselineRefused,
 ]
 

@@ -2,8 +2,8 @@
 
 One idea: what goes through a folder in order meets the first or the last name soon, so two canaries are put into each:
 one that sorts before everything, one that sorts after. They look like documents of the house and say inside, to a
-person who opens one, what they are. The list (JSON, private) is what makes a file a canary: it is written after a
-canary is placed, and says from when on it counts, and before one is taken away; so commands raise no alarm.
+person who opens one, what they are. The list (JSON, private) is what makes a file a canary. It is written after one is
+placed and before one is taken away, and a canary that is as it was placed was not touched; so commands raise no alarm.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from govsec import canonical
-from govsec.clock import Clock, to_ns
+from govsec.clock import Clock
 from govsec.config import Model, explain
 from govsec.errors import ConfigurationError, FormatError, LimitError, RefusedError, TryAgainError
-from govsec.findings.api import SECOND_NS
+from govsec.guard.api import CanaryTouch
 from govsec.host.events import FileChange, FileOperation
 from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
@@ -33,8 +33,7 @@ NAMES = ("!0000-人员名单备份.xlsx", "~zzzz-合同台账备份.csv")
 _LIST_SIZE_MAX = 8 << 20
 _CANARY_SIZE_MAX = 1 << 20
 _CANARIES_MAX = 10_000
-#: Changes are read a little after they happen: those of placing itself do not count.
-_PLACING_NS = 2 * SECOND_NS
+_AS_PLACED, _GONE = "as placed", "gone"
 _ROWS = 400
 _SAYS = "此文件是防勒索诱饵，请勿修改。 This file is a canary against ransomware; please leave it as it is."
 _CELL = "<row r='{row}'><c r='A{row}' t='inlineStr'><is><t>{text}</t></is></c></row>"
@@ -53,17 +52,18 @@ class _List(Model):
     canaries: tuple[Canary, ...] = Field(default=(), max_length=_CANARIES_MAX)
 
 
-class Canaries(Mapping[str, int]):
-    """The canaries of a machine, by their list: from when on each counts, in event time."""
+class Canaries:
+    """The canaries of a machine, by their list; contains paths."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
         self._canaries: dict[str, Canary] = {}
         self._told: dict[str, str] = {}
+        self._suspected: dict[str, str] = {}
 
-    def __getitem__(self, path: str) -> int:
-        return to_ns(self._canaries[path].placed) + _PLACING_NS
+    def __contains__(self, path: object) -> bool:
+        return path in self._canaries
 
     def __len__(self) -> int:
         return len(self._canaries)
@@ -147,17 +147,37 @@ class Canaries(Mapping[str, int]):
             raise ConfigurationError(f"{folder}: {error.strerror}") from error
         return tuple(gone)
 
-    def changes(self, time_ns: int) -> list[FileChange]:
-        """Canaries that are not as they were placed, each state of one once: for what happened while nobody watched."""
+    def touched(self, changes: Iterable[FileChange]) -> list[CanaryTouch]:
+        """Which changes touched a canary so that it is not as placed any more; each canary once."""
+        found: dict[str, FileChange] = {}
+        for change in changes:
+            for path in (change.old_path, change.path):
+                if path in self._canaries and path not in found:
+                    found[path] = change
+        touches = []
+        for path, change in found.items():
+            state = _state(self._canaries[path])
+            if state != _AS_PLACED:
+                self._told[path] = state
+                touches.append(CanaryTouch(change.time_ns, path, change))
+        return touches
+
+    def missed(self, time_ns: int) -> list[CanaryTouch]:
+        """Canaries that were not as placed at two looks and that no change told of, each state once.
+
+        For what happened while nobody watched; at the first look the change itself may be on its way, with its culprit.
+        """
+        states = {one.path: _state(one) for one in self.all()}
+        before, self._suspected = self._suspected, states
         found = []
-        for one in self.all():
-            state = _state(one)
-            if state == self._told.get(one.path, "as placed"):
-                continue
-            self._told[one.path] = state
-            if state != "as placed":
-                operation = FileOperation.DELETED if state == "gone" else FileOperation.MODIFIED
-                found.append(FileChange(time_ns, one.path, operation, False, None, None, None, (), None))
+        for path, state in states.items():
+            if state == _AS_PLACED:
+                self._told.pop(path, None)
+            elif before.get(path) == state and self._told.get(path) != state:
+                self._told[path] = state
+                operation = FileOperation.DELETED if state == _GONE else FileOperation.MODIFIED
+                change = FileChange(time_ns, path, operation, False, None, None, None, (), None)
+                found.append(CanaryTouch(time_ns, path, change))
         return found
 
     def _save(self, canaries: Sequence[Canary]) -> None:
@@ -175,10 +195,10 @@ def _state(one: Canary) -> str:
     try:
         digest = hashlib.sha256(read_bounded(Path(one.path), _CANARY_SIZE_MAX)).hexdigest()
     except FileNotFoundError:
-        return "gone"
+        return _GONE
     except (OSError, LimitError):
         return "other"
-    return "as placed" if digest == one.sha256 else digest
+    return _AS_PLACED if digest == one.sha256 else digest
 
 
 def _write(path: Path, data: bytes, uid: int, gid: int) -> None:

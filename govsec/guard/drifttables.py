@@ -67,7 +67,7 @@ def _accounts(accounts: Iterable[Account]) -> dict[str, Row]:
             gid=one.gid,
             groups=sorted(one.groups),
             home=one.home,
-            shell=one.shell,
+            login_shell=one.shell,
             locked=one.is_locked,
             password=one.has_password,
         )

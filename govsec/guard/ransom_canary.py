@@ -7,10 +7,10 @@ harm: backups and indexers read everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 
 from govsec.findings.api import Settings
-from govsec.guard.api import Observation
+from govsec.guard.api import CanaryTouch, Observation
 from govsec.guard.forms import culprit, tell, text, who
 from govsec.guard.trees import actor_of, root_of
 from govsec.host.events import FileChange, FileOperation
@@ -30,21 +30,18 @@ class RansomCanarySettings(Settings):
 
 
 class RansomCanary:
-    """Writes to files that nobody writes to. ``canaries``: from when on each counts; they may change meanwhile."""
+    """Writes to files that nobody writes to. ``canaries``: to count them."""
 
     name = "ransom_canary"
 
-    def __init__(self, settings: RansomCanarySettings, canaries: Mapping[str, int]) -> None:
+    def __init__(self, settings: RansomCanarySettings, canaries: Sized) -> None:
         self._canaries = canaries
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
         for record in observation.records:
-            if isinstance(record, FileChange) and record.operation in _DEEDS:
-                for path in (record.path, record.old_path):
-                    if path is not None and record.time_ns > self._canaries.get(path, record.time_ns):
-                        yield self._finding(record, path)
-                        break
+            if isinstance(record, CanaryTouch):
+                yield self._finding(record.change, record.path)
 
     def finish(self, time_ns: int) -> Iterator[Finding]:
         yield from ()
@@ -61,7 +58,7 @@ class RansomCanary:
             severity=Severity.CRITICAL,
             time_ns=change.time_ns,
             subject=canary,
-            summary=f"The canary {text(canary)} {_DEEDS[change.operation]} by {who(actor)}"
+            summary=f"The canary {text(canary)} {_DEEDS.get(change.operation, 'was changed')} by {who(actor)}"
             + (f"; it is {text(change.path)} now." if change.operation is FileOperation.RENAMED else "."),
             pattern=(canary, (root.executable or root.name) if root is not None else ""),
             attack=("T1486", "T1485"),

@@ -6,7 +6,7 @@ its settings are then read, checked and printed with all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ def _unexplained(path: str) -> Explanation | None:
 class Site:
     """What detectors need to know of the machine that they work for."""
 
-    canaries: Mapping[str, int] = field(default_factory=dict)
+    canaries: Sized = ()
     habits: Baseline = field(default_factory=Baseline)
     #: ``None``: nothing was accepted yet, so nothing can drift from it.
     baseline: HostBaseline | None = None

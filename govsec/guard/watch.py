@@ -94,6 +94,8 @@ class HostGuard:
                 self._accounts = snapshot.accounts
         changes = [record for record in records if isinstance(record, FileChange)]
         self._remember(changes)
+        if self._canaries is not None:
+            seen.extend(self._canaries.touched(changes))
         seen.extend(self._sampler.samples(changes))
         seen.extend(_loose(records, snapshot))
         seen.extend(self._look_at_files(records))
@@ -175,7 +177,7 @@ class HostGuard:
 
     def _look(self) -> Iterable[GuardRecord]:
         if self._canaries is not None:
-            yield from self._canaries.changes(self._time_ns)
+            yield from self._canaries.missed(self._time_ns)
         if self._logs is not None:
             yield from self._logs.look(self._time_ns)
         if self._keys is not None:
