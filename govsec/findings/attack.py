@@ -26,8 +26,10 @@ TECHNIQUES: Mapping[str, str] = {
     "T1110": "Brute Force",
     "T1110.001": "Brute Force: Password Guessing",
     "T1110.003": "Brute Force: Password Spraying",
+    "T1189": "Drive-by Compromise",
     "T1190": "Exploit Public-Facing Application",
     "T1210": "Exploitation of Remote Services",
+    "T1491.002": "Defacement: External Defacement",
     "T1498": "Network Denial of Service",
     "T1498.001": "Network Denial of Service: Direct Network Flood",
     "T1498.002": "Network Denial of Service: Reflection Amplification",
@@ -49,4 +51,5 @@ TECHNIQUES: Mapping[str, str] = {
     "T1595": "Active Scanning",
     "T1595.001": "Active Scanning: Scanning IP Blocks",
     "T1595.002": "Active Scanning: Vulnerability Scanning",
+    "T1608.006": "Stage Capabilities: SEO Poisoning",
 }

@@ -127,3 +127,26 @@ def test_every_kind_has_title_and_advice_in_both_languages() -> None:
         ]
         assert missing == []
     assert Catalogue("services", "zh").keys() == Catalogue("services", "en").keys()
+
+
+def test_every_technique_that_findings_name_is_in_the_matrix() -> None:
+    from govsec.findings.attack import TECHNIQUES
+    from govsec.services import findings
+
+    named = {value for value in vars(findings).values() if isinstance(value, str) and value.startswith("T1")}
+
+    assert named
+    assert named <= set(TECHNIQUES)
+
+
+def test_the_configuration_of_the_documentation_is_one(tmp_path: Path) -> None:
+    from govsec.config import load_config
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "services.md").read_text(encoding="utf-8")
+    path = tmp_path / "govsec.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+
+    (service,) = load_config(path).services
+
+    assert [step.name for step in service.steps] == ["home", "log-in", "certificate"]
+    assert service.secrets["password"].file == Path("/etc/govsec/probe.password")
