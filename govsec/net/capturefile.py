@@ -2,7 +2,8 @@
 
 One idea: a file is read in pieces of ``CHUNK_SIZE``, its format finds the packets of a piece, and they are decoded in
 equal batches; what is left of the piece goes in front of the next. Files are read, not mapped: a file that shrinks
-under a mapping kills the process. Each piece is a buffer of its own, so that batches may be kept as long as one likes.
+under a mapping kills the process. Batches may be kept as long as one likes: a buffer is used again only when nothing
+looks into it any more.
 
 A file that ends in the middle of a record is cut: counted, not an error. A record that cannot be is an error that names
 file and offset, after every packet before it was given. Compressed files are not opened.
@@ -22,7 +23,7 @@ from govsec.net import pcap, pcapng
 from govsec.net.captureformat import CaptureFormat, Records
 from govsec.net.columns import PACKETS_MAX, PacketBatch
 from govsec.net.decode import FRAME_MAX, Frames, decode
-from govsec.net.gather import SLACK
+from govsec.net.gather import SLACK, Buffers
 
 #: Small enough that what was read is still in the processor's cache when it is decoded; large enough that its records
 #: are found many at a time.
@@ -72,8 +73,9 @@ class CaptureFile:
             form = pcapng.PcapNg()
         else:
             raise self._wrong(0, f"neither pcap nor pcapng begins with {rest[:4].hex() or 'nothing'}")
+        buffers = Buffers(CHUNK_SIZE + SLACK)
         while True:
-            buffer = np.empty(CHUNK_SIZE + SLACK, np.uint8).data
+            buffer = buffers.take()
             buffer[: len(rest)] = rest
             end = len(rest) + len(_fill(file, buffer[len(rest) : CHUNK_SIZE]))
             taken = form.take(buffer, end)

@@ -68,8 +68,11 @@ def take(rows: NDArray[np.void], index: NDArray[np.intp] | Bools) -> NDArray[np.
 
 
 def join(pieces: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
-    """All rows of the pieces, which have one type; there is one piece at least."""
+    """All rows of the pieces, which have one type; there is one piece at least. Not a copy, where one has all."""
     kind = pieces[0].dtype
+    pieces = [piece for piece in pieces if len(piece)] or pieces[:1]
+    if len(pieces) == 1:
+        return pieces[0]
     return np.concatenate([piece.view(f"V{kind.itemsize}") for piece in pieces]).view(kind)
 
 

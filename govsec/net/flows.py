@@ -146,7 +146,7 @@ class FlowTable:
         rows = plan.rows if len(plan.rows) == len(stretches.key) else take(plan.rows, stretches.key)
         put(rows, is_new, new_rows(stretches, is_new, keys, plan.order))
         self._admit(rows, is_new, seconds)
-        sums = sum_up(stretches, rows, plan.syns, self._time_outs)
+        sums = sum_up(stretches, rows, is_new, plan.syns, self._time_outs)
         packets = stretches.packets.packets
         flow = np.repeat(rows["id"], stretches.sizes())
         outcome.flow[packets] = flow
@@ -266,17 +266,14 @@ class _Outcome:
         self.is_originator = np.zeros(count, np.bool_)
         self._opened: list[FlowRecords] = [np.zeros(0, FLOW)]
         self._answered: list[FlowRecords] = [np.zeros(0, FLOW)]
-        self._answered_by: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
         self._closed: list[FlowRecords] = [np.zeros(0, FLOW)]
         self._closed_at: list[I8] = [np.zeros(0, np.int64)]
         self._closed_by: list[U8] = [np.zeros(0, np.uint64)]
 
     def note(self, sums: Sums) -> None:
         """Flows that began and were answered; not those that are not kept."""
-        self._opened.append(to_flow(take(sums.opened, sums.opened["id"] != 0)))
-        is_kept = sums.answered["id"] != 0
-        self._answered.append(to_flow(take(sums.answered, is_kept)))
-        self._answered_by.append(sums.answered_by[is_kept])
+        self._opened.append(to_flow(_kept(sums.opened)))
+        self._answered.append(to_flow(_kept(sums.answered)))
 
     def close(self, flows: FlowRecords, at: I8, packets: NDArray[np.intp] | None = None) -> None:
         """Flows that are over, at these readings of the table's clock, by these packets of the batch or by silence."""
@@ -287,17 +284,21 @@ class _Outcome:
 
     def opened(self) -> FlowRecords:
         """By id."""
-        opened = join(self._opened)
-        return take(opened, np.argsort(opened["id"]))
+        return join(self._opened)
 
     def answered(self) -> FlowRecords:
         """In order of the packets that answered."""
-        return take(join(self._answered), np.argsort(np.concatenate(self._answered_by)))
+        return join(self._answered)
 
     def closed(self) -> FlowRecords:
         """By the moment they were over; of those at one moment by packet, then by id."""
         order = np.lexsort((np.concatenate(self._closed_by), np.concatenate(self._closed_at)))
         return take(join(self._closed), order)
+
+
+def _kept(rows: NDArray[np.void]) -> NDArray[np.void]:
+    is_kept = rows["id"] != 0
+    return rows if is_kept.all() else take(rows, is_kept)
 
 
 def _is_first(key: NDArray[np.intp]) -> Bools:

@@ -47,16 +47,12 @@ class Stretches:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """``rows``: one a stretch, as it is after it. ``opened`` and ``answered``: as it was then, with the stretch."""
+    """``rows``: one a stretch, as it is after it; the others as it was then, in order of the packets that did it."""
 
     rows: NDArray[np.void]
     is_originator: Bools  # one a packet
     opened: NDArray[np.void]
-    opened_of: NDArray[np.intp]
     answered: NDArray[np.void]
-    answered_of: NDArray[np.intp]
-    #: Where in the batch the packet is that answered.
-    answered_by: NDArray[np.intp]
 
 
 def new_rows(
@@ -98,8 +94,10 @@ def new_rows(
     return rows
 
 
-def sum_up(stretches: Stretches, rows: NDArray[np.void], syns: Handshakes, time_outs: TimeOuts) -> Sums:
-    """Add each stretch to its row.
+def sum_up(
+    stretches: Stretches, rows: NDArray[np.void], is_new: NDArray[np.intp], syns: Handshakes, time_outs: TimeOuts
+) -> Sums:
+    """Add each stretch to its row; ``is_new``: those that begin a flow, in order of capture.
 
     ``rows``: one a stretch, in order; those of ``PART`` are made here from the one before, where that is of the same
     key.
@@ -112,16 +110,16 @@ def sum_up(stretches: Stretches, rows: NDArray[np.void], syns: Handshakes, time_
         row = rows[index - 1] if _goes_before(stretches, index) else rows[index]
         rows[index] = _next_part(row, int(batch.time_ns[where[at]]), int(packets.clock[at]))
     columns = _Columns.of(packets, packets.is_forward == np.repeat(rows["is_originator_a"], ends - starts))
-    opened_of = np.flatnonzero(stretches.kind == NEW)
-    opened = take(rows, opened_of)
-    first = starts[opened_of]
+    opened, first = take(rows, is_new), starts[is_new]
     columns.add(opened, first, first + 1, columns.chosen(first))
     answered_of, answered_at = _answers(stretches, rows, columns.is_originator)
+    by_packet = np.argsort(where[answered_at])
+    answered_of, answered_at = answered_of[by_packet], answered_at[by_packet]
     answered = take(rows, answered_of)
     first, end = starts[answered_of], answered_at + 1
-    columns.add(answered, first, end, columns.reduced(first, end))
+    columns.add(answered, first, end, columns.by_run(first, end))
     answered["answered_ns"] = columns.time_ns[answered_at]
-    columns.add(rows, starts, ends, columns.reduced(starts, ends))
+    columns.add(rows, starts, ends, columns.by_stretch(starts))
     rows["answered_ns"][answered_of] = columns.time_ns[answered_at]
     _note_handshakes(rows, stretches, syns)
     for index in parts:
@@ -131,7 +129,7 @@ def sum_up(stretches: Stretches, rows: NDArray[np.void], syns: Handshakes, time_
     silence = packets.allowed[last]
     over = is_over(rows["flags_originator"], rows["flags_responder"])
     rows["deadline"] = packets.clock[last] + np.where(over, np.minimum(silence, time_outs.short_ns), silence)
-    return Sums(rows, columns.is_originator, opened, opened_of, answered, answered_of, where[answered_at])
+    return Sums(rows, columns.is_originator, opened, answered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +162,16 @@ class _Columns:
         """Flags and times of these packets."""
         return self.flags.take(at), self.time_ns.take(at)
 
-    def reduced(self, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> tuple[U2, I8]:
-        """All flags, and the latest time, of each of these runs; none is empty."""
-        flags, time_ns, sizes = self.flags, self.time_ns, ends - starts
+    def by_stretch(self, starts: NDArray[np.intp]) -> tuple[U2, I8]:
+        """All flags, and the latest time, of each run from one start to the next."""
+        return np.bitwise_or.reduceat(self.flags, starts), np.maximum.reduceat(self.time_ns, starts)
+
+    def by_run(self, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> tuple[U2, I8]:
+        """The same of these runs, in any order; none is empty."""
+        sizes = ends - starts
         behind = np.cumsum(sizes)
-        if not len(sizes):
-            return flags[:0], time_ns[:0]
-        if behind[-1] < len(flags):
-            flags, time_ns = self.chosen(np.repeat(ends - behind, sizes) + np.arange(behind[-1]))
-            starts = behind - sizes
-        return np.bitwise_or.reduceat(flags, starts), np.maximum.reduceat(time_ns, starts)
+        flags, time_ns = self.chosen(np.repeat(ends - behind, sizes) + np.arange(sizes.sum()))
+        return np.bitwise_or.reduceat(flags, behind - sizes), np.maximum.reduceat(time_ns, behind - sizes)
 
     def add(
         self, rows: NDArray[np.void], starts: NDArray[np.intp], ends: NDArray[np.intp], reduced: tuple[U2, I8]

@@ -109,7 +109,7 @@ def _follow_in_step(data: memoryview, starts: I8, end: int, form: RecordForm) ->
     owns = [piece < limits[segment] for segment, piece in pieces]
     firsts = np.zeros(len(starts) + 1, np.int64)
     for (segment, _), is_own in zip(pieces, owns, strict=True):
-        firsts[segment + 1] += np.count_nonzero(is_own, axis=0)
+        firsts[segment + 1] += is_own.sum(axis=0)
     np.cumsum(firsts, out=firsts)
     offsets, free = np.empty(int(firsts[-1]), np.int64), firsts.copy()
     for (segment, piece), is_own in zip(pieces, owns, strict=True):
