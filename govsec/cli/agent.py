@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from govsec.cli import frame, texts
@@ -99,8 +98,13 @@ def _ask(args: argparse.Namespace, io: frame.IO, request: dict[str, Any], timeou
     try:
         run_dir = io.config().agent.run_dir
     except ConfigurationError:
-        # It runs by its last good configuration, perhaps; that one most likely left the default alone.
-        run_dir = Path("/run")
+        from govsec.assemble.agent import plans_of
+
+        # It goes on by its last good configuration; somebody who made a mistake in this one must reach it.
+        plan = plans_of(args.agent, io.config_path).last_good()
+        if plan is None:
+            raise
+        run_dir = plan.config.run_dir
     return dict(ask_agent(control_path(run_dir, args.agent), request, timeout_s))
 
 

@@ -20,6 +20,7 @@ from govsec.errors import GovsecError
 
 log = logging.getLogger(__name__)
 
+_NOTIFY_MAX_S = 5.0
 #: Spread, so that a thousand agents that were started together do not call together.
 _SPREAD = 0.1
 
@@ -62,6 +63,8 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            # Who does not read must not hold a program that watches over others.
+            sender.settimeout(_NOTIFY_MAX_S)
             sender.connect(address)
             sender.send(state.encode()[:4096])
     except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -15,6 +17,7 @@ from govsec.agent.spoolrecord import Record
 from govsec.agent.supervisor import Supervisor
 from govsec.clock import SystemClock
 from govsec.records import Finding, Severity
+from tests.support.require import missing, require_root
 
 #: Far above what any of these modules uses, and far longer than a machine stands still.
 ROOMY = Budget(cpu_percent_max=1_000, memory_max_bytes=2 << 30, hang_s=600, stop_s=60)
@@ -76,3 +79,29 @@ def idle(context: Context) -> None:
     """A module that only lives."""
     while not context.wait(1):
         pass
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of one megabyte, until it grows."""
+
+    place: Path
+
+    def grow(self) -> None:
+        subprocess.run(["mount", "-o", "remount,size=32m", str(self.place)], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[SmallDisk]:
+    """Skips without root, or where nothing can be mounted."""
+    require_root()
+    place.mkdir(mode=0o700)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(place)], check=False, capture_output=True
+    )
+    if done.returncode != 0:
+        missing("tmpfs", "no file system can be mounted here")
+    try:
+        yield SmallDisk(place)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)

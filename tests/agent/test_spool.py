@@ -18,7 +18,7 @@ from govsec.agent.spool import Spool
 from govsec.agent.spoolrecord import Entry, Priority, verify_chain
 from govsec.errors import ConfigurationError, IntegrityError, TryAgainError, UsageError
 from govsec.testing.clock import FakeClock
-from tests.support.require import missing, require_root
+from tests.agent.running import small_disk
 
 
 def finding(number: int, size: int = 10) -> Entry:
@@ -261,23 +261,10 @@ def test_a_file_that_somebody_holds_is_worth_another_try(spool: Spool, place: Pa
     assert spool.append([finding(2)]) == 1
 
 
-@contextlib.contextmanager
-def small_disk(place: Path, size: str) -> Iterator[Path]:
-    require_root()
-    place.mkdir(mode=0o700)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)], check=False)
-    if done.returncode != 0:
-        missing("tmpfs", "no file system can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_on_a_full_disk_nothing_is_half_kept_and_work_goes_on_when_there_is_room(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    with small_disk(tmp_path / "disk", "1m") as disk, Spool(disk / "spool.db", clock) as spool:
+    with small_disk(tmp_path / "disk") as disk, Spool(disk.place / "spool.db", clock) as spool:
         kept = 0
         with pytest.raises(TryAgainError, match=r"no room|disk"):
             for number in range(10_000):
@@ -287,7 +274,7 @@ def test_on_a_full_disk_nothing_is_half_kept_and_work_goes_on_when_there_is_room
         # Read at the full disk, acknowledge into the room that the log has, and go on.
         records = spool.after(0)
         assert [record.body["number"] for record in records] == list(range(2 * kept))
-        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        disk.grow()
         spool.acknowledge(records[-1].sequence)
         assert spool.append([finding(7)]) == records[-1].sequence + 1
         assert verify_chain(spool.after(0)) == 0

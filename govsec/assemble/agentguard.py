@@ -1,0 +1,169 @@
+"""The module ``guard`` of the host agent: events and snapshots of this machine, judged as they come.
+
+One idea: one loop. It reads what happened, takes a snapshot when one is due, and has the guard judge both; a look that
+takes long (all tables, all files of the baseline) tells the supervisor on the way that work goes on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, StringConstraints
+
+from govsec.agent.api import Context
+from govsec.config import Config, Model
+
+if TYPE_CHECKING:  # the supervisor reads this module, and needs nothing of a guard
+    from govsec.guard.watch import HostGuard
+    from govsec.host.snapshot import HostReader
+    from govsec.host.stream import EventStream, StreamOptions
+    from govsec.host.tables import HostSnapshot
+
+_READ_S = 1.0
+_METRICS_EVERY_S = 10.0
+_Folder = Annotated[str, StringConstraints(pattern=r"^/", max_length=4_000)]
+
+
+class WebLogSettings(Model):
+    """A web server's log, and what in it is a log-in."""
+
+    path: Path
+    login_paths: tuple[str, ...] = ("/login",)
+    methods: tuple[str, ...] = ("POST",)
+    failure_statuses: tuple[int, ...] = (401, 403)
+    success_statuses: tuple[int, ...] = (200, 302, 303)
+
+
+class GuardModuleSettings(Model):
+    """What is watched beside the guard's own roots, and how often the machine's tables are looked at."""
+
+    has_processes: bool = True
+    has_files: bool = True
+    has_logins: bool = True
+    watched: tuple[_Folder, ...] = Field(
+        default=("/home", "/srv", "/var/www", "/opt"),
+        max_length=100,
+        description="folders whose files are watched for what ransomware does, beside guard.roots",
+    )
+    unwatched: tuple[_Folder, ...] = Field(default=(), max_length=100)
+    folders_max: int = Field(default=100_000, ge=1_000, le=2_000_000, description="about 300 bytes each")
+    auth_logs: tuple[Path, ...] | None = Field(default=None, description="default: where distributions have theirs")
+    web_logs: tuple[WebLogSettings, ...] = Field(default=(), max_length=20)
+    snapshot_every_s: float = Field(default=60, ge=5, le=3_600, description="processes, listeners, accounts, modules")
+    full_every_s: float = Field(default=3_600, ge=60, le=86_400, description="all tables that drift is judged by")
+
+
+def try_guard(config: Config, settings: GuardModuleSettings) -> None:
+    """Import and read what the module needs, but open and learn nothing."""
+    from govsec.assemble.guard import tables_for
+    from govsec.guard.registry import Site, build_detectors
+    from govsec.guard.sampling import SamplingSettings
+
+    tables_for(config, is_full=True)
+    build_detectors(config.guard.detectors, Site())
+    SamplingSettings.model_validate(dict(config.guard.sampling))
+    stream_options(config, settings)
+
+
+def stream_options(config: Config, settings: GuardModuleSettings) -> StreamOptions:
+    """What of this machine's events is read. Folders that are not there are left out; links are followed once, here."""
+    from govsec.host.filewatch import WatchOptions
+    from govsec.host.logins import LoginOptions, WebLog
+    from govsec.host.stream import StreamOptions
+
+    wanted = [*config.guard.roots, *settings.watched, *_canary_folders(config)]
+    roots = tuple(dict.fromkeys(Path(each).resolve() for each in wanted if Path(each).is_dir()))
+    own = (config.state_dir.resolve(), *(Path(each) for each in settings.unwatched))
+    web_logs = tuple(WebLog(**dict(each)) for each in settings.web_logs)
+    logins = LoginOptions(web_logs=web_logs)
+    if settings.auth_logs is not None:
+        logins = LoginOptions(auth_logs=settings.auth_logs, web_logs=web_logs)
+    return StreamOptions(
+        has_processes=settings.has_processes,
+        files=WatchOptions(roots, own, settings.folders_max) if settings.has_files and roots else None,
+        logins=logins if settings.has_logins else None,
+    )
+
+
+def _canary_folders(config: Config) -> list[str]:
+    from govsec.assemble.guard import canaries_of
+
+    return sorted({str(Path(path).parent) for path in canaries_of(config)})
+
+
+def run_guard(config: Config, settings: GuardModuleSettings, context: Context) -> None:
+    """Watch and judge until told to end."""
+    from govsec.assemble.guard import build_guard
+    from govsec.host.snapshot import HostReader
+    from govsec.host.stream import open_stream
+
+    guard = build_guard(config, context.clock)
+    reader = HostReader(pause=lambda: _go_on(context))
+    with open_stream(stream_options(config, settings), context.clock) as stream:
+        _Watch(config, settings, context, guard, reader, stream).run()
+
+
+def _go_on(context: Context) -> None:
+    context.alive()
+
+
+class _Watch:
+    """The loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: GuardModuleSettings,
+        context: Context,
+        guard: HostGuard,
+        reader: HostReader,
+        stream: EventStream,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._context = context
+        self._guard = guard
+        self._reader = reader
+        self._stream = stream
+        self._quick_at = self._full_at = self._measured_at = float("-inf")
+
+    def run(self) -> None:
+        """Until told to end; what the guard still has to say then is said."""
+        from govsec.clock import to_ns
+
+        context = self._context
+        while not context.alive():
+            records = self._stream.read(_READ_S)
+            snapshot = self._snapshot()
+            context.alive()
+            for finding in self._guard.step(records, snapshot, now_ns=to_ns(context.clock.now())):
+                context.emit(finding)
+            self._measure()
+        for finding in self._guard.finish():
+            context.emit(finding)
+
+    def _snapshot(self) -> HostSnapshot | None:
+        """The tables that are due."""
+        from govsec.assemble.guard import tables_for
+
+        now = self._context.clock.monotonic()
+        is_full = now - self._full_at >= self._settings.full_every_s
+        if not is_full and now - self._quick_at < self._settings.snapshot_every_s:
+            return None
+        self._quick_at = now
+        if is_full:
+            self._full_at = now
+        return self._reader.take(self._context.clock, tables_for(self._config, is_full=is_full))
+
+    def _measure(self) -> None:
+        now = self._context.clock.monotonic()
+        if now - self._measured_at < _METRICS_EVERY_S:
+            return
+        self._measured_at = now
+        for name, count in self._stream.counters().items():
+            self._context.metric("host_events_total", count, counter=name)
+        engine = self._guard.counters()["engine"]
+        for name in ("findings", "held_back", "errors"):
+            self._context.metric(f"guard_{name}_total", engine[name])
+        self._context.metric("guard_detectors_stopped", engine["detectors_stopped"])
