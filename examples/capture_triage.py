@@ -4,7 +4,7 @@
 
 For each capture there is a record (JSON) and a page (HTML) in the output folder, named by the capture and its digest:
 the same content is read once, however often it comes. One line of JSON on standard output for each finding, ready for a
-log shipper. A capture that cannot be read gets a record with the reason, and the service goes on.
+log shipper, with title and sentence in the language that was asked for. A capture that cannot be read gets a record with the reason, and the service goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from govsec.config import MonitorConfig, load_config
 from govsec.errors import GovsecError
 from govsec.privatefile import make_private_directory, write_private
 from govsec.report.capture import render_capture
+from govsec.report.catalog import Catalogue
+from govsec.report.findingwords import finding_said
+from govsec.report.monitor import finding_title
 
 LOOK_S = 5.0
 NAME_SIZE_MAX = 100
@@ -62,8 +65,12 @@ def triage(
         write_private(record_path, json.dumps(record, ensure_ascii=False).encode())
         yield record
         return
+    words = Catalogue("monitor", lang)
     for finding in done.findings:
-        yield {"capture": name, **finding.canonical()}
+        told = {"title": finding_title(finding, words), "said": finding_said(finding, words)}
+        yield {"capture": name, **told, **finding.canonical()}
+    if done.damage:
+        yield {"capture": name, "sha256": digest, "error": done.damage}
     facts = capture_record(path, done, picture, organization=organization)
     facts["file"]["name"] = name
     write_private(record_path.with_suffix(".html"), render_capture(facts, lang).encode())

@@ -17,6 +17,7 @@ from govsec.detect.engine import Engine
 from govsec.detect.hosts import Networks
 from govsec.detect.registry import Site, build_detectors
 from govsec.dissect.dissect import DissectLimits, Dissector
+from govsec.errors import FormatError
 from govsec.findings.baseline import Baseline
 from govsec.findings.quiet import Quiet
 from govsec.net.capturefile import CaptureFile
@@ -92,11 +93,12 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a capture file held."""
+    """What a capture file held. ``damage``: why it was read no further than to some packet; empty for a sound file."""
 
     findings: tuple[Finding, ...]
     summary: Mapping[str, object]
     counters: Mapping[str, Mapping[str, int]]
+    damage: str = ""
 
 
 def replay(
@@ -115,13 +117,32 @@ def replay(
 
     Raises:
         ConfigurationError: the file or a setting cannot be used.
-        FormatError: it is no capture, or is broken from some packet on.
+        FormatError: it is no capture, or its first packet is broken. What comes before a broken packet is judged.
     """
-    sensor, capture = Sensor(config, baseline=baseline, quiet=quiet, sinks=sinks), CaptureFile(path)
+    sensor, capture = Sensor(config, baseline=baseline, quiet=quiet, sinks=sinks), _Sound(CaptureFile(path))
     findings = list(_findings(sensor, _told(capture.batches(), path, progress)))
     findings.sort(key=lambda finding: (finding.time, finding.kind, str(finding.facts["pattern"])))
     counters = {"capture": capture.counters(), **sensor.counters()}
-    return Replay(tuple(findings), sensor.summary.facts(), counters)
+    return Replay(tuple(findings), sensor.summary.facts(), counters, capture.damage)
+
+
+class _Sound:
+    """A capture file as far as it can be read."""
+
+    def __init__(self, capture: CaptureFile) -> None:
+        self._capture = capture
+        self.damage = ""
+
+    def batches(self) -> Iterator[PacketBatch]:
+        try:
+            yield from self._capture.batches()
+        except FormatError as error:
+            if not self._capture.counters()["packets"]:
+                raise
+            self.damage = str(error)
+
+    def counters(self) -> dict[str, int]:
+        return self._capture.counters() | {"records_broken": int(bool(self.damage))}
 
 
 def _told(batches: Iterator[PacketBatch], path: Path, progress: ProgressSink) -> Iterator[PacketBatch]:

@@ -48,8 +48,8 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
     """Replay a capture."""
     from govsec.assemble.captureoutputs import Picture, capture_record, eve_file, ocsf_file
     from govsec.assemble.monitor import replay
-    from govsec.assemble.monitorlearned import open_baseline, quiet_of
     from govsec.assemble.monitorevidence import evidence_of
+    from govsec.assemble.monitorlearned import open_baseline, quiet_of
 
     _refuse_collisions(args)
     config = monitor_config(io)
@@ -72,11 +72,17 @@ def run_replay(args: argparse.Namespace, io: frame.IO) -> int:
         "findings": [finding.canonical() for finding in done.findings],
         "summary": done.summary,
         "counters": done.counters,
+        "damage": done.damage or None,
     }
     io.result(facts, lambda: _words(done, io))
     for path in (args.report, args.eve, args.ocsf, args.evidence):
         if path:
             io.talk(str(path))
+    if done.damage:
+        from govsec.errors import FormatError
+
+        io.talk(done.damage)
+        return FormatError.exit_code
     return 1 if done.findings else 0
 
 
@@ -130,9 +136,10 @@ def tongue(io: frame.IO) -> Literal["zh", "en"]:
 
 
 def _words(done: Replay, io: frame.IO) -> str:
-    from govsec.report.monitor import finding_words, summary_words, suppressed_words
+    from govsec.report.monitor import finding_words, loss_words, summary_words, suppressed_words
 
     parts = [finding_words(finding, tongue(io)) for finding in done.findings]
     summary = summary_words(done.summary, len(done.findings), tongue(io))
     suppressed = suppressed_words(done.counters["suppressed"], tongue(io))
-    return texts.printable_lines("\n\n".join([*parts, f"{summary}\n{suppressed}".rstrip()]))
+    lines = [summary, loss_words(done.counters["capture"], tongue(io)), suppressed]
+    return texts.printable_lines("\n\n".join([*parts, "\n".join(line for line in lines if line)]))

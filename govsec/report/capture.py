@@ -232,5 +232,6 @@ def _is_loss(name: str) -> bool:
         "limit",
         "fail",
         "sketch",
+        "broken",
     )
     return any(word in name for word in words)

@@ -64,8 +64,15 @@ def summary_words(summary: Mapping[str, Any], findings_count: int, lang: Lang) -
         "findings": findings_count,
     }
     lines = [words.text("summary", facts), *_table(summary["protocols"], words)]
-    faults = ", ".join(f"{name} {count}" for name, count in summary["faults"].items())
+    faults = _counted(summary["faults"], "fault", words)
     return "\n".join([*lines, f"{words.text('label.faults')}: {faults}"] if faults else lines)
+
+
+def loss_words(capture: Mapping[str, int], lang: Lang) -> str:
+    """What of the capture could not be read, or says of itself that it lacks packets; empty when nothing."""
+    words = Catalogue("monitor", lang)
+    losses = _counted({name: count for name, count in capture.items() if words.has(f"loss.{name}")}, "loss", words)
+    return f"{words.text('label.losses')}: {losses}" if losses else ""
 
 
 def suppressed_words(suppressed: Mapping[str, int], lang: Lang) -> str:
@@ -75,6 +82,15 @@ def suppressed_words(suppressed: Mapping[str, int], lang: Lang) -> str:
     words = Catalogue("monitor", lang)
     lines = [f"  {count}  {plain(entry)}" for entry, count in suppressed.items()]
     return "\n".join([words.text("suppressed", {"count": sum(suppressed.values())}), *lines])
+
+
+def _counted(counts: Mapping[str, int], group: str, words: Catalogue) -> str:
+    parts = []
+    for name, count in counts.items():
+        key = f"{group}.{name}"
+        if count:
+            parts.append(f"{words.text(key) if words.has(key) else name} {count}")
+    return ("，" if words.lang == "zh" else ", ").join(parts)
 
 
 def _table(protocols: Mapping[str, Mapping[str, int]], words: Catalogue) -> list[str]:

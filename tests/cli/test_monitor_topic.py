@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,35 @@ def test_what_is_no_capture_is_an_integrity_error_that_names_the_file(
     assert main(["monitor", "replay", str(path)]) == 6
     assert "notes.txt" in capsys.readouterr().err
     assert main(["monitor", "replay", str(tmp_path / "nowhere.pcap")]) == 3
+
+
+def test_what_comes_before_a_broken_packet_is_judged_and_the_damage_told(
+    attack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.pcap"
+    path.write_bytes(attack.read_bytes() + struct.pack("<IIII", 1, 0, 0xFFFF_FFFF, 60) + bytes(60))
+
+    assert main(["monitor", "replay", str(path), "--lang", "en"]) == 6
+    told = capsys.readouterr()
+    assert "Port scan of one host" in told.out
+    assert "broken, not read further 1" in told.out
+    assert "broken.pcap: offset" in told.err
+    code, words = replayed(path, capsys, "--json")
+    value = json.loads(words)
+    assert (code, len(value["findings"])) == (6, 1)
+    assert "4294967295 bytes" in value["damage"]
+
+
+def test_a_capture_that_ends_in_a_packet_says_so(
+    attack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(attack.read_bytes()[:-5])
+
+    code, words = replayed(path, capsys)
+
+    assert code == 1
+    assert "末尾记录不完整 1" in words
 
 
 def test_settings_of_the_site_are_used_and_wrong_ones_are_named(

@@ -44,6 +44,8 @@ def test_a_folder_of_captures_gives_findings_and_reports_and_each_is_read_once(t
     assert code == 1
     kinds = {line["kind"]: line["capture"] for line in lines if "kind" in line}
     assert kinds == {"net.scan.vertical": "attack.pcap"}
+    assert [line["title"] for line in lines if "kind" in line] == ["Port scan of one host"]
+    assert all(trafficscans.SCANNER.address in line["said"] for line in lines if "kind" in line)
     assert [line["capture"] for line in lines if "error" in line] == ["broken.pcap"]
     pages = {path.name.split(".")[0]: path for path in out.glob("*.html")}
     assert {"attack", "calm"} <= set(pages)
