@@ -4,7 +4,8 @@
 
 For each capture there is a record (JSON) and a page (HTML) in the output folder, named by the capture and its digest:
 the same content is read once, however often it comes. One line of JSON on standard output for each finding, ready for a
-log shipper, with title and sentence in the language that was asked for. A capture that cannot be read gets a record with the reason, and the service goes on.
+log shipper, with title and sentence in the language that was asked for. A capture that cannot be read gets a record
+with the reason, and the service goes on.
 """
 
 from __future__ import annotations
