@@ -1,7 +1,7 @@
-"""What rooms hand to each other as judgement and proof: ``Severity``, ``Finding``, ``Evidence``.
+"""What rooms hand to each other as judgement, proof and message: ``Severity``, ``Finding``, ``Evidence``, ``Notice``.
 
 A finding says that something was judged, never what to do about it; evidence says what was observed, and is what the
-ledger signs. Both are frozen and have one canonical form.
+ledger signs; a notice is to reach a person. All are frozen and have one canonical form.
 """
 
 from __future__ import annotations
@@ -57,6 +57,22 @@ class Evidence(_Record):
     time: Moment
     subject: str = Field(min_length=1, max_length=500)
     facts: Mapping[str, JsonValue]
+
+
+class Notice(_Record):
+    """A message to people, before it is put into words for a channel."""
+
+    #: The same message has the same key, however often it is made: channels and outboxes tell it once.
+    key: str = Field(min_length=1, max_length=200)
+    kind: Kind
+    severity: Severity
+    time: Moment
+    #: The system of the register that it is about; empty when it is about none.
+    system: str = Field(default="", max_length=200)
+    subject: str = Field(min_length=1, max_length=500)
+    #: One English sentence; the words for people come from the message catalogue by ``kind``.
+    summary: str = Field(min_length=1, max_length=2000)
+    facts: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
 def as_evidence(finding: Finding) -> Evidence:

@@ -1,0 +1,243 @@
+"""From findings to notices: what belongs together is told together, once, and again only when it has to be.
+
+Findings of one rule about one subject of one system are one incident, however many there are. Incidents of one group
+(of one system and one class of rule) share a notice: the first after ``wait_s``, so that what comes together is told
+together; what is new after ``interval_s``; and what is still going on, and nobody has taken on, after ``repeat_s``.
+More than ``notices_per_minute`` groups at once become one digest a minute. What is severe does not wait.
+
+Everything is in the file before anybody is told: :meth:`Triage.absorb` writes findings down, :meth:`Triage.due` gives
+notices, and :meth:`Triage.told` takes them off once an outbox has them. A crash in between gives the same notices with
+the same keys again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from govsec.clock import to_ns
+from govsec.incident.levels import EventLevel
+from govsec.incident.silences import (
+    DEFAULT_INHIBITIONS,
+    Held,
+    Inhibition,
+    Maintenance,
+    Silence,
+    inhibitor_of,
+    new_silence,
+)
+from govsec.incident.triagebatch import Incident
+from govsec.incident.triagefile import Group, TriageFile
+from govsec.records import Finding, Notice, Severity
+
+_LISTED_MAX = 10
+_SECOND_NS = 1_000_000_000
+
+
+class TriageSettings(BaseModel):
+    """How notices are put together. Each figure with its reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: What is one attack shows as several findings within half a minute.
+    wait_s: int = Field(default=30, ge=0, le=3600)
+    #: News of what was told already; more often would teach people not to read it.
+    interval_s: int = Field(default=300, ge=30, le=86_400)
+    #: A shift has eight hours: what nobody has taken on is told twice in it.
+    repeat_s: int = Field(default=14_400, ge=300, le=604_800)
+    #: An incident without a finding for so long is over; the next one begins anew.
+    quiet_s: int = Field(default=3_600, ge=60, le=604_800)
+    #: Chat robots of China's large services mute who sends more than twenty a minute; half of that is left to others.
+    notices_per_minute: int = Field(default=10, ge=1, le=1_000)
+    #: From this on nobody waits.
+    at_once_from: Severity = Severity.HIGH
+    #: Incidents in the file; the oldest that are over make room.
+    incidents_max: int = Field(default=1_000_000, ge=1_000, le=10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What became of findings."""
+
+    opened: tuple[Incident, ...]
+    counted: int
+    held: Mapping[Held, int]
+
+
+class Triage:
+    """Over one file. Not for two threads."""
+
+    def __init__(
+        self,
+        file: TriageFile,
+        settings: TriageSettings | None = None,
+        *,
+        inhibitions: Sequence[Inhibition] = DEFAULT_INHIBITIONS,
+        maintenance: Sequence[Maintenance] = (),
+        parents: Mapping[str, Sequence[str]] | None = None,
+        level_of: Callable[[str], EventLevel] = lambda _: EventLevel.GENERAL,
+    ) -> None:
+        """``parents``: what each subject depends on; ``level_of``: the level of the case that holds a fingerprint."""
+        self._file = file
+        self._settings = settings or TriageSettings()
+        self._inhibitions = tuple(inhibitions)
+        self._maintenance = tuple(maintenance)
+        self._parents = parents or {}
+        self._level_of = level_of
+
+    def absorb(self, findings: Sequence[Finding], now: datetime, *, system: str = "") -> Absorbed:
+        """Write findings down; they are on the disk when it returns. All are of one system. Raises as ``Database``."""
+        silences = [silence for silence in self._file.silences() if silence.holds(now)]
+        opened: list[Incident] = []
+        held: dict[Held, int] = {}
+        now_ns = to_ns(now)
+        with self._file.batch(self._settings.incidents_max, now_ns) as batch:
+            for finding in findings:
+                mark = fingerprint(finding.kind, finding.subject, system)
+                why = self._why_held(finding, mark, system, silences, now, batch.is_open)
+                group = group_of(finding.kind, system)
+                incident, is_new = batch.count(mark, finding, system, group, self._settings.quiet_s * _SECOND_NS, why)
+                if is_new:
+                    opened.append(incident)
+                if why is not None:
+                    held[why] = held.get(why, 0) + 1
+                else:
+                    is_urgent = finding.severity >= self._settings.at_once_from
+                    wait_ns = 0 if is_urgent else self._settings.wait_s * _SECOND_NS
+                    batch.await_notice(group, wait_ns, self._settings.interval_s * _SECOND_NS, is_news=is_new)
+        return Absorbed(tuple(opened), len(findings), held)
+
+    def due(self, now: datetime) -> tuple[Notice, ...]:
+        """Notices to hand to an outbox now, digests and silences that ended included; :meth:`told` takes them off."""
+        now_ns = to_ns(now)
+        groups = self._file.groups_due(now_ns)
+        room = self._settings.notices_per_minute - self._file.told_since(now_ns - 60 * _SECOND_NS)
+        notices = [_ended(silence, count, now) for silence, count in self._file.silences_over(now_ns)]
+        if len(groups) <= max(room, 0):
+            return (*notices, *(self._notice(group, now) for group in groups))
+        # One place of the minute is the digest's; it is told when the last digest is a minute old.
+        alone = groups[: max(room - 1, 0)]
+        notices += [self._notice(group, now) for group in alone]
+        if self._file.last_digest_ns() <= now_ns - 60 * _SECOND_NS:
+            notices.append(self._digest(groups[len(alone) :], now))
+        return tuple(notices)
+
+    def told(self, notices: Sequence[Notice], now: datetime) -> None:
+        """An outbox has these: their groups wait for what comes next. Raises as ``Database``."""
+        self._file.mark_told(notices, to_ns(now), self._settings.repeat_s * _SECOND_NS)
+
+    def acknowledge(self, fingerprints: Sequence[str]) -> None:
+        """A person has taken these on: they are not repeated any more, news of them still is told."""
+        self._file.acknowledge(fingerprints)
+
+    def silence(self, silence: Silence) -> None:
+        """Hold findings back for a while; those of an event of level 较大 or above are told all the same.
+
+        Raises:
+            RefusedError: it cannot be meant, or there is one of that name.
+        """
+        self._file.add_silence(new_silence(silence))
+
+    def unsilence(self, silence_id: str, now: datetime) -> None:
+        """End a silence now; what it held back is told. Raises ``RefusedError`` when there is none."""
+        self._file.end_silence(silence_id, to_ns(now))
+
+    def _why_held(
+        self,
+        finding: Finding,
+        mark: str,
+        system: str,
+        silences: Sequence[Silence],
+        now: datetime,
+        is_open: Callable[[str], bool],
+    ) -> Held | None:
+        kind, subject = finding.kind, finding.subject
+        for silence in silences:
+            if silence.match.fits(kind, subject, system) and self._level_of(mark) < EventLevel.RELATIVELY_MAJOR:
+                self._file.count_held(silence.id)
+                return Held.SILENCED
+        for work in self._maintenance:
+            if work.starts_at <= now < work.ends_at and work.match.fits(kind, subject, system):
+                return Held.MAINTENANCE
+        causes = inhibitor_of(kind, subject, self._inhibitions, self._parents)
+        if any(is_open(fingerprint(cause, parent, system)) for cause, parent in causes):
+            return Held.INHIBITED
+        return None
+
+    def _notice(self, group: Group, now: datetime) -> Notice:
+        incidents = self._file.of_group(group, _LISTED_MAX)
+        first = incidents[0]
+        is_repeat = not group.is_news
+        kind = "incident.opened" if group.told_count == 0 else "incident.still_open" if is_repeat else "incident.more"
+        count = f"{group.incidents_count} incidents of {group.kind}" if group.incidents_count > 1 else first.kind
+        return Notice(
+            key=f"{group.key}#{group.serial + 1}",
+            kind=kind,
+            severity=Severity(group.severity),
+            time=now,
+            system=group.system,
+            subject=first.subject,
+            summary=f"{count} with {group.findings_count} findings: {first.summary}"[:2000],
+            facts={
+                "group": group.key,
+                "kind": group.kind,
+                "incidents_count": group.incidents_count,
+                "findings_count": group.findings_count,
+                "incidents": [_listed(incident) for incident in incidents],
+            },
+        )
+
+    def _digest(self, groups: Sequence[Group], now: datetime) -> Notice:
+        systems = sorted({group.system for group in groups})
+        findings = sum(group.findings_count for group in groups)
+        listed: list[JsonValue] = [
+            {"group": group.key, "kind": group.kind, "system": group.system, "findings_count": group.findings_count}
+            for group in groups[:_LISTED_MAX]
+        ]
+        minute = to_ns(now) // (60 * _SECOND_NS)
+        return Notice(
+            key=f"digest#{minute}",
+            kind="incident.digest",
+            severity=Severity(max(group.severity for group in groups)),
+            time=now,
+            subject=systems[0] or "all systems" if len(systems) == 1 else f"{len(systems)} systems",
+            summary=f"{len(groups)} groups of incidents with {findings} findings in a minute; told together",
+            facts={"groups": [group.key for group in groups], "groups_count": len(groups), "listed": listed},
+        )
+
+
+def fingerprint(kind: str, subject: str, system: str) -> str:
+    """What makes two findings the same incident: rule, entity and tenant."""
+    return hashlib.sha256("\x00".join((kind, subject, system)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def group_of(kind: str, system: str) -> str:
+    """What shares a notice: one system and one class of rule (the first two words of the kind)."""
+    return f"{system}|{'.'.join(kind.split('.')[:2])}"
+
+
+def _listed(incident: Incident) -> dict[str, JsonValue]:
+    return {
+        "fingerprint": incident.fingerprint,
+        "kind": incident.kind,
+        "subject": incident.subject,
+        "severity": Severity(incident.severity).name.lower(),
+        "count": incident.count,
+        "summary": incident.summary,
+    }
+
+
+def _ended(silence: Silence, count: int, now: datetime) -> Notice:
+    return Notice(
+        key=f"silence#{silence.id}",
+        kind="incident.silence_ended",
+        severity=Severity.INFO if count == 0 else Severity.MEDIUM,
+        time=now,
+        subject=silence.id,
+        summary=f"a silence of {silence.author} has ended; it held back {count} findings ({silence.reason})"[:2000],
+        facts={"silence": silence.id, "author": silence.author, "reason": silence.reason, "held_count": count},
+    )
