@@ -19,6 +19,8 @@ from govsec.host.tree import Gaps, Tree, reason_of
 _LOW_DESCRIPTORS_MAX = 32
 #: Looked at in one search; a limit, so that a machine with millions of descriptors is not searched for seconds.
 _DESCRIPTORS_MAX = 300_000
+#: A search in vain looks at every descriptor of the machine: not in every round.
+_SEARCH_AGAIN_ROUNDS = 20
 _INIT = 1
 
 
@@ -28,6 +30,8 @@ class SocketReader:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._found: dict[int, tuple[ProcessKey, int]] = {}
+        #: Listeners of the kernel itself, or of other namespaces: rounds left until they are searched for again.
+        self._in_vain: dict[int, int] = {}
 
     def sockets(self, gaps: Gaps) -> tuple[Socket, ...]:
         """Every TCP and UDP socket of this network namespace.
@@ -77,9 +81,12 @@ class SocketReader:
             for inode, (key, descriptor) in self._found.items()
             if inode in wanted and key in alive and self._inode(key.pid, str(descriptor)) == inode
         }
-        missing = wanted - found.keys()
+        self._in_vain = {inode: left - 1 for inode, left in self._in_vain.items() if left > 1 and inode in wanted}
+        missing = wanted - found.keys() - self._in_vain.keys()
         if missing:
-            found |= self._search(missing, processes, gaps)
+            searched = self._search(missing, processes, gaps)
+            found |= searched
+            self._in_vain |= dict.fromkeys(missing - searched.keys(), _SEARCH_AGAIN_ROUNDS)
         self._found = found
         return {inode: key for inode, (key, _) in found.items()}
 

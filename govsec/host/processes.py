@@ -19,6 +19,8 @@ PROCESSES_MAX = 100_000
 COMMAND_BYTES_MAX = 4096
 _STAT_BYTES_MAX = 4096
 _CGROUP_BYTES_MAX = 4096
+#: Remembered ones, of as many bytes each.
+_CGROUPS_MAX = 2000
 #: PF_KTHREAD of the kernel's include/linux/sched.h; field 9 of stat.
 _KERNEL_THREAD = 0x00200000
 #: (uid_t) -1: nobody logged in.
@@ -46,6 +48,7 @@ class ProcessReader:
             option.startswith("hidepid=") and option not in ("hidepid=0", "hidepid=off")
             for option in (tree.mounts.by_path["/proc"].options if "/proc" in tree.mounts.by_path else ())
         )
+        self._cgroups: dict[bytes, str] = {}
         self._tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
@@ -123,13 +126,22 @@ class ProcessReader:
             owner.st_gid,
             int(login) if login.isdigit() and login != _NO_LOGIN else None,
             _terminal(int(fields[4])),
-            _cgroup(cgroup),
+            self._cgroup(cgroup),
             fields[0].decode("ascii", "replace"),
             self._booted_ns + start_ticks * self._tick_ns,
             (int(fields[11]) + int(fields[12])) * self._tick_ns / 1e9,
             int(fields[21]) * self._page_bytes,
             bool(int(fields[6]) & _KERNEL_THREAD),
         )
+
+    def _cgroup(self, data: bytes) -> str | None:
+        """Most processes share one of a few control groups, and old kernels write a dozen lines for each."""
+        found = self._cgroups.get(data)
+        if found is None:
+            if len(self._cgroups) >= _CGROUPS_MAX:
+                self._cgroups.clear()
+            found = self._cgroups[data] = _cgroup(data) or ""
+        return found or None
 
     def _executable(self, base: str) -> tuple[str | None, bool]:
         try:
