@@ -13,6 +13,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from bench.measure import _pss as pss_of
 from govsec.assemble.monitor import Sensor
 from govsec.clock import SystemClock
 from govsec.config import MonitorConfig
-from govsec.dissect.dissect import Dissector
+from govsec.dissect.dissect import DissectLimits, Dissector
 from govsec.net.columns import PacketBatch
 from govsec.net.flows import FlowTable
 from govsec.net.live import LiveCapture, LiveOptions
@@ -52,6 +53,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.receive:
         receive(arguments.receive, arguments.stage)
+        return
+    lacking = [name for name in ("ip", "tcpreplay") if shutil.which(name) is None]
+    if os.geteuid() != 0 or lacking:
+        print(f"left out: it needs root, and of programs {', '.join(lacking) or 'none'} besides")
         return
     with tempfile.TemporaryDirectory() as folder:
         for load in (arguments.load,) if arguments.load else ("office", "flood"):
@@ -122,7 +127,9 @@ def receive(interface: str, stage: str) -> None:
 
 def pipeline(stage: str, capture: LiveCapture) -> tuple[Callable[[PacketBatch], None], Callable[[], dict[str, object]]]:
     """What is done with each batch up to ``stage``, and what to say of it in the end."""
-    flows, dissector, sensor = FlowTable(), Dissector(), Sensor(MonitorConfig())
+    limits = DissectLimits.live()
+    flows, dissector = FlowTable(), Dissector(limits)
+    sensor = Sensor(MonitorConfig(), limits=limits)
     kinds: Counter[str] = Counter()
     undissected = 0
 
