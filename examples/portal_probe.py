@@ -55,6 +55,7 @@ def watch(services: SiteServices) -> NoReturn:
                 tell(finding.canonical())
         except GovsecError as error:
             tell({"error": str(error)})
+            SystemClock().sleep(LOOK_S)
 
 
 def tell(record: Mapping[str, object]) -> None:

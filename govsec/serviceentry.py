@@ -291,6 +291,9 @@ class ServiceConfig(_Entry):
             if unknown := set(step.placeholders()) - known:
                 raise ValueError(f"step {step.name}: ${{{min(unknown)}}} is no secret, and no earlier step keeps it")
             known |= set(step.keep)
+        for page in self.pages:
+            if PLACEHOLDER.search(page.url):
+                raise ValueError(f"page {page.name}: a page that everybody sees needs no placeholder")
         for signal in self.signals:
             texts = (signal.url, *signal.headers.values())
             if unknown := {name for text in texts for name in PLACEHOLDER.findall(text)} - set(self.secrets):

@@ -104,7 +104,7 @@ class SiteServices:
         # Only asking takes time, and only this thread may use the baseline.
         asked = for_each(probers, lambda: self._ask, threads=_THREADS)
         done = {prober.config.name: self._judged(prober, seen) for prober, seen in asked}
-        self._memory_file.write(self._memories)
+        self._keep()
         quiet = quiet_of(self._config)
         services = tuple(done[service.name] for service in self._services)
         findings = tuple(finding for one in services for finding in one.findings if not quiet.covers(finding))
@@ -138,6 +138,8 @@ class SiteServices:
             if service is None:
                 self._clock.sleep(wait_s)
                 return ()
+            # Before anything can go wrong: what cannot be asked is not tried again at once, for ever.
+            self._due[service.name] = self._clock.monotonic() + service.interval_s
             prober = self._prober(service)
             prober.begin()
             self._running = self._lane.start(partial(self._ask, prober))
@@ -146,12 +148,15 @@ class SiteServices:
         if not future.done():
             return ()
         self._running = None
-        prober, seen = future.result()
-        self._due[prober.config.name] = self._clock.monotonic() + prober.config.interval_s
-        findings = self._judged(prober, seen).findings
-        self._memory_file.write(self._memories)
+        findings = self._judged(*future.result()).findings
+        self._keep()
         quiet = quiet_of(self._config)
         return tuple(finding for finding in findings if self._is_new(finding) and not quiet.covers(finding))
+
+    def _keep(self) -> None:
+        self._memory_file.write(self._memories)
+        if self._pages:
+            self._page_file.write(self._pages)
 
     def _next(self) -> ServiceConfig | None:
         """The service that has waited longest, of those that are due."""
@@ -176,7 +181,7 @@ class SiteServices:
         if isinstance(seen, Seen):
             return prober.judge(seen)
         judge = Judge(prober.config, to_ns(self._clock.now()))
-        return Probed(prober.config.name, Seen(), (judge.unmeasured("the service", str(seen)),))
+        return Probed(prober.config.name, Seen(), (judge.unmeasured("service", prober.config.name, str(seen)),))
 
     def _prober(self, service: ServiceConfig) -> Prober:
         return Prober(

@@ -75,10 +75,15 @@ class Asker:
         self._names = names
         self._context = context
         self._clock = clock
+        self._config = config
         self._timeout_s = config.timeout_s
         self._hosts = config.hosts_allowed()
         self._ports = {_place(url)[:2] for url in config.urls()}
         self._cookies = Cookies()
+
+    def as_new_visitor(self) -> Asker:
+        """The same without cookies: who hides a page from its owner goes by who was there before."""
+        return Asker(self._config, self._family, self._names, self._context, self._clock)
 
     def ask(self, wanted: Wanted, trace: Trace) -> Answer:
         """The answer behind all redirects. ``trace`` is filled as it goes.
@@ -101,6 +106,7 @@ class Asker:
     def _once(self, wanted: Wanted, trace: Trace, deadline: Deadline) -> Answer:
         host, port, scheme = _place(wanted.url)
         parts = urlsplit(wanted.url)
+        host = _as_asked(host)
         trace.visited.append(shown(wanted.url))
         with trace.phases.measured("resolve", self._clock):
             addresses = self._addresses(host)
@@ -181,6 +187,14 @@ def _place(url: str) -> tuple[str, int, str]:
     """Host in lower case, port and scheme. Raises ``ValueError`` for what is no URL."""
     parts = urlsplit(url)
     return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0), parts.scheme
+
+
+def _as_asked(host: str) -> str:
+    """A name as it goes over the wire (IDNA 2003, as the standard library has it)."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ProbeError("resolve", f"{host[:80]} is no name of a host") from error
 
 
 def _ascii(target: str) -> str:

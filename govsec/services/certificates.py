@@ -72,6 +72,8 @@ def look(config: ServiceConfig, names: Names, runs: Sequence[Run], clock: Clock)
     found: list[ServerCertificates] = []
     for server in _servers(config):
         for family in config.families:
+            if _is_down(server, family, runs):
+                continue
             one = _look(server, family, config, names, clock)
             if one is None:
                 continue
@@ -82,6 +84,16 @@ def look(config: ServiceConfig, names: Names, runs: Sequence[Run], clock: Clock)
             else:
                 found[same] = replace(found[same], families=(*found[same].families, family))
     return tuple(found)
+
+
+def _is_down(server: _Server, family: Family, runs: Sequence[Run]) -> bool:
+    """A step just found nobody there: that is told, and waiting for the same once more tells nothing."""
+    for step in (run.failed for run in runs if run.family == family):
+        if step is not None and step.failure is not None and step.failure.what in ("connect", "resolve"):
+            parts = urlsplit(step.visited[-1]) if step.visited else None
+            if parts and (parts.hostname, parts.port or 443) == (server.host, server.port):
+                return True
+    return False
 
 
 def _servers(config: ServiceConfig) -> Iterator[_Server]:

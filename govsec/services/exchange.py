@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,23 @@ from govsec.services.connection import BoundedReader, Deadline, Phases, ProbeErr
 _HEAD_SIZE_MAX = 64 << 10
 #: Lines of chunks around a body: a server that sends single bytes may need ten times their size.
 _FRAMING_MAX = 4 << 20
+#: Where a page names its own charset (HTML Living Standard, 4.2.5.4).
+_META_WITHIN = 1024
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9_-]{2,20})", re.IGNORECASE)
+#: Names of charsets that pages have, and how they are read. Only these: Python knows codecs that take the square of a
+#: text's size (punycode). What calls itself gb2312 is written with the characters of its successors.
+_CHARSETS = {
+    **dict.fromkeys(("gb2312", "gbk", "gb18030", "x-gbk", "gb_2312-80"), "gb18030"),
+    **dict.fromkeys(("big5", "big5-hkscs"), "big5hkscs"),
+    **dict.fromkeys(("iso-8859-1", "latin1", "windows-1252", "us-ascii", "ascii"), "cp1252"),
+    **dict.fromkeys(("utf-16", "utf-16le"), "utf-16-le"),
+    "utf-16be": "utf-16-be",
+    "windows-1251": "cp1251",
+    "koi8-r": "koi8-r",
+    "shift_jis": "cp932",
+    "euc-jp": "euc-jp",
+    "euc-kr": "cp949",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +79,12 @@ class Answer:
         return next((value for known, value in self.headers if known == name.lower()), None)
 
     def text(self) -> str:
-        """The body as text, by the charset that the server names, else UTF-8; what does not fit is replaced."""
-        content_type = (self.header("content-type") or "").lower()
-        charset = content_type.partition("charset=")[2].split(";")[0].strip("\"' ") or "utf-8"
-        # What calls itself gb2312 is written with the characters of its successor.
-        charset = "gb18030" if charset in ("gb2312", "gbk") else charset
-        try:
-            return self.body.decode(charset, "replace")
-        except (LookupError, ValueError):
-            return self.body.decode("utf-8", "replace")
+        """The body as text, by the charset that the server or the page names, else UTF-8; what does not fit is
+        replaced."""
+        charset = (self.header("content-type") or "").lower().partition("charset=")[2].split(";")[0].strip("\"' ")
+        if not charset and (found := _META_CHARSET.search(self.body[:_META_WITHIN])):
+            charset = found[1].decode("ascii").lower()
+        return self.body.decode(_CHARSETS.get(charset, "utf-8"), "replace")
 
 
 class _Source:

@@ -110,38 +110,51 @@ class Judge:
                 facts=facts,
             )
 
-    def unmeasured(self, what: str, reason: str) -> Finding:
-        """Something could not be looked at: that is never a pass."""
+    def unmeasured(self, what: str, name: str, reason: str) -> Finding:
+        """Something could not be looked at: that is never a pass.
+
+        ``what``: service, family, signal, certificate, page or parts (of a page).
+        """
         return self._finding(
             "service.unmeasured",
             Severity.LOW,
-            f"{self.config.name}: {what} could not be looked at: {reason}.",
-            (what,),
-            facts={"what": what, "seen": reason},
+            f"{self.config.name}: {what} {name} could not be looked at: {reason}.",
+            (what, name),
+            facts={"what": what, "name": name, "seen": reason},
         )
 
     def figure(
-        self, kind: str, what: str, value: float, limit: float, unit: str, usual: float | None, *, how: str
+        self,
+        kind: str,
+        name: str,
+        value: float,
+        limit: float,
+        unit: str,
+        usual: float | None,
+        *,
+        how: str,
+        over: str = "",
     ) -> Finding:
-        """A figure beyond its bound. ``how``: high, low."""
-        measured = {"figure": Measure(value, limit, unit)}
+        """A figure beyond its bound. ``how``: high or low, of a signal; step, share (of failed attempts). ``over``: a
+        family."""
+        measured = {"failed_share" if how == "share" else "figure": Measure(value, limit, unit)}
         if usual is not None:
             measured["usual"] = Measure(usual, None, unit)
         beside = f", usual is {usual:.3g} {unit}".rstrip() if usual is not None else ""
         return self._finding(
             kind,
             Severity.MEDIUM,
-            f"{self.config.name}: {what} is {value:.3g} {unit}".rstrip() + f" (bound {limit:.3g}{beside}).",
-            (what, how),
+            f"{self.config.name}: {how} {name} {over}".rstrip() + f": {value:.3g} {unit} (bound {limit:.3g}{beside}).",
+            (name, over, how),
             measured=measured,
-            facts={"what": what, "how": how},
+            facts={"name": name, "families": [over] if over else [], "how": how},
         )
 
     def certificates(self, server: ServerCertificates) -> Iterator[Finding]:
         """The worst fault of a server's certificates, the others beside it."""
         if not server.faults:
             if not server.certificates and server.reason:
-                yield self.unmeasured(f"certificate of {server.host} port {server.port}", server.reason)
+                yield self.unmeasured("certificate", f"{server.host} {server.port}", server.reason)
             return
         fault = server.faults[0]
         severity, leaf = _CERTIFICATE_SEVERITIES[fault.what], server.certificates[0] if server.certificates else None
@@ -180,11 +193,11 @@ class Judge:
                 facts={"page": result.name, "url": result.url, "after": [result.sent_to]},
             )
         if result.reason:
-            yield self.unmeasured(f"page {result.name}", result.reason)
+            yield self.unmeasured("page", result.name, result.reason)
         elif result.accepted is None:
-            yield self.unmeasured(f"page {result.name}", "it was never accepted; run: govsec monitor probe --accept")
+            yield self.unmeasured("page", result.name, "never accepted; run: govsec monitor probe --accept")
         if result.facts is not None and result.facts.cut_count:
-            yield self.unmeasured(f"parts of page {result.name}", f"{result.facts.cut_count} parts are beyond limits")
+            yield self.unmeasured("parts", result.name, f"{result.facts.cut_count} parts are beyond limits")
         if result.difference is not None and result.accepted is not None:
             yield from self._changes(result, result.difference, change_max)
         for cloak in result.cloaks:

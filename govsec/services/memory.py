@@ -18,9 +18,9 @@ from govsec.findings.baseline import Baseline
 from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
 
-_SIZE_MAX = 16 << 20
-#: An hour of probes every five seconds.
-_SAMPLES_MAX = 720
+_SIZE_MAX = 128 << 20
+#: Of an hour and a metric; a median needs no more.
+_SAMPLES_MAX = 120
 _RECENT_MAX = 20
 
 
@@ -55,6 +55,7 @@ class ServiceMemory(BaseModel):
 
     def sample(self, subject: str, metric: str, value: float, *, of: int) -> list[float]:
         """Add a figure of this hour; gives the last ``of`` of this metric."""
+        value = float(f"{value:.6g}")
         values = self.samples.setdefault(subject, {}).setdefault(metric, [])
         if len(values) < _SAMPLES_MAX:
             values.append(value)
@@ -122,10 +123,14 @@ class MemoryFile:
         """Keep these; on the disk when this returns.
 
         Raises:
-            TryAgainError: it cannot be written; what was there is still there.
+            TryAgainError: it cannot be written. LimitError: it would be more than is read again. What was there is
+            still there then.
         """
+        data = _Memories(services=dict(memories)).model_dump_json().encode()
+        if len(data) > _SIZE_MAX:
+            raise LimitError(f"{self._path}: more than {_SIZE_MAX} bytes of figures; ask fewer services, or less often")
         try:
             make_private_directory(self._path.resolve().parent)
-            write_private(self._path, _Memories(services=dict(memories)).model_dump_json().encode())
+            write_private(self._path, data)
         except OSError as error:
             raise TryAgainError(f"{self._path}: {error.strerror}") from error

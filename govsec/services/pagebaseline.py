@@ -42,6 +42,8 @@ class AcceptedPage(BaseModel):
     #: Whether all takes had the same texts, so that another one is no dynamic part.
     is_static: bool
     structure: Mapping[str, int]
+    #: Digests of texts that were new when the page was last taken: those that are still there the next time last.
+    candidates: frozenset[str] = frozenset()
     #: ``kind host`` of everything that leads elsewhere.
     targets: frozenset[str]
     #: The same, of what nobody sees.
@@ -106,7 +108,7 @@ def compare(accepted: AcceptedPage, take: PageFacts, hosts_own: Iterable[str], w
     foreign = [link for link in take.links if not _is_own(link.host, own)]
     # Styles are no reason to hide: a text of a script is hidden by nature, and told as a new link.
     hidden = [
-        link for link in foreign if link.hidden and link.hidden != "script" and _target(link) not in accepted.hidden
+        link for link in foreign if link.hidden and link.hidden != "script" and _target(link) not in accepted.targets
     ]
     tricks = {trick for digest, found in take.scripts.items() if digest not in accepted.scripts for trick in found}
     return Difference(
@@ -120,6 +122,23 @@ def compare(accepted: AcceptedPage, take: PageFacts, hosts_own: Iterable[str], w
         tricks=tuple(sorted(tricks)),
         words=tuple(word for word in words.found(said_of(take)) if word not in accepted.words),
     )
+
+
+def follow(accepted: AcceptedPage, take: PageFacts, difference: Difference, change_max: float) -> AcceptedPage:
+    """What the next take is held against: texts that went are forgotten, new ones last once they were seen twice.
+
+    A portal's news are all others after some weeks, a few a day. Only a take in which nothing was to be told is
+    followed, only in its texts, and never where nothing may change; title, structure, hosts and words stay those that
+    a person accepted.
+    """
+    is_quiet = not (difference.links_new or difference.links_hidden or difference.words or difference.tricks)
+    if change_max == 0 or not is_quiet or difference.is_altered(change_max):
+        return accepted
+    now = {digest_of(text): text[:_SHOWN_MAX] for text in take.texts}
+    lasting = {key: text for key, text in now.items() if key in accepted.texts or key in accepted.candidates}
+    candidates = frozenset(list(now.keys() - lasting.keys())[:_STABLE_MAX])
+    kept = dict(list(lasting.items())[:_STABLE_MAX])
+    return accepted.model_copy(update={"texts": kept, "candidates": candidates})
 
 
 def said_of(take: PageFacts) -> list[str]:
@@ -183,10 +202,14 @@ class PageFile:
         """Keep these; on the disk when this returns.
 
         Raises:
-            TryAgainError: it cannot be written; what was there is still there.
+            TryAgainError: it cannot be written. LimitError: it would be more than is read again. What was there is
+            still there then.
         """
+        data = _Pages(pages=dict(pages)).model_dump_json().encode()
+        if len(data) > _SIZE_MAX:
+            raise LimitError(f"{self._path}: more than {_SIZE_MAX} bytes of accepted pages")
         try:
             make_private_directory(self._path.resolve().parent)
-            write_private(self._path, _Pages(pages=dict(pages)).model_dump_json().encode())
+            write_private(self._path, data)
         except OSError as error:
             raise TryAgainError(f"{self._path}: {error.strerror}") from error

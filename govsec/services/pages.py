@@ -110,7 +110,7 @@ def own_hosts(page: PageConfig) -> tuple[str, ...]:
 
 def _take(page: PageConfig, asker: Asker, headers: Mapping[str, str]) -> PageFacts:
     trace = Trace()
-    answer = asker.ask(Wanted(page.url, headers=headers, size_bytes_max=page.size_bytes_max), trace)
+    answer = asker.as_new_visitor().ask(Wanted(page.url, headers=headers, size_bytes_max=page.size_bytes_max), trace)
     if answer.status != 200:
         raise ProbeError("answer", f"status {answer.status}")
     return read_page(answer.text(), page.url)

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from govsec.clock import Clock, to_ns
 from govsec.findings.baseline import Baseline, hour_of
 from govsec.records import Finding
-from govsec.serviceentry import Family, ServiceConfig, SignalConfig
+from govsec.serviceentry import Family, PageConfig, ServiceConfig, SignalConfig
 from govsec.services.addresses import Names, Resolve, system_resolve
 from govsec.services.asking import Asker
 from govsec.services.certificates import ServerCertificates, look
 from govsec.services.connection import tls_context
 from govsec.services.findings import Judge, no_way
 from govsec.services.memory import ServiceMemory
-from govsec.services.pagebaseline import AcceptedPage
+from govsec.services.pagebaseline import AcceptedPage, follow
 from govsec.services.pages import PageResult, accept_page, look_at_page
 from govsec.services.signals import SignalResult, read_signal
 from govsec.services.steps import Run, RunState, run_steps
@@ -141,7 +141,13 @@ class Prober:
             findings += judge.certificates(server)
         for page, result in zip(self.config.pages, seen.pages, strict=True):
             findings += judge.page(result, page.change_max)
+            self._follow(page, result)
         return Probed(self.config.name, seen, tuple(findings))
+
+    def _follow(self, page: PageConfig, result: PageResult) -> None:
+        if result.accepted is not None and result.facts is not None and result.difference is not None:
+            key = self.page_key(page.name)
+            self._pages[key] = follow(result.accepted, result.facts, result.difference, page.change_max)
 
     def accept(self) -> Mapping[str, AcceptedPage]:
         """The service's pages as they are now are how they are to be; gives them by their keys.
@@ -196,9 +202,9 @@ class Prober:
             yield from judge.down(failed, max(counts), config.confirm.of, is_partial=is_partial)
         for run in runs:
             if run.state is RunState.NO_ROUTE and run.family in config.families_required:
-                yield judge.unmeasured(f"{run.family}", run.reason)
+                yield judge.unmeasured("family", run.family, run.reason)
         if runs and all(no_way(run) for run in runs) and not failed:
-            yield judge.unmeasured("the service", "; ".join(run.reason for run in runs))
+            yield judge.unmeasured("service", self.config.name, "; ".join(run.reason for run in runs))
         for run in runs:
             yield from self._judge_latency(run, judge, hour)
             if run.state is RunState.PASSED:
@@ -213,8 +219,10 @@ class Prober:
             span = span.within(None, wanted.latency_max_s)
             limit = span.broken(recent[-1])
             if limit is not None and sum(value > limit for value in recent) >= self.config.confirm.failures:
-                what = f"step {step.name} over {run.family}"
-                yield judge.figure("service.slow", what, recent[-1], limit, "s", span.middle, how="high")
+                said = judge.figure(
+                    "service.slow", step.name, recent[-1], limit, "s", span.middle, how="step", over=run.family
+                )
+                yield said
 
     def _judge_errors(self, run: Run, judge: Judge, hour: int) -> Iterator[Finding]:
         """A service that answers now and failed too often this hour: it flaps."""
@@ -225,8 +233,7 @@ class Prober:
         limit = _ERRORS_UNKNOWN_MAX if span.high is None else span.high
         share = sum(tried) / len(tried)
         if share > limit and sum(tried) >= self.config.confirm.failures:
-            what = f"share of failed attempts over {run.family}"
-            yield judge.figure("service.errors", what, share, limit, "", span.middle, how="high")
+            yield judge.figure("service.errors", "failed", share, limit, "", span.middle, how="share", over=run.family)
 
     def _signals(self, askers: Mapping[Family, Asker]) -> Iterator[SignalResult]:
         if not self.config.signals:
@@ -246,7 +253,7 @@ class Prober:
         for signal, result in zip(self.config.signals, results, strict=True):
             if result.value is None:
                 if result.reason:
-                    yield judge.unmeasured(f"signal {signal.name}", result.reason)
+                    yield judge.unmeasured("signal", signal.name, result.reason)
                 continue
             yield from self._judge_signal(signal, result.value, judge, hour)
 

@@ -58,9 +58,7 @@ def test_one_that_ends_soon_is_told_and_urgently_in_its_last_week(secured: Secur
 
 
 @pytest.mark.parametrize("is_tls13_only", [False, True])
-def test_an_expired_certificate_stops_the_steps_and_is_named_as_reason(
-    secured: Secured, is_tls13_only: bool
-) -> None:
+def test_an_expired_certificate_stops_the_steps_and_is_named_as_reason(secured: Secured, is_tls13_only: bool) -> None:
     probed = secured(days=-2, is_tls13_only=is_tls13_only)
 
     assert kinds(probed) == {"service.down": Severity.HIGH, "service.certificate_expired": Severity.HIGH}
