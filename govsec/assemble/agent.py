@@ -115,6 +115,17 @@ def plan_of(name: str, config: Config) -> Plan:
     return Plan(name, config.agent, config.state_dir / "agent" / name, tuple(modules), try_out)
 
 
+def check_agents(config: Config) -> None:
+    """Try out what the agents of this configuration would need; the network's only where interfaces are named.
+
+    Raises:
+        GovsecError: what is wrong.
+    """
+    for name in AGENTS:
+        if name != "network" or config.agent.interfaces:
+            plan_of(name, config).try_out()
+
+
 def _check_names(config: Config) -> None:
     from govsec.assemble import agenthost, agentnetwork
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
 from govsec.agent.api import Context
-from govsec.config import Config, Model
+from govsec.config import Config, Model, explain
+from govsec.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the supervisor reads this module, and needs nothing of a guard
     from govsec.guard.watch import HostGuard
@@ -55,14 +56,21 @@ class GuardModuleSettings(Model):
 
 
 def try_guard(config: Config, settings: GuardModuleSettings) -> None:
-    """Import and read what the module needs, but open and learn nothing."""
+    """Import and read what the module needs, but open and learn nothing.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
     from govsec.assemble.guard import tables_for
     from govsec.guard.registry import Site, build_detectors
     from govsec.guard.sampling import SamplingSettings
 
     tables_for(config, is_full=True)
     build_detectors(config.guard.detectors, Site())
-    SamplingSettings.model_validate(dict(config.guard.sampling))
+    try:
+        SamplingSettings.model_validate(dict(config.guard.sampling))
+    except ValidationError as error:
+        raise ConfigurationError(f"guard.sampling: {explain(error)}") from error
     stream_options(config, settings)
 
 

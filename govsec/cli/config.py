@@ -52,13 +52,15 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
 
 
 def run_check(args: argparse.Namespace, io: frame.IO) -> int:
-    """Read the configuration, its detectors and plans; what is wrong leaves as ``ConfigurationError``."""
+    """Read the configuration, its detectors, agents and plans; what is wrong leaves as ``ConfigurationError``."""
+    from govsec.assemble.agent import check_agents
     from govsec.assemble.plans import plans_of
     from govsec.assemble.systems import Site
     from govsec.detect.registry import read_settings
 
     config = io.config()
     read_settings(config.monitor.detectors)
+    check_agents(config)
     # Found here and not in the night of the drill.
     plans = plans_of(Site(config, io.clock))
     facts = {

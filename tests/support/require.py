@@ -31,6 +31,8 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "nginx": ("/usr/sbin/nginx", "openssl"),
     "mariadb": ("/usr/sbin/mariadbd", "mariadb", "mariadb-install-db"),
     "ip": ("/usr/sbin/ip",),
+    "systemd-analyze": ("systemd-analyze",),
+    "man": ("man", "groff"),
     "nft": ("/usr/sbin/nft", "unshare"),
     "iptables": ("/usr/sbin/iptables", "/usr/sbin/ip6tables", "unshare"),
     "tcpreplay": ("/usr/bin/tcpreplay",),
