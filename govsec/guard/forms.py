@@ -91,7 +91,9 @@ def culprit(actor: Actor | None) -> str:
 
 def text(value: str) -> str:
     """A text of the machine, bounded and such that JSON can hold it."""
-    return clean(value if len(value) <= _TEXT_MAX else value[: _TEXT_MAX - 1] + "…")
+    # Escapes make it longer, so it is cut twice.
+    written = clean(value[: _TEXT_MAX + 1])
+    return written if len(written) <= _TEXT_MAX else written[: _TEXT_MAX - 1] + "…"
 
 
 def tidy(value: JsonValue) -> JsonValue:

@@ -31,10 +31,12 @@ _BLOCK_SIZE = 1 << 20
 
 
 class DebianFiles:
-    """The database below ``root``. What cannot be read counts as not there; ``faults_count`` says how much."""
+    """The database below ``root``, for files below it. What cannot be read counts in ``faults_count``, as not there."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._folder = root / "var/lib/dpkg"
+        #: What paths begin with that the database writes without it.
+        self._prefix = str(root).rstrip("/")
         self.faults_count = 0
         self._lists: dict[str, frozenset[str]] = {}
         self._sums: dict[str, dict[str, str]] = {}
@@ -56,8 +58,8 @@ class DebianFiles:
             # Not kept: the lists of all packages are many megabytes.
             for path in self._listed(name):
                 for place in _places(path):
-                    if place in left:
-                        owners[place] = name
+                    if self._prefix + place in left:
+                        owners[self._prefix + place] = name
         return owners
 
     def versions(self) -> dict[str, str]:
@@ -84,7 +86,7 @@ class DebianFiles:
     def owns(self, name: str, path: str) -> bool:
         """The package lists the path."""
         listed = self.files(name)
-        return any(place in listed for place in _places(path))
+        return any(place in listed for place in self._written(path))
 
     def vouches(self, name: str, path: str) -> bool:
         """The file's contents are what the package says, to the byte. Links and folders: that it lists them."""
@@ -95,7 +97,7 @@ class DebianFiles:
         if not stat.S_ISREG(status.st_mode):
             return self.owns(name, path)
         sums = self._sums_of(name)
-        said = next((sums[place] for place in _places(path) if place in sums), None)
+        said = next((sums[place] for place in self._written(path) if place in sums), None)
         return said is not None and status.st_size <= _HASH_SIZE_MAX and _md5(path) == said
 
     def is_busy(self) -> bool:
@@ -113,6 +115,10 @@ class DebianFiles:
             return False
         finally:
             os.close(descriptor)
+
+    def _written(self, path: str) -> tuple[str, ...]:
+        """How the database may write the path."""
+        return _places(path.removeprefix(self._prefix))
 
     def _listed(self, name: str) -> list[str]:
         text = self._text(self._folder / "info" / f"{name}.list")

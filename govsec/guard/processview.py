@@ -49,7 +49,7 @@ class ProcessView:
         for pid in sorted(suspects):
             how = self._how(pid, listed)
             # Asked again: it may have ended, or begun, since.
-            if how is not None and _answers(pid) and (how := self._how(pid, self._listed())) is not None:
+            if how is not None and (how := self._how(pid, self._listed())) is not None and _answers(pid):
                 seen = [f"cgroup {members[pid]}"] if pid in members else []
                 seen += [f"mount {covers[pid]}"] if pid in covers else []
                 hidden.append(HiddenProcess(pid, how, tuple(seen)))

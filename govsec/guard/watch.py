@@ -97,7 +97,7 @@ class HostGuard:
         if self._canaries is not None:
             seen.extend(self._canaries.touched(changes))
         seen.extend(self._sampler.samples(changes))
-        seen.extend(_loose(records, snapshot))
+        seen.extend(loose_images(records, snapshot))
         seen.extend(self._look_at_files(records))
         if self._time_ns >= self._look_due:
             self._look_due = self._time_ns + self._intervals.look_s * SECOND_NS
@@ -195,7 +195,7 @@ class HostGuard:
         return known[0] if known else None
 
 
-def _loose(records: Iterable[Record], snapshot: HostSnapshot | None) -> Iterable[LooseImage]:
+def loose_images(records: Iterable[Record], snapshot: HostSnapshot | None) -> Iterable[LooseImage]:
     """Processes whose file is gone, and whether another one stands there."""
     for record in records:
         if isinstance(record, ProcessStarted) and record.process.executable_deleted and not record.is_partial:
