@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from govsec.cli import frame, texts
-from govsec.cli.monitorreplay import tongue
+from govsec.cli.monitorreplay import has_configuration, tongue
+
+if TYPE_CHECKING:  # pydantic takes its time; `govsec monitor --help` does without it
+    from govsec.host.tables import HostSnapshot
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -21,6 +25,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
             "govsec monitor host --table listeners --table accounts",
             "govsec monitor host --sweep --json | jq '.tables.privileged[].path'",
             "govsec monitor host --root /host --lang en",
+            "govsec monitor host --sweep --html posture.html --data debian.json",
         ],
     )
     host.add_argument(
@@ -40,6 +45,16 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         metavar="DIR",
         help="a machine whose files are at DIR (default: this one)",
     )
+    host.add_argument(
+        "--html", type=Path, metavar="OUT", help="write the machine's posture to this file (self-contained)"
+    )
+    host.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="with --html: vulnerability data (OSV, Debian) to hold the packages against; again for more",
+    )
 
 
 def run_host(args: argparse.Namespace, io: frame.IO) -> int:
@@ -57,9 +72,16 @@ def run_host(args: argparse.Namespace, io: frame.IO) -> int:
     if unknown:
         raise UsageError(f"--table {unknown[0]}: there are {', '.join(sorted(TableName))}")
     asked = set(args.table or (*QUICK_TABLES, TableName.PACKAGES)) | (SWEPT_TABLES if args.sweep else set())
-    # Accounts give the names of users in every other table.
-    read = asked if io.is_json else asked | {TableName.ACCOUNTS}
-    record = host_record(host_snapshot(read, root=args.root, clock=io.clock))
+    # Accounts give the names of users in every other table; what expires is one of the questions of the page.
+    read = asked if io.is_json and not args.html else asked | {TableName.ACCOUNTS}
+    if args.html:
+        read |= {*QUICK_TABLES, TableName.PACKAGES, TableName.CERTIFICATES}
+    if args.data and not args.html:
+        raise UsageError("--data: goes with --html (govsec monitor vulnerabilities prints what is known)")
+    snapshot = host_snapshot(read, root=args.root, clock=io.clock)
+    if args.html:
+        _write_page(args, io, snapshot)
+    record = host_record(snapshot)
 
     def words() -> str:
         if not args.table:
@@ -68,3 +90,20 @@ def run_host(args: argparse.Namespace, io: frame.IO) -> int:
 
     io.result(record, lambda: texts.printable_lines(words()))
     return 0
+
+
+def _write_page(args: argparse.Namespace, io: frame.IO, snapshot: HostSnapshot) -> None:
+    from govsec.assemble.posture import posture_record
+    from govsec.errors import ConfigurationError
+    from govsec.privatefile import write_private
+    from govsec.report.posture import render_posture
+
+    config = io.config() if has_configuration(io) else None
+    record = posture_record(
+        snapshot, io.clock, config=config, data=args.data or (), root=args.root, progress=io.progress
+    )
+    try:
+        write_private(args.html, render_posture(record, tongue(io)).encode())
+    except OSError as error:
+        raise ConfigurationError(f"page {args.html}: {error.strerror}") from error
+    io.talk(str(args.html))

@@ -1,7 +1,8 @@
 """A snapshot as plain JSON values, for files, pages and other programs: the record ``govsec.host.v1``.
 
 Command lines carry passwords; they leave here with secrets cut. Bytes of names that are no UTF-8 are written ``\\xff``,
-so that every text is one, whatever reads it. A table that could not be read is ``{"unavailable": reason}``.
+so that every text is one, whatever reads it. Moments (``started_ns``) are RFC 3339, under the name without its unit.
+A table that could not be read is ``{"unavailable": reason}``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from govsec.host.tables import HostSnapshot, ProcessKey, Socket, TableName, Unav
 from govsec.redact import redact
 
 FORMAT = "govsec.host.v1"
+#: Larger ones are no numbers to every reader of JSON (RFC 8259, 6); only a file that is made of holes is larger.
+_NUMBER_MAX = (1 << 53) - 1
 #: Fields that hold what somebody typed.
 _TYPED = frozenset(("command", "commands"))
 
@@ -49,7 +52,14 @@ def _table(value: object) -> JsonValue:
 def _row(row: object) -> dict[str, JsonValue]:
     if isinstance(row, Socket):
         return {name: _value(name, value) for name, value in row._asdict().items()}
-    return {field.name: _value(field.name, getattr(row, field.name)) for field in fields(row)}  # type: ignore[arg-type]  # every row but a socket is a dataclass
+    record: dict[str, JsonValue] = {}
+    for field in fields(row):  # type: ignore[arg-type]  # every row but a socket is a dataclass
+        value = getattr(row, field.name)
+        if field.name.endswith("_ns"):
+            record[field.name.removesuffix("_ns")] = format_time(from_ns(value)) if value else None
+        else:
+            record[field.name] = _value(field.name, value)
+    return record
 
 
 def _value(name: str, value: object) -> JsonValue:
@@ -63,6 +73,8 @@ def _value(name: str, value: object) -> JsonValue:
         return [_value(name, item) for item in value]
     if isinstance(value, datetime):
         return format_time(value)
-    if value is None or isinstance(value, (bool, int, float)):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(value, _NUMBER_MAX)
+    if value is None or isinstance(value, (bool, float)):
         return value
     raise TypeError(f"{type(value).__name__} has no place in a record")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from govsec.clock import from_ns
 from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.width import columns, padded
 
@@ -125,9 +124,9 @@ def _head(record: Row, words: Catalogue) -> str:
     machine, tables = record["machine"], record["tables"]
     facts = {"name": record["name"], "os": machine["os_name"] or "?", "kernel": machine["kernel"] or "?"}
     parts = [words.text("view.machine", facts)]
-    if machine["booted_ns"]:
-        up_s = datetime.fromisoformat(record["time"]).timestamp() - machine["booted_ns"] / 1e9
-        parts.append(words.text("view.up", {"up_s": max(0.0, up_s)}))
+    if machine["booted"]:
+        up = datetime.fromisoformat(record["time"]) - datetime.fromisoformat(machine["booted"])
+        parts.append(words.text("view.up", {"up_s": max(0.0, up.total_seconds())}))
     if machine["container"]:
         parts.append(words.text("view.container", {"kind": machine["container"]}))
     second = []
@@ -239,8 +238,8 @@ def _day(time: str) -> str:
     return time[:10]
 
 
-def _moment(time_ns: int) -> str:
-    return f"{from_ns(time_ns):%Y-%m-%d %H:%M}Z"
+def _moment(time: str | None) -> str:
+    return "–" if time is None else f"{time[:10]} {time[11:16]}Z"
 
 
 def _truth(value: bool | None, words: Catalogue) -> str:
@@ -250,7 +249,7 @@ def _truth(value: bool | None, words: Catalogue) -> str:
 def _process(row: Row, names: Mapping[int, str], words: Catalogue) -> list[str]:
     return [
         str(row["key"]["pid"]), str(row["parent_pid"]), _user(row["uid"], names), row["name"], row["state"],
-        _moment(row["started_ns"]), words.duration(row["cpu_s"]), words.size(row["rss_bytes"]),
+        _moment(row["started"]), words.duration(row["cpu_s"]), words.size(row["rss_bytes"]),
         row["command"] or row["executable"] or "–",
     ]  # fmt: skip
 
@@ -287,7 +286,7 @@ def _share(value: float | None) -> str:
 
 
 def _login(row: Row, names: Mapping[int, str], words: Catalogue) -> list[str]:
-    return [row["user"], row["terminal"], row["source"] or "–", _moment(row["started_ns"])]
+    return [row["user"], row["terminal"], row["source"] or "–", _moment(row["started"])]
 
 
 def _load(row: Row, names: Mapping[int, str], words: Catalogue) -> list[str]:

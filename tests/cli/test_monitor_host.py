@@ -117,3 +117,17 @@ def test_every_reason_of_a_gap_has_words_in_chinese() -> None:
 
     assert len(found) > 25, "hardly any reason was found"
     assert {reason for reason in found if reason_words(reason, words).isascii()} == set()
+
+
+def test_the_posture_is_written_as_a_page_that_only_its_owner_reads(
+    machine: RecordedMachine, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path_factory.mktemp("out") / "posture.html"
+    said(capsys, "--root", str(machine.root), "--html", str(out), "--lang", "en")
+
+    assert out.stat().st_mode & 0o777 == 0o600
+    page = out.read_text(encoding="utf-8")
+    assert "Host Posture Report" in page and "portal-3" in page
+    assert "no vulnerability data were given" in page
+    assert main(["monitor", "host", "--data", "x.json"]) == 2
+    assert main(["monitor", "host", "--root", str(machine.root), "--html", "/proc/none/x.html"]) == 3
