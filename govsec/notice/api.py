@@ -1,0 +1,77 @@
+"""What a channel is, and what it gives back.
+
+Sent, received and acknowledged are three things: a channel's receipt says what the far side's machine answered; that a
+person took a notice on is said elsewhere, by that person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from govsec.errors import GovsecError
+from govsec.records import Notice
+
+
+class ReceiptState(StrEnum):
+    """What the far side's answer means."""
+
+    #: It has the message, and will hand it on or says that it did.
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    #: The protocol has no answer: syslog over UDP, a file.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came back. ``number`` is the far side's name for the message, empty when it gives none."""
+
+    state: ReceiptState
+    time: datetime
+    number: str = ""
+    detail: str = ""
+
+
+class DeliveryError(GovsecError):
+    """A channel did not take a notice. The message never holds a token, a password or a signature."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, is_retryable: bool, after_s: float | None = None) -> None:
+        """``after_s``: what the far side asks for before the next try, when it says so."""
+        super().__init__(message)
+        self.is_retryable = is_retryable
+        self.after_s = after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a channel bears. Robots of DingTalk, WeCom and Feishu mute who sends too much."""
+
+    per_minute: int | None = None
+    per_day: int | None = None
+
+
+class Channel(Protocol):
+    """One way to people."""
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How much may be sent."""
+        ...
+
+    def send(self, notice: Notice) -> Receipt:
+        """Hand the notice over, with its key where the far side can tell doubles apart; returns within a minute.
+
+        Raises:
+            DeliveryError: it was not taken, whatever the status line said.
+        """
+        ...

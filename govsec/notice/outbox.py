@@ -1,0 +1,282 @@
+"""The outbox: a notice is in it before anybody tries to send it, and leaves only with a receipt or a person's word.
+
+Workers lease what is due; a worker that dies leaves a lease that runs out, and another takes over. So each notice is
+sent at least once on each of its channels, and twice only when a worker died between the far side's yes and its own
+note of it; the notice's key lets the far side tell. Failures that may pass are tried again, later each time, with some
+chance in it so that a thousand do not knock at once; what does not pass becomes a dead letter that people see and can
+send again.
+
+Limits of channels are kept here, across workers and restarts: tries count, because robots count tries.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from govsec.canonical import dumps
+from govsec.clock import format_time, from_ns, parse_time, to_ns
+from govsec.database import Database, Layout
+from govsec.errors import RefusedError
+from govsec.notice.api import Limits, Receipt, ReceiptState
+from govsec.records import Notice
+
+#: Longer than a channel may take; a send that outlives it is sent twice.
+LEASE = timedelta(minutes=3)
+FIRST_WAIT_S = 5.0
+WAIT_MAX_S = 1800.0
+#: With waits that double up to half an hour, a bit more than a day.
+TRIES_MAX = 60
+_ERROR_MAX = 500
+_SECOND_NS = 1_000_000_000
+_MINUTE_NS, _DAY_NS = 60 * _SECOND_NS, 86_400 * _SECOND_NS
+_LAYOUT = Layout(
+    "outbox",
+    (
+        """
+        CREATE TABLE items (
+          id INTEGER PRIMARY KEY, key TEXT NOT NULL, channel TEXT NOT NULL, severity INTEGER NOT NULL,
+          body BLOB NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL, created_ns INTEGER NOT NULL,
+          next_ns INTEGER NOT NULL, owner TEXT NOT NULL, error TEXT NOT NULL, receipt TEXT NOT NULL,
+          UNIQUE (key, channel));
+        CREATE INDEX items_due ON items (channel, next_ns) WHERE state = 'waiting';
+        CREATE INDEX items_state ON items (state, id);
+        CREATE TABLE tries (channel TEXT NOT NULL, moment_ns INTEGER NOT NULL);
+        CREATE INDEX tries_moment ON tries (channel, moment_ns);
+        CREATE TABLE pauses (channel TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID
+        """,
+    ),
+)
+_DUE = """
+    SELECT id, key, channel, body, tries FROM items
+    WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
+_LIST = """
+    SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items
+    WHERE state = ? AND id > ? ORDER BY id LIMIT ?"""
+
+
+class ItemState(StrEnum):
+    """Where a notice stands on one channel. What is being sent waits: its next try is when the lease runs out."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A notice that one worker may send on one channel now."""
+
+    id: int
+    channel: str
+    notice: Notice
+    owner: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A notice on one channel, for people to look at."""
+
+    id: int
+    channel: str
+    notice: Notice
+    state: ItemState
+    tries: int
+    created_at: datetime
+    next_at: datetime
+    error: str
+    receipt: Receipt | None
+
+
+class Outbox:
+    """Over one file. Not for two threads; several processes may have it open."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises as ``govsec.database.Database``."""
+        self._database = Database(path, _LAYOUT)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def put(self, notices: Sequence[Notice], channels: Sequence[str], now: datetime) -> int:
+        """Keep notices for these channels; on the disk when it returns. Gives how many were not there before.
+
+        Raises:
+            RefusedError: no channel is named: nobody would be told.
+        """
+        if not channels:
+            raise RefusedError("a notice needs a channel; nobody would be told")
+        now_ns = to_ns(now)
+        rows = [
+            (notice.key, channel, int(notice.severity), dumps(notice.canonical()), now_ns, now_ns)
+            for notice in notices
+            for channel in dict.fromkeys(channels)
+        ]
+        with self._database.transaction() as work:
+            before = work.total_changes
+            work.executemany(
+                "INSERT OR IGNORE INTO items (key, channel, severity, body, state, tries, created_ns, next_ns, owner, "
+                "error, receipt) VALUES (?, ?, ?, ?, 'waiting', 0, ?, ?, '', '', '')",
+                rows,
+            )
+            return work.total_changes - before
+
+    def lease(self, limits: Mapping[str, Limits], now: datetime, *, limit: int = 10) -> tuple[Leased, ...]:
+        """What this worker may send now, the most severe first, within the limits of each channel named.
+
+        Nobody else gets them for :data:`LEASE`. Each counts as a try on its channel.
+        """
+        now_ns = to_ns(now)
+        owner = secrets.token_hex(8)
+        leased: list[Leased] = []
+        with self._database.transaction() as work:
+            work.execute("DELETE FROM tries WHERE moment_ns < ?", (now_ns - _DAY_NS,))
+            for channel, bounds in limits.items():
+                room = min(limit - len(leased), self._room(work, channel, bounds, now_ns))
+                if room <= 0:
+                    continue
+                for item, _, _, body, tries in work.execute(_DUE, (channel, now_ns, room)).fetchall():
+                    leased.append(Leased(item, channel, _notice(body), owner, tries + 1))
+                    work.execute("INSERT INTO tries VALUES (?, ?)", (channel, now_ns))
+            work.executemany(
+                "UPDATE items SET owner = ?, tries = tries + 1, next_ns = ? WHERE id = ?",
+                [(owner, now_ns + LEASE // timedelta(microseconds=1) * 1000, item.id) for item in leased],
+            )
+        return tuple(leased)
+
+    def record(self, leased: Leased, receipt: Receipt) -> None:
+        """The far side has it."""
+        text = json.dumps(
+            {
+                "state": receipt.state.value,
+                "time": format_time(receipt.time),
+                "number": receipt.number[:200],
+                "detail": receipt.detail[:_ERROR_MAX],
+            },
+            ensure_ascii=False,
+        )
+        with self._database.transaction() as work:
+            # Also when the lease ran out meanwhile: it was delivered, whoever did it.
+            work.execute(
+                "UPDATE items SET state = 'done', owner = '', error = '', receipt = ? WHERE id = ?", (text, leased.id)
+            )
+
+    def fail(
+        self, leased: Leased, error: str, now: datetime, *, is_retryable: bool, after_s: float | None = None
+    ) -> ItemState:
+        """It was not taken; gives whether it waits or is dead. ``after_s`` also keeps the whole channel waiting."""
+        is_dead = not is_retryable or leased.tries >= TRIES_MAX
+        state = ItemState.DEAD if is_dead else ItemState.WAITING
+        # Whole microseconds, as moments have: what is due at a moment is due when that moment is said.
+        wait_ns = int(max(_wait_s(leased.tries), after_s or 0.0) * 1_000_000) * 1000
+        now_ns = to_ns(now)
+        with self._database.transaction() as work:
+            # Only the holder of the lease may say so: another may have delivered it since.
+            work.execute(
+                "UPDATE items SET state = ?, owner = '', error = ?, next_ns = ? "
+                "WHERE id = ? AND owner = ? AND state = 'waiting'",
+                (state.value, error[:_ERROR_MAX], now_ns + wait_ns, leased.id, leased.owner),
+            )
+            if after_s is not None:
+                until_ns = now_ns + int(after_s * 1_000_000) * 1000
+                work.execute(
+                    "INSERT INTO pauses VALUES (?, ?) ON CONFLICT (channel) DO UPDATE SET until_ns = "
+                    "max(until_ns, excluded.until_ns)",
+                    (leased.channel, until_ns),
+                )
+        return state
+
+    def items(self, state: ItemState, *, after: int = 0, limit: int = 100) -> tuple[Item, ...]:
+        """Notices in a state, oldest first, after the one of that id."""
+        with self._database.reading() as work:
+            rows = work.execute(_LIST, (state.value, after, limit)).fetchall()
+        return tuple(
+            Item(
+                id=item,
+                channel=channel,
+                notice=_notice(body),
+                state=ItemState(held),
+                tries=tries,
+                created_at=from_ns(created_ns),
+                next_at=from_ns(next_ns),
+                error=error,
+                receipt=_receipt(receipt) if receipt else None,
+            )
+            for item, _, channel, body, tries, held, created_ns, next_ns, error, receipt in rows
+        )
+
+    def retry(self, item_id: int, now: datetime) -> None:
+        """Send a dead letter again, from the first try.
+
+        Raises:
+            RefusedError: there is no dead letter of that id.
+        """
+        with self._database.transaction() as work:
+            changed = work.execute(
+                "UPDATE items SET state = 'waiting', tries = 0, next_ns = ?, error = '' "
+                "WHERE id = ? AND state = 'dead'",
+                (to_ns(now), item_id),
+            )
+            if not changed.rowcount:
+                raise RefusedError(f"outbox: no dead letter {item_id}")
+
+    def counters(self) -> dict[str, int]:
+        """How many notices are in each state."""
+        with self._database.reading() as work:
+            found = dict(work.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall())
+        return {state.value: found.get(state.value, 0) for state in ItemState}
+
+    def next_at(self, channels: Sequence[str]) -> datetime | None:
+        """When the next try is due on one of these channels, limits left aside; None when nothing waits."""
+        with self._database.reading() as work:
+            rows = [
+                work.execute(
+                    "SELECT min(next_ns) FROM items WHERE state = 'waiting' AND channel = ?", (channel,)
+                ).fetchone()
+                for channel in channels
+            ]
+        moments = [row[0] for row in rows if row[0] is not None]
+        return from_ns(min(moments)) if moments else None
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was delivered before a moment; gives how many. What waits or is dead is never removed."""
+        with self._database.transaction() as work:
+            return work.execute("DELETE FROM items WHERE state = 'done' AND created_ns < ?", (to_ns(before),)).rowcount
+
+    @staticmethod
+    def _room(work: sqlite3.Connection, channel: str, bounds: Limits, now_ns: int) -> int:
+        paused = work.execute("SELECT until_ns FROM pauses WHERE channel = ?", (channel,)).fetchone()
+        if paused is not None and paused[0] > now_ns:
+            return 0
+        room = 1 << 30
+        for bound, span_ns in ((bounds.per_minute, _MINUTE_NS), (bounds.per_day, _DAY_NS)):
+            if bound is not None:
+                # A clock that was set back must not free what was used up: tries of the future count as well.
+                used = work.execute(
+                    "SELECT count(*) FROM tries WHERE channel = ? AND moment_ns > ?", (channel, now_ns - span_ns)
+                ).fetchone()[0]
+                room = min(room, bound - used)
+        return room
+
+
+def _wait_s(tries: int) -> float:
+    """Doubling, bounded, and up to a half more by chance."""
+    base = min(FIRST_WAIT_S * 2.0 ** min(tries - 1, 20), WAIT_MAX_S)
+    return base * (1 + secrets.randbelow(1000) / 2000)
+
+
+def _notice(body: bytes) -> Notice:
+    return Notice.model_validate_json(body)
+
+
+def _receipt(text: str) -> Receipt:
+    held = json.loads(text)
+    return Receipt(ReceiptState(held["state"]), parse_time(held["time"]), held["number"], held["detail"])

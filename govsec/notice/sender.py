@@ -1,0 +1,70 @@
+"""A worker: takes what is due from the outbox, sends it, and writes down what came of it.
+
+One failing channel never keeps the others waiting: each notice is on its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from govsec.clock import Clock
+from govsec.errors import GovsecError
+from govsec.notice.api import Channel, DeliveryError
+from govsec.notice.outbox import ItemState, Leased, Outbox
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one step did."""
+
+    delivered: int
+    failed: int
+    dead: int
+
+
+class Sender:
+    """Over one outbox and its channels by name."""
+
+    def __init__(self, outbox: Outbox, channels: Mapping[str, Channel], clock: Clock) -> None:
+        self._outbox = outbox
+        self._channels = channels
+        self._limits = {name: channel.limits for name, channel in channels.items()}
+        self._clock = clock
+
+    def step(self, *, limit: int = 10) -> Sent:
+        """Send what is due now, ``limit`` notices a channel at most. Raises only what the outbox raises."""
+        states: Counter[ItemState] = Counter()
+        for _ in range(limit):
+            found = 0
+            # One of each channel in turn, and leased only when it is its turn: a slow one lets no other lease run out.
+            for name, bounds in self._limits.items():
+                for leased in self._outbox.lease({name: bounds}, self._clock.now(), limit=1):
+                    states[self._send(leased)] += 1
+                    found += 1
+            if not found:
+                break
+        return Sent(states[ItemState.DONE], states[ItemState.WAITING], states[ItemState.DEAD])
+
+    def _send(self, leased: Leased) -> ItemState:
+        try:
+            receipt = self._channels[leased.channel].send(leased.notice)
+        except DeliveryError as error:
+            return self._fail(leased, str(error), is_retryable=error.is_retryable, after_s=error.after_s)
+        except GovsecError as error:
+            return self._fail(leased, str(error), is_retryable=True, after_s=None)
+        self._outbox.record(leased, receipt)
+        log.info("notice sent", extra={"channel": leased.channel, "key": leased.notice.key, "tries": leased.tries})
+        return ItemState.DONE
+
+    def _fail(self, leased: Leased, why: str, *, is_retryable: bool, after_s: float | None) -> ItemState:
+        state = self._outbox.fail(leased, why, self._clock.now(), is_retryable=is_retryable, after_s=after_s)
+        log.warning(
+            "notice not sent",
+            extra={"channel": leased.channel, "key": leased.notice.key, "state": state.value, "why": why},
+        )
+        return state
