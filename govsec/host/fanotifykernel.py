@@ -46,7 +46,10 @@ NO_PIDFD = -1
 
 
 class Message(NamedTuple):
-    """One event. ``folder`` and ``name`` say where it was, the two with ``old`` before a rename."""
+    """One event. ``folder`` and ``name`` say where it was, the two with ``old`` before a rename.
+
+    ``target``: the folder that it happened to, when it was one.
+    """
 
     what: int
     pid: int
@@ -145,7 +148,7 @@ def messages(data: bytes) -> Iterator[Message]:
                 folder, name = _named(data, record, size)
             elif kind == _OLD_NAME:
                 old_folder, old_name = _named(data, record, size)
-            elif kind == _FILE:
+            elif kind == _FILE and what & ON_FOLDER:
                 target, _ = _named(data, record, size)
             record += size
         yield Message(what, pid, pidfd, folder, name, old_folder, old_name, target)

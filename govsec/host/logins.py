@@ -32,6 +32,8 @@ _COMBINED = (
     r"(?P<source>\S{1,255}) \S{1,255} (?P<user>.{1,256}?) \[(?P<time>[^\]]{1,40})\] "
     r'"(?P<method>[A-Z]{1,16}) (?P<path>\S{1,4096})[^"]{0,64}" (?P<status>\d{3})(?: |\Z)'
 )
+#: Most lines are of other programs; asking this first spares their times.
+_OF_INTEREST = re.compile(f" (?:{'|'.join(TOOLS)})(?:\\[[0-9]{{1,10}}\\])?: ?|last message repeated")
 _WEB_TIME = "%d/%b/%Y:%H:%M:%S %z"
 
 
@@ -77,12 +79,13 @@ class AuthReader:
 
     def read(self, line: str, now: datetime) -> LoginRecord | None:
         """What the line tells; ``None`` when nothing about log-ins."""
+        last, self._last = self._last, None
+        if _OF_INTEREST.search(line) is None:
+            return None
         count = self._heads.repeats(line)
         if count:
-            last = self._last
             return record_of(_repeated(last, count), last.time_ns, last.pid, self._log, line) if last else None
         head = self._heads.read(line, now)
-        self._last = None
         if head is None or head.program not in TOOLS:
             return None
         login = self._parser.parse(head.program, head.pid, head.message)

@@ -59,6 +59,7 @@ class HeadReader:
     def __init__(self, zone: tzinfo | None = None) -> None:
         self._zone = zone
         self._last: datetime | None = None
+        self._hour_read: tuple[str, datetime] | None = None
 
     def read(self, line: str, now: datetime) -> Head | None:
         """The beginning of the line; ``None`` when it has none that is known."""
@@ -95,16 +96,24 @@ class HeadReader:
             return None
 
     def _traditional(self, found: re.Match[str], now: datetime) -> datetime | None:
-        month = _MONTHS.get(found["month"])
-        if month is None:
+        hour, minute, second = (int(part) for part in found["time"].split(":"))
+        start = self._hour(f"{found['month']} {found['day']} {hour}", found["month"], int(found["day"]), hour, now)
+        if start is None or minute > 59 or second > 60:
             return None
+        fraction = found["fraction"] or ".0"
+        return start + timedelta(minutes=minute, seconds=second, microseconds=int(f"{fraction[1:]:0<6}"[:6]))
+
+    def _hour(self, text: str, month_name: str, day: int, hour: int, now: datetime) -> datetime | None:
+        """The beginning of the hour; that of the line before is nearly always the same."""
+        if self._hour_read is not None and self._hour_read[0] == text:
+            return self._hour_read[1]
+        month = _MONTHS.get(month_name)
         reference = self._last if self._last is not None else now
         moments = []
         # Of eight years one has a 29th of February.
         for year in range(reference.year - 4, reference.year + 5):
             try:
-                hour, minute, second = (int(part) for part in found["time"].split(":"))
-                moment = self._local(datetime(year, month, int(found["day"]), hour, minute, min(second, 59)))
+                moment = self._local(datetime(year, month or 0, day, hour))
             except (ValueError, OverflowError):
                 continue
             if self._last is not None or moment <= now + _AHEAD:
@@ -112,8 +121,8 @@ class HeadReader:
         if not moments:
             return None
         nearest = min(moments, key=lambda moment: abs(moment - reference))
-        fraction = found["fraction"] or ".0"
-        return nearest + timedelta(microseconds=int(f"{fraction[1:]:0<6}"[:6]))
+        self._hour_read = (text, nearest)
+        return nearest
 
     def _local(self, moment: datetime) -> datetime:
         return (moment.replace(tzinfo=self._zone) if self._zone is not None else moment).astimezone(UTC)

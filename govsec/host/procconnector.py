@@ -70,6 +70,8 @@ _STEP_NS = _SECOND_NS
 #: How close together the two clocks are to be read, and how often that is tried.
 _MEASURE_S = 0.001
 _MEASURES_MAX = 5
+#: A clock that was set is noticed after so long.
+_MEASURE_PAUSE_S = 0.5
 #: What /proc/uptime is rounded to, and one tick of it.
 _UPTIME_ERROR_S = 0.03
 
@@ -134,6 +136,7 @@ class ProcessConnector:
         #: Processes whose first thread ended and others go on, with the number of those.
         self._headless: dict[int, int] = {}
         self._offset_ns = 0
+        self._measured_at = 0.0
         self._suspended_ns = 0
         self._tick_ns = _SECOND_NS // os.sysconf("SC_CLK_TCK")
         self._counts = dict.fromkeys(
@@ -349,6 +352,10 @@ class ProcessConnector:
         return int(asleep_s * _SECOND_NS) if asleep_s > _UPTIME_ERROR_S else 0
 
     def _look_at_clock(self, records: list[Record]) -> None:
+        now = self._clock.monotonic()
+        if now - self._measured_at < _MEASURE_PAUSE_S:
+            return
+        self._measured_at = now
         offset_ns = self._offset_now()
         step_ns = offset_ns - self._offset_ns
         self._offset_ns = offset_ns

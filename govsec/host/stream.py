@@ -95,6 +95,8 @@ class EventStream:
         self._held: list[_Held] = []
         self._number = 0
         self._released_ns = 0
+        self._release_at = 0.0
+        self._polls: dict[tuple[int, ...], select.poll] = {}
         self._counts: Counter[str] = Counter(records=0, late=0, fallbacks=0)
 
     def __enter__(self) -> Self:
@@ -182,6 +184,7 @@ class EventStream:
 
     def _open_next(self, lane: _Lane) -> None:
         """The best source after the one that failed, or the best of all when none was left."""
+        self._polls.clear()
         reasons: list[str] = []
         for position in range(lane.position + 1, len(lane.candidates)):
             source = lane.candidates[position]
@@ -207,14 +210,16 @@ class EventStream:
         self._held.append(_Held(record.time_ns, self._number, self._clock.monotonic(), record))
 
     def _release(self) -> tuple[Record, ...]:
-        """What nothing can come before any more."""
-        if not self._held:
+        """What nothing can come before any more; looked for a few times in ``SETTLE_S``, not at every event."""
+        now = self._clock.monotonic()
+        if not self._held or (now < self._release_at and len(self._held) < RECORDS_MAX):
             return ()
+        self._release_at = now + SETTLE_S / 2
         self._held.sort()
         count = RECORDS_MAX
         if len(self._held) < RECORDS_MAX:
             count = bisect_right(self._held, self._now_ns() - int(SETTLE_S * 1e9), key=lambda held: held.time_ns)
-            stuck_at = self._clock.monotonic() - _HELD_MAX_S
+            stuck_at = now - _HELD_MAX_S
             while count < len(self._held) and self._held[count].arrived_at <= stuck_at:
                 count += 1
         released = tuple(held.record for held in self._held[:count])
@@ -229,9 +234,8 @@ class EventStream:
         """Until a source that may be read has something, or is due, or something that is held is due."""
         until = deadline
         if self._held:
-            until = min(until, now + SETTLE_S)
-        poll = select.poll()
-        is_polling = False
+            until = min(until, self._release_at)
+        descriptors = []
         for lane in self._lanes:
             source = lane.source
             if source is None:
@@ -242,14 +246,22 @@ class EventStream:
             if descriptor is None or ready_at > now:
                 until = min(until, ready_at)
             else:
-                is_polling = True
-                poll.register(descriptor, select.POLLIN)
+                descriptors.append(descriptor)
                 until = min(until, lane.read_at + _TICK_S)
         wait_s = max(0.0, until - now)
-        if is_polling:
-            poll.poll(wait_s * _MS)
+        if descriptors:
+            self._poll_of(tuple(descriptors)).poll(wait_s * _MS)
         else:
             self._clock.sleep(wait_s)
+
+    def _poll_of(self, descriptors: tuple[int, ...]) -> select.poll:
+        """What waits for these; there are few combinations, and making one costs as much as asking it."""
+        poll = self._polls.get(descriptors)
+        if poll is None:
+            poll = self._polls[descriptors] = select.poll()
+            for descriptor in descriptors:
+                poll.register(descriptor, select.POLLIN)
+        return poll
 
     def _now_ns(self) -> int:
         return to_ns(self._clock.now())

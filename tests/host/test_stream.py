@@ -188,8 +188,9 @@ def test_a_source_that_floods_does_not_fill_the_memory() -> None:
     one.records = [at(0.5)] * 120_000
 
     counts = []
-    while sum(counts) < 120_000:
+    while sum(counts) < 120_000 and len(counts) < 10:
         counts.append(len(stream.read(0)))
+        clock.advance(0.1)
 
     assert counts == [50_000, 50_000, 20_000]
 
