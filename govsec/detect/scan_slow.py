@@ -164,7 +164,8 @@ class _Answered:
 
     def __init__(self, slot_ns: int) -> None:
         self._slot_ns = slot_ns
-        self._counts = np.zeros((_SLOTS + 1, _CELLS), dtype=np.uint32)
+        # Two bytes a cell: a count that large is answered often enough, whatever it is exactly.
+        self._counts = np.zeros((_SLOTS + 1, _CELLS), dtype=np.uint16)
         self._slot = -1
 
     def add(self, times: NDArray[np.int64], rows: Rows) -> None:
@@ -174,8 +175,10 @@ class _Answered:
         for slot in np.unique(slots).tolist():
             self._turn(slot)
             part = rows[slots == slot]
+            row = self._counts[slot % len(self._counts)]
             for keys in (_pairs(part), _streets(part)):
-                np.add.at(self._counts[slot % len(self._counts)], _cell(keys), np.uint32(1))
+                cells, more = np.unique(_cell(keys), return_counts=True)
+                row[cells] = np.minimum(row[cells] + more, np.iinfo(np.uint16).max)
 
     def count(self, key: U64, time_ns: int) -> int:
         self._turn(max(self._slot, time_ns // self._slot_ns))
