@@ -84,13 +84,22 @@ def roots_of(options: WatchOptions, walk: Walk) -> tuple[list[bytes], list[str]]
     kept, told = [], []
     for root in options.roots:
         path = os.fsencode(root)
+        if any(_is_covered(root, other, options) for other in options.roots):
+            continue
         if walk.mounts.may_hang(os.fspath(root)):
             told.append(f"{root}: on a network or user-space file system, not watched")
         elif not root.is_absolute() or root.resolve() != root or not root.is_dir():
             told.append(f"{root}: not a folder by a path without links, not watched")
-        else:
+        elif path not in kept:
             kept.append(path)
     return kept, told
+
+
+def _is_covered(root: Path, other: Path, options: WatchOptions) -> bool:
+    """``root`` is watched with ``other`` already."""
+    if root == other or not root.is_relative_to(other):
+        return False
+    return not any(root.is_relative_to(each) and each.is_relative_to(other) for each in options.excluded)
 
 
 def change(

@@ -290,6 +290,26 @@ def test_roots_that_cannot_be_watched_are_told_and_none_at_all_is_an_error(tmp_p
     assert source.descriptor() is None
 
 
+def test_a_root_within_a_root_is_watched_once_and_one_within_what_is_excluded_too(tmp_path: Path) -> None:
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "outer" / "spool" / "kept").mkdir(parents=True)
+    roots = (
+        tmp_path / "outer" / "inner",
+        tmp_path / "outer",
+        tmp_path / "outer" / "spool" / "kept",
+        tmp_path / "outer",
+    )
+    with watching(*roots, excluded=(tmp_path / "outer" / "spool",)) as source:
+        run("mv outer/inner outer/moved; mkdir outer/moved/one outer/spool/two outer/spool/kept/three", tmp_path)
+        words = said(changes_until(source, "/three"), tmp_path)
+
+    assert words == [
+        "renamed outer/moved from outer/inner",
+        "created outer/moved/one",
+        "created outer/spool/kept/three",
+    ]
+
+
 def test_nobody_is_refused_in_words(tmp_path: Path) -> None:
     require_root()
     done = python(
