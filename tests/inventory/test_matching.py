@@ -72,6 +72,7 @@ def test_the_tracker_s_states_are_told_apart(tmp_path: Path) -> None:
         "CVE-6": State.ENDED,
     }
     assert (matches.has_release, matches.packages, matches.is_file_date) == (True, 1, True)
+    assert "CVE-3" not in states(data.match([dpkg("libssl3", "0~git1", "openssl")], DEBIAN))
 
 
 def test_the_source_package_s_version_counts_and_not_the_binary_s(tmp_path: Path) -> None:

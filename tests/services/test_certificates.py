@@ -132,6 +132,15 @@ def test_tlcp_with_one_certificate_or_none_in_time_is_told(make: Make, clock: Fa
     assert found == [["service.certificate_tlcp"], ["service.certificate_expired"]]
 
 
+def test_a_certificate_of_tlcp_for_another_name_is_told(make: Make, clock: FakeClock) -> None:
+    flight = _tlcp(clock, 90, 2)
+    with speaking(lambda connection: _speak(flight, connection)) as port:
+        entry = {"host": "127.0.0.1", "server_name": "other.example", "port": port, "tlcp": True}
+        probed = make(families=["ipv4"], certificates=[entry]).probe()
+
+    assert [one.kind for one in probed.findings] == ["service.certificate_mismatch"]
+
+
 def test_tls_where_tlcp_is_expected_is_told(make: Make, keys: Keys) -> None:
     other = Portal()
     with running(other, keys.context()):

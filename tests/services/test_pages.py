@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from govsec.records import Finding, Severity
+from govsec.services.pagebaseline import compare, follow, learn
+from govsec.services.pagefacts import PageFacts, read_page
 from govsec.services.probe import Prober
+from govsec.services.words import shipped_words
 from tests.services.conftest import Make
 from tests.services.portals import Asked, Portal, Reply
 
@@ -207,6 +211,36 @@ def test_who_is_shown_another_page_only_at_the_first_visit_is_found(watched: Wat
     watched.portal.routes["/"] = page
 
     assert [finding.kind for finding in watched.prober.probe().findings] == ["page.cloaked"]
+
+
+def test_a_page_that_changes_while_it_is_taken_is_no_cloak(watched: Watched) -> None:
+    takes = itertools.count()
+
+    def page(asked: Asked) -> Reply:
+        is_new = next(takes) >= 2  # both families see the old one, the spider and all who come later the new one
+        text = PAGE.replace("</body>", '<a href="https://www.example.gov.cn/">专题</a></body>') if is_new else PAGE
+        return 200, {"Content-Type": "text/html; charset=utf-8"}, text.encode()
+
+    watched.portal.routes["/"] = page
+
+    assert watched.prober.probe().findings == ()
+    assert next(takes) > 3
+
+
+def test_a_take_in_which_something_was_told_is_not_followed() -> None:
+    def take(body: str) -> PageFacts:
+        return read_page(f"<title>t</title>{body}", "https://portal.example/")
+
+    words = shipped_words()
+    before = take("".join(f"<p>{topic}</p>" for topic in TOPICS))
+    less = "".join(f"<p>{topic}</p>" for topic in TOPICS[3:])
+    accepted = learn([before], datetime(2026, 1, 1, tzinfo=UTC), words)
+    for body, is_followed in ((less, True), (less + DARK, False), (less + "<p>hacked by x</p>", False)):
+        now = take(body)
+        difference = compare(accepted, now, ["portal.example"], words)
+
+        assert (follow(accepted, now, difference, 0.3) != accepted) is is_followed
+        assert follow(accepted, now, difference, 0) == accepted
 
 
 def cloaked(who: str) -> Any:
