@@ -24,6 +24,7 @@ from govsec.findings.quiet import Quiet
 from govsec.guard.allowances import allowances_of
 from govsec.guard.api import GuardRecord, Observation
 from govsec.guard.canaries import Canaries
+from govsec.guard.drift_tables import DriftTablesSettings
 from govsec.guard.drifttables import SPECS, rows_of
 from govsec.guard.filescan import FileScanner
 from govsec.guard.filestate import marks_of
@@ -34,7 +35,7 @@ from govsec.guard.logview import LogView
 from govsec.guard.moduleview import ModuleView
 from govsec.guard.packagefiles import DebianFiles
 from govsec.guard.processview import ProcessView
-from govsec.guard.registry import Site, build_detectors
+from govsec.guard.registry import Site, build_detectors, read_settings
 from govsec.guard.sampling import Sampler, SamplingSettings
 from govsec.guard.watch import DEGRADED, HostGuard, Intervals
 from govsec.host.snapshot import take
@@ -43,8 +44,16 @@ from govsec.privatefile import make_private_directory
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.records import Finding
 
-#: What a baseline asks a snapshot for.
-BASELINE_TABLES = frozenset(SPECS)
+
+def compared_tables(config: Config) -> frozenset[TableName]:
+    """The tables that a baseline keeps: those that ``guard.detectors.drift_tables`` compares, and accounts always.
+
+    Raises:
+        ConfigurationError: a setting of a detector is wrong.
+    """
+    settings = read_settings(config.guard.detectors)["drift_tables"]
+    assert isinstance(settings, DriftTablesSettings)  # the registry names its model
+    return frozenset(settings.tables if settings.enabled else ()) | {TableName.ACCOUNTS}
 
 
 def guard_folder(config: Config) -> Path:
@@ -104,7 +113,7 @@ def accept_baseline(
     store = baseline_store(config)
     previous = store.digest()
     number = store.load(trusted).number + 1 if previous is not None else 1
-    snapshot = take(clock, BASELINE_TABLES, root=root)
+    snapshot = take(clock, compared_tables(config), root=root)
     scanner = _scanner(config)
     packages = DebianFiles(root)
     files = _read_files(scanner, packages, progress)
@@ -149,7 +158,7 @@ def drift(
     wanted = {"drift_tables", "drift_files", "authorized_keys", "preload", "root_account"}
     detectors = [one for one in build_detectors(config.guard.detectors, site) if one.name in wanted]
     engine = Engine(detectors, degraded_kind=DEGRADED, quiet=_quiet(config), findings_max=10_000)
-    snapshot = take(clock, BASELINE_TABLES, root=root)
+    snapshot = take(clock, compared_tables(config), root=root)
     progress(Progress("files", 0, None, 0, len(files.states), "baseline"))
     look = integrity.everything(snapshot.time_ns)
     keys = KeyView(config.guard.key_files, root)
@@ -163,7 +172,7 @@ def drift(
     )
     findings = engine.observe(Observation(snapshot.time_ns, records))
     # What restarts is away for a moment: tables that want two snapshots are asked again.
-    again = take(clock, {name for name, spec in SPECS.items() if spec.snapshots_min > 1}, root=root)
+    again = take(clock, {one for one in compared_tables(config) if SPECS[one].snapshots_min > 1}, root=root)
     findings += engine.observe(Observation(max(again.time_ns, snapshot.time_ns), (again,)))
     return baseline, findings, {"integrity": integrity.counters(), **engine.counters()}
 
@@ -225,7 +234,7 @@ def open_habits(path: Path) -> Baseline:
 def tables_for(config: Config, *, is_full: bool) -> frozenset[TableName]:
     """Which tables a guard wants in a snapshot: all it compares, or those that change by the minute."""
     quick = {TableName.PROCESSES, TableName.LISTENERS, TableName.ACCOUNTS, TableName.MODULES, TableName.TASKS}
-    return frozenset(SPECS) | quick if is_full else frozenset(quick)
+    return compared_tables(config) | quick if is_full else frozenset(quick)
 
 
 def _quiet(config: Config) -> Quiet:

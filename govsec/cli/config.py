@@ -38,6 +38,8 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the JSON Schema."""
     from govsec.config import Config
     from govsec.detect.registry import settings_schema
+    from govsec.guard.registry import settings_schema as guard_schema
+    from govsec.guard.sampling import SamplingSettings
     from govsec.net.evidence import EvidenceOptions
     from govsec.net.live import LiveOptions
 
@@ -46,6 +48,8 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     monitor = schema["$defs"]["MonitorConfig"]["properties"]
     monitor["detectors"] = settings_schema()
     monitor["live"], monitor["evidence"] = LiveOptions.model_json_schema(), EvidenceOptions.model_json_schema()
+    guard = schema["$defs"]["GuardConfig"]["properties"]
+    guard["detectors"], guard["sampling"] = guard_schema(), SamplingSettings.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     io.result(schema, lambda: json.dumps(schema, ensure_ascii=False, indent=2))
     return 0
@@ -57,9 +61,11 @@ def run_check(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.plans import plans_of
     from govsec.assemble.systems import Site
     from govsec.detect.registry import read_settings
+    from govsec.guard.registry import read_settings as read_guard_settings
 
     config = io.config()
     read_settings(config.monitor.detectors)
+    read_guard_settings(config.guard.detectors)
     check_agents(config)
     # Found here and not in the night of the drill.
     plans = plans_of(Site(config, io.clock))

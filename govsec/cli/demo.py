@@ -17,8 +17,8 @@ def register(parser: frame.Parser) -> None:
         "Make a sample system and three centers in a directory, back up twice, ship, take production,\n"
         "same-city and the system itself away, restore from the remote center in a drill, and verify\n"
         "the signed evidence. Then find what was lost again, look for intruders in the traffic of the\n"
-        "day, and look at this machine as an assessor of graded protection would (level 3), with the\n"
-        "drill as evidence."
+        "day, catch a program that encrypts a share, and look at this machine as an assessor of graded\n"
+        "protection would (level 3), with the drill as evidence."
     )
     parser.epilog = (
         "exit codes: 0 the data came back and all of it is on record, 1 otherwise\n\n"
@@ -33,6 +33,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     """Tell the story on standard error as it goes on, the result on standard output."""
     from govsec.assemble import demo
     from govsec.assemble.demoassess import assess_demo, find_directories
+    from govsec.assemble.demoguard import guard_demo
     from govsec.assemble.demomonitor import watch_demo
     from govsec.report.catalog import Catalogue
 
@@ -62,6 +63,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     tell("found", {})
     find_directories(directory)
     traffic = watch_demo(config_path, io.clock, tell=tell, progress=io.progress)
+    guarded = guard_demo(config_path, io.clock, tell=tell)
     assessment = assess_demo(config_path, io.clock, tell=tell, progress=io.progress)
     for reason in result.reasons:
         tell("reason", {"text": reasons.text(f"reason.{reason.code}", reason.facts)})
@@ -81,6 +83,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
                 "findings": [finding.kind for finding in traffic.findings],
                 "reports": [str(path) for path in traffic.reports],
             },
+            "guard": {"findings": [finding.kind for finding in guarded.findings]},
             "assessment": {
                 "run": assessment.run.assessment.id,
                 "coverage": assessment.run.assessment.coverage,

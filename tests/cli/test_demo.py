@@ -47,6 +47,7 @@ def test_the_command_ends_with_0_two_reports_and_a_clean_remote_center(
         assert Path(path).read_text(encoding="utf-8").lower().startswith("<!doctype html>")
     assert (directory / "main").is_dir(), "what was lost is found again before this machine is looked at"
     traffic = result["traffic"]
+    assert "host.ransomware.canary" in result["guard"]["findings"]
     assert traffic["findings"] == ["net.scan.vertical", "net.guessing.flows"]
     assert [INTRUDER in Path(path).read_text(encoding="utf-8") for path in traffic["reports"]] == [True, True]
     assessment = result["assessment"]
