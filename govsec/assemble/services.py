@@ -27,7 +27,7 @@ from govsec.findings.tables import Recent
 from govsec.records import Finding
 from govsec.runtime.lanes import Lane, for_each
 from govsec.serviceentry import ServiceConfig
-from govsec.services.addresses import Resolve, system_resolve
+from govsec.web.addresses import Resolve, system_resolve
 from govsec.services.findings import Judge
 from govsec.services.memory import MemoryFile, ServiceMemory
 from govsec.services.pagebaseline import AcceptedPage, PageFile
@@ -114,7 +114,7 @@ class SiteServices:
         """The pages of the services are, as they are now, what they are to be.
 
         Raises:
-            ConfigurationError: none of them has a page. ProbeError: a page cannot be taken; nothing was accepted then.
+            ConfigurationError: none of them has a page. RequestError: a page cannot be taken; nothing was accepted then.
         """
         with_pages = [service for service in self._services if service.pages]
         if not with_pages:

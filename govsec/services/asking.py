@@ -6,7 +6,6 @@ Everything is done by one deadline, over addresses of one family.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,25 +13,24 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from govsec.clock import Clock
 from govsec.crypto.certificates import CertificateFacts, read_der
-from govsec.errors import FormatError, RefusedError
+from govsec.errors import FormatError
 from govsec.serviceentry import Family, ServiceConfig
-from govsec.services.addresses import Address, Names
-from govsec.services.connection import Deadline, Phases, ProbeError, connect, secure
 from govsec.services.cookies import Cookies
-from govsec.services.exchange import Answer, Request, exchange
+from govsec.web.addresses import Address, Names
+from govsec.web.connection import Deadline, Phases, RequestError, secure
+from govsec.web.exchange import Answer, Request, exchange
+from govsec.web.reach import reach
 
-#: Names have a few addresses; whoever answers at none of so many is down.
-_ADDRESSES_TRIED_MAX = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"http": 80, "https": 443}
 USER_AGENT = "Mozilla/5.0 (compatible; govsec service probe)"
 
 
-class NoAddress(ProbeError):
+class NoAddress(RequestError):
     """The name has no address in this family."""
 
 
-class RedirectRefused(ProbeError):
+class RedirectRefused(RequestError):
     """The service sends its visitors where the configuration does not; ``target`` is where, without its query."""
 
     def __init__(self, target: str, why: str) -> None:
@@ -51,6 +49,10 @@ class Trace:
     #: Of the last server that spoke TLS.
     certificate: CertificateFacts | None = None
     tls_version: str = ""
+
+    def note(self, address: Address) -> None:
+        """This address is tried next."""
+        self.address = str(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Asker:
         """The answer behind all redirects. ``trace`` is filled as it goes.
 
         Raises:
-            ProbeError: nobody answered, or not as HTTP is, or later than the service's limit.
+            RequestError: nobody answered, or not as HTTP is, or later than the service's limit.
         """
         deadline = Deadline(self._clock, self._timeout_s)
         with trace.phases.measured("whole", self._clock):
@@ -101,7 +103,7 @@ class Asker:
                 if followed == wanted.redirects_max:
                     break
                 wanted = self._next(wanted, answer.status, location)
-        raise ProbeError("redirect", f"more than {wanted.redirects_max} redirects")
+        raise RequestError("redirect", f"more than {wanted.redirects_max} redirects")
 
     def _once(self, wanted: Wanted, trace: Trace, deadline: Deadline) -> Answer:
         host, port, scheme = _place(wanted.url)
@@ -111,7 +113,7 @@ class Asker:
         with trace.phases.measured("resolve", self._clock):
             addresses = self._addresses(host)
         with trace.phases.measured("connect", self._clock):
-            connection = self._connect(addresses, port, deadline, trace)
+            connection = reach(self._names, addresses, port, deadline, trace.note)
         if scheme == "https":
             with trace.phases.measured("tls", self._clock):
                 secured = secure(connection, self._context, host, deadline)
@@ -133,32 +135,17 @@ class Asker:
         try:
             addresses = self._names.addresses(host, self._family)
         except OSError as error:
-            raise ProbeError("resolve", f"{host}: {error.strerror}") from error
+            raise RequestError("resolve", f"{host}: {error.strerror}") from error
         if not addresses:
             raise NoAddress("resolve", f"{host} has no {self._family} address")
         return addresses
-
-    def _connect(self, addresses: tuple[Address, ...], port: int, deadline: Deadline, trace: Trace) -> socket.socket:
-        """A connection to the first address that takes one, as browsers do it. Each is checked where it is used."""
-        last = ProbeError("connect", "no address was tried")
-        for address in addresses[:_ADDRESSES_TRIED_MAX]:
-            trace.address = str(address)
-            try:
-                self._names.check(address)
-            except RefusedError as error:
-                raise ProbeError("connect", f"refused: {error}") from error
-            try:
-                return connect(address, port, deadline)
-            except ProbeError as error:
-                last = error
-        raise last
 
     def _next(self, wanted: Wanted, status: int, location: str) -> Wanted:
         try:
             url = urljoin(wanted.url, location.strip()).partition("#")[0]
             host, port, scheme = _place(url)
         except ValueError as error:
-            raise ProbeError("redirect", "to something that is no URL") from error
+            raise RequestError("redirect", "to something that is no URL") from error
         if scheme not in _PORTS:
             raise RedirectRefused(shown(url), "which is no web address")
         if host not in self._hosts or (port not in _PORTS.values() and (host, port) not in self._ports):
@@ -194,7 +181,7 @@ def _as_asked(host: str) -> str:
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise ProbeError("resolve", f"{host[:80]} is no name of a host") from error
+        raise RequestError("resolve", f"{host[:80]} is no name of a host") from error
 
 
 def _ascii(target: str) -> str:

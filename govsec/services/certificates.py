@@ -17,10 +17,10 @@ from govsec.crypto.certificates import CertificateFacts, is_for
 from govsec.dissect.tls import TLCP
 from govsec.errors import RefusedError
 from govsec.serviceentry import CertificateConfig, Family, ServiceConfig
-from govsec.services.addresses import Names
-from govsec.services.connection import NO_WAY, Deadline, ProbeError
 from govsec.services.handshake import TLS12, Shown, read_shown
 from govsec.services.steps import Run
+from govsec.web.addresses import Names
+from govsec.web.connection import NO_WAY, Deadline, RequestError
 
 #: An end this near is no more a matter of planning.
 URGENT_DAYS = 7
@@ -131,7 +131,7 @@ def _look(
             shown = read_shown(
                 addresses[0], server.port, server.name, version=version, deadline=Deadline(clock, config.timeout_s)
             )
-        except ProbeError as error:
+        except RequestError as error:
             if error.errno in NO_WAY:
                 return None
             reason = reason or str(error)

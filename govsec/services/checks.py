@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from govsec.serviceentry import Expectation, matcher
-from govsec.services.exchange import Answer
 from govsec.services.values import MISSING, at_path, parse_json
+from govsec.web.exchange import Answer
 
 _SHOWN_MAX = 120
 #: A title stands in the head of a page; bounded, so that a page of a million ``<title`` costs nothing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from govsec.services.exchange import Answer
+from govsec.web.exchange import Answer
 
 _COOKIES_MAX = 50
 _COOKIE_SIZE_MAX = 4096

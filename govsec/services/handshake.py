@@ -25,8 +25,8 @@ from govsec.crypto.certificates import CertificateFacts
 from govsec.dissect.messages import FlowRef, TlsCertificates, TlsServerHello
 from govsec.dissect.tls import TLCP, TlsParser
 from govsec.errors import FormatError
-from govsec.services.addresses import Address
-from govsec.services.connection import Deadline, ProbeError, connect, send
+from govsec.web.addresses import Address
+from govsec.web.connection import Deadline, RequestError, connect, send
 
 TLS12 = 0x0303
 #: What servers of any age take: ECDHE, DHE and RSA, GCM and CBC.
@@ -62,7 +62,7 @@ def read_shown(address: Address, port: int, server_name: str | None, *, version:
     """The certificates that a server shows to a client of ``version`` (TLS 1.2 or TLCP).
 
     Raises:
-        ProbeError: nobody answers, or not in this protocol.
+        RequestError: nobody answers, or not in this protocol.
     """
     with connect(address, port, deadline) as connection:
         send(connection, client_hello(version, server_name), deadline)
@@ -96,7 +96,7 @@ def _read(connection: socket.socket, deadline: Deadline) -> Shown:
         try:
             pending = pending[parser.read(False, pending, 0) :]
         except FormatError as error:
-            raise ProbeError("tls", "no TLS is spoken there") from error
+            raise RequestError("tls", "no TLS is spoken there") from error
         for message in parser.messages:
             if isinstance(message, TlsServerHello):
                 hello = message
@@ -104,8 +104,8 @@ def _read(connection: socket.socket, deadline: Deadline) -> Shown:
                 return Shown(hello.version, hello.cipher, message.certificates, message.unreadable_count)
         parser.messages.clear()
         if not data:
-            raise ProbeError("tls", "closed without certificates" if hello else "closed without an answer")
-    raise ProbeError("tls", "the handshake hides its certificates")
+            raise RequestError("tls", "closed without certificates" if hello else "closed without an answer")
+    raise RequestError("tls", "the handshake hides its certificates")
 
 
 def _receive(connection: socket.socket, deadline: Deadline) -> bytes:
@@ -115,7 +115,7 @@ def _receive(connection: socket.socket, deadline: Deadline) -> bytes:
     except TimeoutError as error:
         raise deadline.over("tls") from error
     except OSError as error:
-        raise ProbeError("tls", error.strerror or str(error), error.errno or 0) from error
+        raise RequestError("tls", error.strerror or str(error), error.errno or 0) from error
 
 
 def _words(numbers: tuple[int, ...]) -> bytes:

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from govsec.clock import Clock
 from govsec.serviceentry import Family, PageConfig
 from govsec.services.asking import Asker, NoAddress, RedirectRefused, Trace, Wanted
-from govsec.services.connection import NO_WAY, ProbeError
 from govsec.services.pagebaseline import AcceptedPage, Difference, compare, learn
 from govsec.services.pagefacts import PageFacts, read_page
 from govsec.services.words import Words
+from govsec.web.connection import NO_WAY, RequestError
 
 _BROWSER = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
@@ -71,7 +71,7 @@ def look_at_page(
             takes[family] = _take(page, asker, _PLAIN)
         except RedirectRefused as error:
             sent_to = error.target
-        except ProbeError as error:
+        except RequestError as error:
             if not isinstance(error, NoAddress) and error.errno not in NO_WAY:
                 reason = reason or f"{family}: {error}"
     if not takes:
@@ -86,17 +86,17 @@ def accept_page(page: PageConfig, askers: Mapping[Family, Asker], words: Words, 
     """The page as it is from now on to be.
 
     Raises:
-        ProbeError: it cannot be taken over any family.
+        RequestError: it cannot be taken over any family.
     """
     takes: list[PageFacts] = []
-    last = ProbeError("resolve", "no address of any family")
+    last = RequestError("resolve", "no address of any family")
     for turn in range(page.takes):
         if turn:
             clock.sleep(page.take_pause_s)
         for asker in askers.values():
             try:
                 takes.append(_take(page, asker, _PLAIN))
-            except ProbeError as error:
+            except RequestError as error:
                 last = error
     if not takes:
         raise last
@@ -112,7 +112,7 @@ def _take(page: PageConfig, asker: Asker, headers: Mapping[str, str]) -> PageFac
     trace = Trace()
     answer = asker.as_new_visitor().ask(Wanted(page.url, headers=headers, size_bytes_max=page.size_bytes_max), trace)
     if answer.status != 200:
-        raise ProbeError("answer", f"status {answer.status}")
+        raise RequestError("answer", f"status {answer.status}")
     return read_page(answer.text(), page.url)
 
 
@@ -134,14 +134,14 @@ def _cloaks(
             shown.append((who, first, _take(page, askers[first], headers)))
         except RedirectRefused as error:
             yield Cloak(who, None, error.target)
-        except ProbeError:  # a firewall that keeps spiders out shows them nothing, and so nothing else either
+        except RequestError:  # a firewall that keeps spiders out shows them nothing, and so nothing else either
             continue
     for who, family, take in shown:
         usual = [takes[family]]
         found = compare(learn(usual, clock.now(), words), take, own_hosts(page), words)
         if not _is_another(found, accepted, page):
             continue
-        with suppress(ProbeError):
+        with suppress(RequestError):
             usual.append(_take(page, askers[family], _PLAIN))
         found = compare(learn(usual, clock.now(), words), take, own_hosts(page), words)
         if _is_another(found, accepted, page):

@@ -20,10 +20,8 @@ from govsec.clock import Clock, to_ns
 from govsec.findings.baseline import Baseline, hour_of
 from govsec.records import Finding
 from govsec.serviceentry import Family, PageConfig, ServiceConfig, SignalConfig
-from govsec.services.addresses import Names, Resolve, system_resolve
 from govsec.services.asking import Asker
 from govsec.services.certificates import ServerCertificates, look
-from govsec.services.connection import tls_context
 from govsec.services.findings import Judge, no_way
 from govsec.services.memory import ServiceMemory
 from govsec.services.pagebaseline import AcceptedPage, follow
@@ -33,6 +31,8 @@ from govsec.services.steps import Run, RunState, run_steps
 from govsec.services.usual import Span, span_of
 from govsec.services.values import secret_values
 from govsec.services.words import Words, shipped_words
+from govsec.web.addresses import Names, Resolve, system_resolve
+from govsec.web.connection import tls_context
 
 _SIGNAL_KINDS = {
     "traffic": "service.traffic",
@@ -115,7 +115,7 @@ class Prober:
         Raises:
             ConfigurationError: a secret cannot be read.
         """
-        config, names = self.config, Names(self.config, self._resolve)
+        config, names = self.config, Names(self.config.addresses, self._resolve)
         runs: list[Run] = []
         attempts: dict[str, int] = {}
         for family in config.families if config.steps else ():
@@ -153,9 +153,9 @@ class Prober:
         """The service's pages as they are now are how they are to be; gives them by their keys.
 
         Raises:
-            ProbeError: a page cannot be taken; nothing of this service was accepted then.
+            RequestError: a page cannot be taken; nothing of this service was accepted then.
         """
-        askers = self._askers(Names(self.config, self._resolve))
+        askers = self._askers(Names(self.config.addresses, self._resolve))
         accepted = {
             self.page_key(page.name): accept_page(page, askers, self._words, self._clock) for page in self.config.pages
         }

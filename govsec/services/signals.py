@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from govsec.clock import Clock, to_ns
 from govsec.serviceentry import SignalConfig
 from govsec.services.asking import Asker, Trace, Wanted
-from govsec.services.connection import ProbeError
-from govsec.services.exchange import Answer
 from govsec.services.memory import Reading, ServiceMemory
 from govsec.services.values import at_path, fill, fill_url, parse_json
+from govsec.web.connection import RequestError
+from govsec.web.exchange import Answer
 
 _LINES_MAX = 200_000
 _SECOND_NS = 1_000_000_000
@@ -38,7 +38,7 @@ def read_signal(
     headers = {name: fill(text, secrets) for name, text in signal.headers.items()}
     try:
         answer = asker.ask(Wanted(fill_url(signal.url, secrets), headers=headers, size_bytes_max=8 << 20), Trace())
-    except ProbeError as error:
+    except RequestError as error:
         return SignalResult(signal.name, signal.kind, None, str(error))
     if answer.status != 200:
         return SignalResult(signal.name, signal.kind, None, f"status {answer.status}")

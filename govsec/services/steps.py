@@ -13,11 +13,11 @@ from enum import StrEnum
 from govsec.clock import Clock
 from govsec.crypto.certificates import CertificateFacts
 from govsec.serviceentry import Family, ServiceConfig, StepConfig
-from govsec.services.addresses import Names
 from govsec.services.asking import Asker, NoAddress, Trace, Wanted
 from govsec.services.checks import Failure, judge_answer
-from govsec.services.connection import NO_WAY, ProbeError
 from govsec.services.values import Mask, body_of, fill, fill_url, kept_value, secret_values
+from govsec.web.addresses import Names
+from govsec.web.connection import NO_WAY, RequestError
 
 
 class RunState(StrEnum):
@@ -83,7 +83,7 @@ def run_steps(config: ServiceConfig, family: Family, names: Names, context: ssl.
         trace = Trace()
         try:
             result = _step(step, asker, trace, values, mask)
-        except ProbeError as error:
+        except RequestError as error:
             # Only the first step can tell that there is nothing in this family: later ones follow from an answer.
             if position == 0 and isinstance(error, NoAddress):
                 return Run(family, RunState.NOT_OFFERED, (), error.seen)

@@ -21,7 +21,7 @@ from govsec.clock import Clock
 from govsec.errors import ConfigurationError
 from govsec.secretfile import read_secret
 from govsec.serviceentry import PLACEHOLDER, Keep, SecretConfig, StepConfig
-from govsec.services.exchange import Answer
+from govsec.web.exchange import Answer
 
 #: A value that is kept for later steps: a token, a number of a form.
 _KEPT_SIZE_MAX = 16 << 10

@@ -6,10 +6,17 @@ import gzip
 import json
 from pathlib import Path
 
+from govsec.findings.baseline import Baseline
 from govsec.records import Severity
+from govsec.serviceentry import ServiceConfig
+from govsec.services.cookies import Cookies
+from govsec.services.memory import ServiceMemory
+from govsec.services.probe import Prober
 from govsec.services.steps import RunState
+from govsec.testing.clock import FakeClock
+from govsec.web.exchange import Answer
 from tests.services.conftest import Make
-from tests.services.portals import Asked, Portal, Reply
+from tests.services.portals import PATIENT_S, Asked, Keys, Portal, Reply, running
 
 
 def test_a_log_in_carries_cookie_token_and_secret_over_both_families(
@@ -207,3 +214,93 @@ def test_a_value_with_a_line_break_does_not_become_a_second_header(portal: Porta
 
     assert finding.facts["step"] == "next"
     assert all("X-Evil" not in asked.headers for asked in portal.asked)
+
+
+def test_a_secret_that_comes_back_is_in_no_report(portal: Portal, make: Make, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("s3cret/value")
+    secret.chmod(0o600)
+    portal.routes["/s3cret%2Fvalue"] = (302, {"Location": "/at/s3cret%2Fvalue/end"}, b"")
+    portal.routes["/at/s3cret%2Fvalue/end"] = (200, {"X-Echo": "is s3cret/value here"}, b'{"echo": "s3cret/value"}')
+    step = {"name": "home", "url": portal.url("/${key}")}
+    common = {"families": ["ipv4"], "secrets": {"key": {"file": secret}}}
+
+    for expect in ({"headers": {"X-Echo": "nothing"}}, {"json": {"echo": "nothing"}}, {"status": [201]}):
+        (finding,) = make(**common, steps=[{**step, "expect": expect}]).probe().findings
+
+        assert "s3cret" not in repr(finding)
+        assert "‹key›" in repr(finding)
+
+
+def test_authorization_stays_with_its_host_and_https_stays_https(
+    portal: Portal, make: Make, keys: Keys, clock: FakeClock
+) -> None:
+    other = Portal()
+    with running(other, keys.context(names=["other.example"])):
+        portal.routes["/"] = (307, {"Location": f"https://other.example:{other.port}/"}, b"")
+        other.routes["/"] = (200, {}, b"fine")
+        other.routes["/down"] = (302, {"Location": portal.url("/")}, b"")
+        config = {
+            "name": "portal",
+            "timeout_s": PATIENT_S,
+            "families": ["ipv4"],
+            "ca_file": keys.ca_file,
+            "hosts": ["other.example"],
+        }
+        there = {"name": "there", "url": f"https://other.example:{other.port}/down"}
+        headers = {"Authorization": "Bearer t0ken", "X-Other": "stays"}
+        found = []
+        for step in ({"name": "home", "url": portal.url(), "headers": headers}, there):
+            prober = Prober(
+                ServiceConfig.model_validate({**config, "steps": [step, {**there, "name": "port"}]}),
+                memory=ServiceMemory(),
+                baseline=Baseline(),
+                pages={},
+                clock=clock,
+                resolve=lambda host: ["127.0.0.1"],
+            )
+            found.append(prober.probe().findings)
+
+    asked = other.asked[0]
+    assert asked.headers["X-Other"] == "stays"
+    assert "Authorization" not in asked.headers
+    assert portal.asked[0].headers["Authorization"] == "Bearer t0ken"
+    assert [finding.facts["seen"] for finding in found[1]] == [
+        f"to http://portal.example:{portal.port}/, a host or port that the configuration does not name"
+    ]
+
+
+def test_https_does_not_lead_to_http(portal: Portal, make: Make, keys: Keys) -> None:
+    other = Portal()
+    with running(other, keys.context()):
+        other.routes["/"] = (302, {"Location": portal.url("/")}, b"")
+        steps = [{"name": "home", "url": other.url(scheme="https")}, {"name": "plain", "url": portal.url()}]
+
+        (finding,) = make(families=["ipv4"], ca_file=keys.ca_file, steps=steps).probe().findings
+
+    assert "from HTTPS to HTTP" in str(finding.facts["seen"])
+    assert portal.asked == []
+
+
+def test_a_cookie_goes_where_it_belongs_and_for_other_sites_none_is_taken() -> None:
+    cookies = Cookies()
+    set_ = [
+        ("set-cookie", text)
+        for text in (
+            "own=1",
+            "path=2; Path=/deep",
+            "safe=3; Secure",
+            "wide=4; Domain=.gov.example",
+            "evil=5; Domain=evil.example",
+            "all=6; Domain=example",
+            "gone=7; Max-Age=0",
+            "long=" + "x" * 5000,
+        )
+    ]
+    cookies.take("https://a.gov.example/", Answer(200, set_, b""))
+
+    assert cookies.header("https://a.gov.example/deep/x") == "own=1; path=2; safe=3; wide=4"
+    assert cookies.header("http://a.gov.example/deeper") == "own=1; wide=4"
+    assert cookies.header("https://b.gov.example/") == "wide=4"
+    assert cookies.header("https://evil.example/") is None
+    assert cookies.dropped_count == 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from govsec.clock import Clock
-from govsec.services.connection import BoundedReader, Deadline, Phases, ProbeError, send
+from govsec.web.connection import BoundedReader, Deadline, Phases, RequestError, send
 
 _HEAD_SIZE_MAX = 64 << 10
 #: Lines of chunks around a body: a server that sends single bytes may need ten times their size.
@@ -54,7 +54,7 @@ class Request:
         """The bytes that go out.
 
         Raises:
-            ProbeError: a header or the target would become two lines.
+            RequestError: a header or the target would become two lines.
         """
         lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {self.host}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
@@ -62,7 +62,7 @@ class Request:
             lines.append(f"Content-Length: {len(self.body)}")
         lines.append("Connection: close")
         if any("\r" in line or "\n" in line or "\0" in line for line in lines) or " " in self.target:
-            raise ProbeError("send", "a value that was put in would break the request")
+            raise RequestError("send", "a value that was put in would break the request")
         return "\r\n".join([*lines, "", ""]).encode("utf-8") + (self.body or b"")
 
 
@@ -103,7 +103,7 @@ def exchange(
     """Send a request, read its answer to the end.
 
     Raises:
-        ProbeError: no answer, no HTTP, or more than ``size_max`` bytes of body.
+        RequestError: no answer, no HTTP, or more than ``size_max`` bytes of body.
     """
     with phases.measured("first_byte", clock):
         send(connection, request.encode(), deadline)
@@ -113,14 +113,14 @@ def exchange(
             response.begin()
         except (http.client.HTTPException, ValueError) as error:
             response.close()
-            raise ProbeError("answer", f"no HTTP: {type(error).__name__}") from error
-        except ProbeError:
+            raise RequestError("answer", f"no HTTP: {type(error).__name__}") from error
+        except RequestError:
             response.close()
             raise
     with phases.measured("body", clock), response:
         headers = [(name.lower(), value) for name, value in response.getheaders()]
         if sum(len(name) + len(value) for name, value in headers) > _HEAD_SIZE_MAX:
-            raise ProbeError("answer", f"a head of more than {_HEAD_SIZE_MAX} bytes")
+            raise RequestError("answer", f"a head of more than {_HEAD_SIZE_MAX} bytes")
         body = _body(response, size_max)
     answer = Answer(response.status, headers, body)
     encoding = (answer.header("content-encoding") or "identity").strip().lower()
@@ -138,27 +138,27 @@ def _body(response: http.client.HTTPResponse, size_max: int) -> bytes:
             parts.append(part)
             size += len(part)
             if size > size_max:
-                raise ProbeError("answer", f"more than {size_max} bytes")
+                raise RequestError("answer", f"more than {size_max} bytes")
     except http.client.IncompleteRead as error:
-        raise ProbeError("answer", "cut off in the middle") from error
+        raise RequestError("answer", "cut off in the middle") from error
     except (http.client.HTTPException, ValueError) as error:
-        raise ProbeError("answer", f"no HTTP: {type(error).__name__}") from error
+        raise RequestError("answer", f"no HTTP: {type(error).__name__}") from error
     if response.length:  # what was announced and never came
-        raise ProbeError("answer", "cut off in the middle")
+        raise RequestError("answer", "cut off in the middle")
     return b"".join(parts)
 
 
 def _open(body: bytes, encoding: str, size_max: int) -> bytes:
     """The body of a server that packs it although it was asked not to."""
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise ProbeError("answer", f"packed as {encoding[:20]!r}, which was not asked for")
+        raise RequestError("answer", f"packed as {encoding[:20]!r}, which was not asked for")
     opener = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         data = opener.decompress(body, size_max + 1)
     except zlib.error as error:
-        raise ProbeError("answer", f"said to be {encoding}, and is not") from error
+        raise RequestError("answer", f"said to be {encoding}, and is not") from error
     if len(data) > size_max or opener.unconsumed_tail:
-        raise ProbeError("answer", f"more than {size_max} bytes")
+        raise RequestError("answer", f"more than {size_max} bytes")
     if not opener.eof:
-        raise ProbeError("answer", "cut off in the middle")
+        raise RequestError("answer", "cut off in the middle")
     return data

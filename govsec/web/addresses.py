@@ -2,7 +2,8 @@
 
 A name is what somebody else's DNS says it is. An address that no service for people has, but that opens this machine or
 its cloud (link-local, the metadata services), is refused unless the configuration names it; private networks are where
-government services live, and loopback is where a portal's own machine asks itself: both are normal.
+government services live, and are normal. Loopback is normal where a portal's own machine asks itself, and refused where
+messages leave for other machines.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from govsec.errors import RefusedError
-from govsec.serviceentry import Family, ServiceConfig
 
+Family: TypeAlias = Literal["ipv4", "ipv6"]
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: The addresses of a name. Raises ``OSError`` when there are none or nobody can say.
 Resolve: TypeAlias = Callable[[str], Sequence[str]]
@@ -40,13 +41,15 @@ def system_resolve(host: str) -> Sequence[str]:
 class Names:
     """The names of one run: each is resolved once, whatever a short-lived record says a second later."""
 
-    def __init__(self, config: ServiceConfig, resolve: Resolve) -> None:
-        self._named = tuple(ipaddress.ip_network(text) for text in config.addresses)
+    def __init__(self, named: Sequence[str], resolve: Resolve, *, is_loopback_normal: bool = True) -> None:
+        """``named``: networks of the configuration that are asked whatever they are."""
+        self._named = tuple(ipaddress.ip_network(text) for text in named)
         self._resolve = resolve
+        self._is_loopback_normal = is_loopback_normal
         self._known: dict[str, tuple[Address, ...] | OSError] = {}
 
-    def addresses(self, host: str, family: Family) -> tuple[Address, ...]:
-        """The addresses of ``host`` in a family, in the resolver's order; none when it has none.
+    def addresses(self, host: str, family: Family | None = None) -> tuple[Address, ...]:
+        """The addresses of ``host`` (in a family), in the resolver's order; none when it has none.
 
         Raises:
             OSError: nobody can say.
@@ -61,8 +64,8 @@ class Names:
             self._known[host] = known
         if isinstance(known, OSError):
             raise known
-        version = 4 if family == "ipv4" else 6
-        return tuple(address for address in known if address.version == version)
+        version = {"ipv4": 4, "ipv6": 6, None: None}[family]
+        return tuple(address for address in known if version in (None, address.version))
 
     def check(self, address: Address) -> None:
         """Nothing, when the address may be asked.
@@ -77,6 +80,7 @@ class Names:
             raise AddressRefused(f"{address} is a cloud's metadata service")
         for is_so, what in (
             (real.is_link_local, "link-local"),
+            (real.is_loopback and not self._is_loopback_normal, "this machine itself"),
             (real.is_multicast, "multicast"),
             (real.is_unspecified, "no address at all"),
             (real.is_reserved and not real.is_private, "reserved"),

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from govsec.clock import Clock
 from govsec.errors import ConfigurationError, HostUnreachableError
-from govsec.services.addresses import Address
+from govsec.web.addresses import Address
 
 #: This machine has no way there at all: that says nothing about the service.
 NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _READ_SIZE = 64 << 10
 
 
-class ProbeError(HostUnreachableError):
+class RequestError(HostUnreachableError):
     """A request that came to nothing.
 
     ``phase``: resolve, connect, tls, send, answer; ``seen``: one English clause; ``errno``: of the system, where there
@@ -51,16 +51,16 @@ class Deadline:
         """Seconds that are left, never 0.
 
         Raises:
-            ProbeError: none are.
+            RequestError: none are.
         """
         left = self._end - self._clock.monotonic()
         if left <= 0:
             raise self.over(phase)
         return left
 
-    def over(self, phase: str) -> ProbeError:
+    def over(self, phase: str) -> RequestError:
         """What to say when the time is up."""
-        return ProbeError(phase, f"not done within {self.timeout_s:g} s", errno.ETIMEDOUT)
+        return RequestError(phase, f"not done within {self.timeout_s:g} s", errno.ETIMEDOUT)
 
 
 @dataclass(slots=True)
@@ -98,13 +98,13 @@ def connect(address: Address, port: int, deadline: Deadline) -> socket.socket:
     """A connected socket; whoever gets it closes it.
 
     Raises:
-        ProbeError: nobody answers there.
+        RequestError: nobody answers there.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise ProbeError("connect", f"{error.strerror}", error.errno or 0) from error
+        raise RequestError("connect", f"{error.strerror}", error.errno or 0) from error
     try:
         connection.settimeout(deadline.left("connect"))
         connection.connect((str(address), port))
@@ -113,8 +113,8 @@ def connect(address: Address, port: int, deadline: Deadline) -> socket.socket:
         raise deadline.over("connect") from error
     except OSError as error:
         connection.close()
-        raise ProbeError("connect", f"{address} port {port}: {error.strerror or error}", error.errno or 0) from error
-    except ProbeError:
+        raise RequestError("connect", f"{address} port {port}: {error.strerror or error}", error.errno or 0) from error
+    except RequestError:
         connection.close()
         raise
     return connection
@@ -124,21 +124,21 @@ def secure(connection: socket.socket, context: ssl.SSLContext, name: str, deadli
     """The connection with verified TLS on it, for a server of that name. Closes the connection when it fails.
 
     Raises:
-        ProbeError: it is not that server, or no TLS is spoken there.
+        RequestError: it is not that server, or no TLS is spoken there.
     """
     try:
         connection.settimeout(deadline.left("tls"))
         return context.wrap_socket(connection, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         connection.close()
-        raise ProbeError("tls", f"certificate: {error.verify_message}", tls_code=error.verify_code) from error
+        raise RequestError("tls", f"certificate: {error.verify_message}", tls_code=error.verify_code) from error
     except TimeoutError as error:
         connection.close()
         raise deadline.over("tls") from error
     except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: a name that cannot be asked for
         connection.close()
-        raise ProbeError("tls", _said(error)) from error
-    except ProbeError:
+        raise RequestError("tls", _said(error)) from error
+    except RequestError:
         connection.close()
         raise
 
@@ -157,7 +157,7 @@ class BoundedReader(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # what BufferedReader gives
         if self._left <= 0:
-            raise ProbeError("answer", "longer than its limit")
+            raise RequestError("answer", "longer than its limit")
         self._connection.settimeout(self._deadline.left("answer"))
         view = memoryview(buffer)[: min(len(buffer), self._left, _READ_SIZE)]
         try:
@@ -165,7 +165,7 @@ class BoundedReader(io.RawIOBase):
         except TimeoutError as error:
             raise self._deadline.over("answer") from error
         except OSError as error:
-            raise ProbeError("answer", _said(error), error.errno or 0) from error
+            raise RequestError("answer", _said(error), error.errno or 0) from error
         self._left -= count
         return count
 
@@ -174,7 +174,7 @@ def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
     """Send all of it.
 
     Raises:
-        ProbeError: the server did not take it.
+        RequestError: the server did not take it.
     """
     try:
         connection.settimeout(deadline.left("send"))
@@ -182,7 +182,7 @@ def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
     except TimeoutError as error:
         raise deadline.over("send") from error
     except OSError as error:
-        raise ProbeError("send", _said(error), error.errno or 0) from error
+        raise RequestError("send", _said(error), error.errno or 0) from error
 
 
 def _said(error: OSError | ValueError) -> str:
