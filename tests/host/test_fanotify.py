@@ -280,7 +280,8 @@ def test_more_folders_than_there_is_room_for_are_told(tmp_path: Path) -> None:
 def test_roots_that_cannot_be_watched_are_told_and_none_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "file").touch()
-    with watching(tmp_path, tmp_path / "link", tmp_path / "file", tmp_path / "missing") as source:
+    (tmp_path / "folder").mkdir()
+    with watching(tmp_path / "folder", tmp_path / "link", tmp_path / "file", tmp_path / "missing") as source:
         notes = [each.text for each in source.read() if isinstance(each, WatchNote)]
     assert len(notes) == 3
 
