@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from govsec.assemble.centers import commit_result as commit_result
     from govsec.assemble.hostview import host_snapshot as host_snapshot
+    from govsec.assemble.inventory import match_packages as match_packages
+    from govsec.assemble.inventory import read_inventory as read_inventory
+    from govsec.assemble.inventory import sbom_of as sbom_of
     from govsec.assemble.monitor import Sensor as Sensor
     from govsec.assemble.monitor import replay as replay
+    from govsec.assemble.services import SiteServices as SiteServices
     from govsec.backup.archive import archive as archive
     from govsec.backup.restore import restore as restore
     from govsec.backup.sources import CommandSource as CommandSource
@@ -85,6 +89,7 @@ _HOMES = {
     "Sensor": "govsec.assemble.monitor",
     "Severity": "govsec.records",
     "Signer": "govsec.crypto.signing",
+    "SiteServices": "govsec.assemble.services",
     "SnapshotRef": "govsec.centers.commits",
     "States": "govsec.centers.state",
     "StreamSource": "govsec.backup.sources",
@@ -100,11 +105,14 @@ _HOMES = {
     "initialise": "govsec.centers.init",
     "load_config": "govsec.config",
     "load_plan": "govsec.drill.plan",
+    "match_packages": "govsec.assemble.inventory",
     "observe": "govsec.backup.witness",
+    "read_inventory": "govsec.assemble.inventory",
     "replay": "govsec.assemble.monitor",
     "restore": "govsec.backup.restore",
     "run_drill": "govsec.drill.run",
     "save_witness": "govsec.backup.witness",
+    "sbom_of": "govsec.assemble.inventory",
     "ship": "govsec.centers.ship",
 }
 
