@@ -27,7 +27,7 @@ from govsec.net.gather import SLACK, Buffers
 
 #: Small enough that what was read is still in the processor's cache when it is decoded; large enough that its records
 #: are found many at a time.
-CHUNK_SIZE = 4 << 20
+CHUNK_SIZE = 6 << 20
 
 
 class CaptureFile:

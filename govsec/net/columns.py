@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from govsec.net.sketch import SketchSummary
 
-#: A batch has at most this many packets: what one pass holds in the processor's cache.
-PACKETS_MAX = 16_384
+#: A batch has at most this many packets: more cost less each, and no longer fit into the processor's cache.
+PACKETS_MAX = 32_768
 #: High bits of the low half of an IPv4 address (``::ffff:0:0/96``).
 IPV4_MAPPED = 0x0000_FFFF_0000_0000
 

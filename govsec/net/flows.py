@@ -29,6 +29,8 @@ from govsec.net.flowstore import FlowStore
 from govsec.net.flowsums import GOES_ON, NEW, PART, Sums, new_rows, sum_up
 from govsec.net.sketch import Sketch
 
+#: Below, a table would take batches in pieces that are not worth the work.
+CAPACITY_MIN = 16_384
 SECOND_NS = 1_000_000_000
 _SAMPLE_FACTORS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 _SAMPLE_SHIFT = np.uint64(58)
@@ -50,8 +52,10 @@ class FlowTable:
         active_s: float = 300,
         new_flows_max: int = 20_000,
     ) -> None:
-        if capacity < PACKETS_MAX:
-            raise ValueError(f"a flow table has {PACKETS_MAX} rows at least, not {capacity}")
+        if capacity < CAPACITY_MIN:
+            raise ValueError(f"a flow table has {CAPACITY_MIN} rows at least, not {capacity}")
+        #: As many new flows as there may be in so many packets have room.
+        self._absorbed_max = min(capacity, PACKETS_MAX)
         idle_ns = np.full(256, int(idle_other_s * SECOND_NS), np.int64)
         idle_ns[Protocol.TCP], idle_ns[Protocol.UDP] = int(idle_tcp_s * SECOND_NS), int(idle_udp_s * SECOND_NS)
         self._time_outs = TimeOuts(idle_ns, int(short_s * SECOND_NS), int(active_s * SECOND_NS))
@@ -89,8 +93,9 @@ class FlowTable:
             self._counters["packets_not_ip"] += len(batch) - len(keys.packets)
             if len(keys.packets) < len(batch):
                 clock = clock[keys.packets]
-            for first in range(0, len(clock), PACKETS_MAX):
-                self._absorb(batch, keys, clock, slice(first, min(first + PACKETS_MAX, len(clock))), outcome)
+            for first in range(0, len(clock), self._absorbed_max):
+                chosen = slice(first, min(first + self._absorbed_max, len(clock)))
+                self._absorb(batch, keys, clock, chosen, outcome)
         self._expire(outcome, self._clock.now)
         return self._update(outcome, self._lost() > lost)
 

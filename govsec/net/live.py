@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from govsec.clock import Clock, to_ns
 from govsec.net import bpf
-from govsec.net.columns import PACKETS_MAX, Fault, PacketBatch
+from govsec.net.columns import Fault, PacketBatch
 from govsec.net.decode import Frames, decode
 from govsec.net.gather import SLACK
 from govsec.net.ring import SLOT_OVERHEAD, Ready, Ring
@@ -48,6 +48,9 @@ _RETRY_S = 1.0
 #: step back.
 _PRESSED_SHARE = 0.25
 _CALM_S = 30.0
+#: Packets in one batch: what comes in a twentieth of a second at the rates this is made for. More would be faster, and
+#: findings later.
+_BATCH_MAX = 16_384
 #: Frames of the deep ring in one batch: what is dissected at once must not take longer than the wide ring lasts.
 _DEEP_MAX = 2048
 #: After a change of filters, how long frames that came during it may still be in the rings.
@@ -192,7 +195,7 @@ class LiveCapture:
             if len(batch) or now - idle_since >= _IDLE_S:
                 idle_since = now
                 yield batch
-            if len(batch) < PACKETS_MAX // 2:
+            if len(batch) < _BATCH_MAX // 2:
                 if is_last and not len(batch):
                     return
                 self._wait()
@@ -217,7 +220,7 @@ class LiveCapture:
         return True in {ring.lost_interface() for ring in self._rings}  # both are asked: asking takes the error away
 
     def _take(self, is_last: bool) -> PacketBatch:
-        """What is due in both rings, oldest first, at most ``PACKETS_MAX``, copied out and decoded."""
+        """What is due in both rings, oldest first, at most ``_BATCH_MAX``, copied out and decoded."""
         now_ns = to_ns(self._clock.now())
         if is_last:
             self._end_ns = self._end_ns or now_ns  # what comes later is not waited for: on a busy wire there is no end
@@ -225,8 +228,8 @@ class LiveCapture:
         self._deep_fullness = self._deep.fullness()
         # The deep ring is looked at first: what comes between the two looks is not due, by ``until_ns``.
         deep = self._deep.ready(_DEEP_MAX, until_ns, now_ns + _STEP_NS)
-        wide = self._wide.ready(PACKETS_MAX, until_ns, now_ns + _STEP_NS)
-        merged = merge((wide, deep), count_max=PACKETS_MAX, last_ns=self._last_ns, step_ns=_STEP_NS)
+        wide = self._wide.ready(_BATCH_MAX, until_ns, now_ns + _STEP_NS)
+        merged = merge((wide, deep), count_max=_BATCH_MAX, last_ns=self._last_ns, step_ns=_STEP_NS)
         frames = self._copied((wide, deep), merged)
         if self._clock.monotonic() < self._switching_until:
             frames = self._without_twins(frames, merged)
