@@ -36,11 +36,7 @@ def read_rpm_database(path: Path, count_gap: Callable[[], None]) -> Iterator[Pac
     Raises:
         FormatError: the file is no database of rpm, or it is held by a writer.
     """
-    try:
-        # Without "immutable" SQLite sees what a writer has only put in its log yet.
-        database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)
-    except sqlite3.Error as error:
-        raise FormatError("no database that SQLite opens") from error
+    database = _open(path)
     try:
         rows = database.execute("SELECT CASE WHEN length(blob) <= ? THEN blob END FROM Packages", (_HEADER_BYTES_MAX,))
         for (blob,) in rows:
@@ -53,6 +49,17 @@ def read_rpm_database(path: Path, count_gap: Callable[[], None]) -> Iterator[Pac
         raise FormatError(f"no database of rpm that can be read: {error}") from error
     finally:
         database.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """As an immutable file, which leaves no file of SQLite's own beside it and needs no right to write there; while a
+    writer has a log, together with that log."""
+    log = path.with_name(path.name + "-wal")
+    try:
+        mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+        return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_S)
+    except (OSError, sqlite3.Error) as error:
+        raise FormatError("no database that SQLite opens") from error
 
 
 def _package(header: bytes) -> Package | None:

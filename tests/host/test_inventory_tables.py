@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -23,6 +25,7 @@ from tests.host.machines import RecordedMachine, record, rpm_header
 from tests.support.authority import Authority
 from tests.support.require import require_root
 
+VECTOR = Path(__file__).resolve().parent.parent / "vectors" / "host" / "rpm-header.json"
 _UNIT = "[Service]\nExecStart=/usr/bin/{0}\n{1}"
 _INSTALL = "[Install]\nWantedBy=multi-user.target\n"
 
@@ -263,6 +266,27 @@ def test_packages_of_rpm_are_read_from_its_database_without_rpm(machine: Recorde
     )
     assert gaps_of(snapshot, TableName.PACKAGES) == {"entry of rpm that cannot be read": 4}
     assert sorted(os.listdir(folder)) == ["rpmdb.sqlite"]
+
+
+def test_a_header_that_rpm_itself_wrote_is_read_and_nothing_is_left_beside_its_database(
+    machine: RecordedMachine, clock: FakeClock
+) -> None:
+    header = base64.b64decode(json.loads(VECTOR.read_text())["header"])
+    folder = machine.root / "var/lib/rpm"
+    folder.mkdir(parents=True)
+    database = sqlite3.connect(folder / "rpmdb.sqlite")
+    database.execute("PRAGMA journal_mode=WAL")  # as rpm has it
+    database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
+    database.execute("INSERT INTO Packages (blob) VALUES (?)", (header,))
+    database.commit()
+    beside_a_writer = take(clock, [TableName.PACKAGES], root=machine.root).packages
+    database.close()
+    alone = take(clock, [TableName.PACKAGES], root=machine.root).packages
+    full = "2:1.4~rc1-3.el9"
+
+    assert alone == (Package("govsec-sample", full, "noarch", "rpm", "govsec-sample", "1.4~rc1-3.el9"),)
+    assert beside_a_writer == alone
+    assert os.listdir(folder) == ["rpmdb.sqlite"]
 
 
 def test_packages_of_apk_are_read(machine: RecordedMachine, clock: FakeClock) -> None:

@@ -239,9 +239,10 @@ def test_accounts_are_kept_without_their_hashes(machine: RecordedMachine, clock:
     machine.write(
         "/etc/passwd",
         "root:x:0:0:root:/root:/bin/bash\n# a remark\n+::::::\nbroken:x:1\nli:x:1000:27::/home/li:/bin/sh\n"
-        "toor::0:0::/root:/bin/sh\nli:x:0:0::/:/bin/sh\nold:$1$abc$def:7:7::/:/usr/sbin/nologin\n",
+        "toor::0:0::/root:/bin/sh\nli:x:0:0::/:/bin/sh\nold:$1$abc$def:7:7::/:/usr/sbin/nologin\n"
+        "bin:x:2:2::/bin:/usr/sbin/nologin\n",
     )
-    machine.write("/etc/shadow", "root:!$y$j9T$secret:1::::::\nli::1::::::\n")
+    machine.write("/etc/shadow", "root:!$y$j9T$secret:1::::::\nli::1::::::\nbin:*:1::::::\n")
     snapshot = take(clock, [TableName.ACCOUNTS], root=machine.root)
     assert not isinstance(snapshot.accounts, Unavailable)
 
@@ -251,10 +252,11 @@ def test_accounts_are_kept_without_their_hashes(machine: RecordedMachine, clock:
         ("toor", 0, False, False),
         ("li", 0, False, False),
         ("old", 7, True, False),
+        ("bin", 2, False, True),
     ]
     assert snapshot.accounts[1].groups == ("sudo",)
     assert snapshot.accounts[0].groups == ("root", "sudo")
-    assert [row.can_log_in for row in snapshot.accounts] == [True, True, True, True, False]
+    assert [row.can_log_in for row in snapshot.accounts] == [True, True, True, True, False, False]
     assert gaps_of(snapshot, TableName.ACCOUNTS) == {"line of /etc/passwd that is no account": 2}
     assert "secret" not in repr(snapshot) and "abc" not in repr(snapshot)
 
