@@ -130,12 +130,13 @@ def _read_inside(data: memoryview, links: Links, end: I8, wire_end: I8, faults: 
     others = np.flatnonzero(~is_plain)
     if len(others):
         their_faults = faults[others]
-        inside.put(others, _read_any(data, at[others], ethertype[others], end[others], wire_end[others], their_faults))
+        inside.put(others, read_any(data, at[others], ethertype[others], end[others], wire_end[others], their_faults))
         faults[others] = their_faults
     return inside
 
 
-def _read_any(data: memoryview, at: I8, ethertype: U2, end: I8, wire_end: I8, faults: U2) -> Inside:
+def read_any(data: memoryview, at: I8, ethertype: U2, end: I8, wire_end: I8, faults: U2) -> Inside:
+    """What lies at ``at`` in frames captured up to ``end`` and sent up to ``wire_end``; adds to ``faults``."""
     network = read_network(data, at, ethertype, end, wire_end, faults)
     transport = read_transport(data, network, end, faults)
     return Inside(

@@ -88,7 +88,7 @@ def read_plain(data: memoryview, at: I8, ethertype: U2, held: U4, sent: U4) -> t
     datagram = sequence >> np.uint32(16)  # UDP has its length there
     end = np.where(is_udp, datagram + np.uint32(_IP_SIZE), size)
     is_plain = (ethertype == TYPE_IPV4) & (rows["version"] == _VERSION) & ((rows["fragment"] & _FRAGMENT) == 0)
-    is_plain &= is_tcp & (tcp_size >= _TCP_SIZE) | is_udp & (datagram >= _UDP_SIZE) | is_icmp
+    is_plain &= is_tcp & (tcp_size >= _TCP_SIZE) | is_udp | is_icmp
     is_plain &= held >= body + is_icmp * np.uint8(_ICMP_SIZE)
     is_plain &= (body <= end) & (end <= size) & (size <= sent)
     claimed = end - body
