@@ -115,6 +115,6 @@ def _why(run: RiskRun, threat: str, io: frame.IO) -> str:
     lines += [f"{words.text('risk.' + one)}: {getattr(row, one)}" for one in _NUMBERS]
     for reason in row.reasons:
         mark = "*" if reason.decides else "-"
-        term = words.text(f"risk.{reason.term}") if words.has(f"risk.{reason.term}") else reason.term
+        term = words.text(f"risk.{reason.term}")
         lines.append(f"  {mark} {term} {reason.value}: {getattr(reason.text, name)}")
     return "\n".join(lines)

@@ -283,9 +283,14 @@ def _plan_facts(assessor: Assessor) -> dict[str, object]:
         "scopes": list(scope.scopes),
         "items": len(scope.items),
         "packs": [{"id": pack.id, "version": pack.head.version, "checks": len(pack.checks)} for pack in assessor.packs],
-        "probes": len(assessor.probes),
+        "probes": _probes_most(assessor),
         "hosts": [{"name": one.name, "kind": one.kind, "address": one.address} for one in scope.targets],
     }
+
+
+def _probes_most(assessor: Assessor) -> int:
+    """Of what the hosts are asked: a border is asked more than others."""
+    return max(len(assessor.probes_of(target.name)) for target in assessor.scope.targets)
 
 
 def _plan_words(assessor: Assessor, io: frame.IO) -> str:
@@ -299,7 +304,7 @@ def _plan_words(assessor: Assessor, io: frame.IO) -> str:
         "level": str(scope.levels),
         "scopes": names.text("list_comma").join(names.text(f"scope.{name}") for name in scope.scopes),
         "items": len(scope.items),
-        "probes": len(assessor.probes),
+        "probes": _probes_most(assessor),
     }
     return "\n\n".join(
         [

@@ -34,6 +34,12 @@ from govsec.policy.results import Basis, CheckResult, ItemVerdict, Role, Status,
 #: From worst to best. Undecided stands apart: it is no degree.
 _ORDER = (Verdict.NOT_CONFORM, Verdict.PARTIAL, Verdict.CONFORM)
 _BLIND = frozenset({Status.ERROR, Status.UNKNOWN})
+_ATTESTED = {
+    Verdict.CONFORM: ("符合", "conform"),
+    Verdict.PARTIAL: ("部分符合", "conform in part"),
+    Verdict.NOT_CONFORM: ("不符合", "not conform"),
+    Verdict.NOT_APPLICABLE: ("不适用", "not applicable"),
+}
 _REASONS_MAX = 10
 _NAMES_MAX = 5
 
@@ -252,7 +258,8 @@ def _attest(
     record, worst = by_degree[0]
     covered = {name for _, statement in valid for name in statement.objects}
     is_whole = any(not statement.objects for _, statement in valid) or (bool(hosts) and covered >= set(hosts))
-    reason = Words(zh=f"证明 {record.id}：{worst.verdict.value}", en=f"attestation {record.id}: {worst.verdict.value}")
+    zh, en = _ATTESTED[worst.verdict]
+    reason = Words(zh=f"证明 {record.id}：{zh}", en=f"attestation {record.id}: {en}")
     is_worse = worst.verdict is Verdict.NOT_CONFORM and draft.verdict is not Verdict.NOT_CONFORM
     if is_worse or (worst.verdict is Verdict.PARTIAL and draft.verdict is Verdict.CONFORM):
         # A person who says that something is wrong is believed for whatever objects it is said of.

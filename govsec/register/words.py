@@ -8,6 +8,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from functools import cache
+from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -23,8 +24,8 @@ def say(name: str, facts: Mapping[str, JsonValue]) -> Text:
 
 
 def fill(sentence: Text, facts: Mapping[str, JsonValue]) -> Text:
-    """A sentence with the facts put in."""
-    return Text(zh=_fill(sentence.zh, facts), en=_fill(sentence.en, facts))
+    """A sentence with the facts put in; a value that the table has words for (``value.<fact>.<value>``) in these."""
+    return Text(zh=_fill(sentence, facts, "zh"), en=_fill(sentence, facts, "en"))
 
 
 @cache
@@ -37,15 +38,20 @@ def words() -> Mapping[str, Text]:
     return read_table(shipped("register").joinpath("words.yaml"), _TABLE)
 
 
-def _fill(template: str, facts: Mapping[str, JsonValue]) -> str:
+def _fill(sentence: Text, facts: Mapping[str, JsonValue], lang: Literal["zh", "en"]) -> str:
     # Not str.format: a template can then reach no attribute of a fact, whatever somebody writes into the table.
     parts = []
-    for literal, name, _, _ in string.Formatter().parse(template):
+    for literal, name, _, _ in string.Formatter().parse(getattr(sentence, lang)):
         parts.append(literal)
         if name is not None:
-            parts.append(_text(facts[name]) if name in facts else f"{{{name}}}")
+            parts.append(_text(name, facts[name], lang) if name in facts else f"{{{name}}}")
     return "".join(parts)
 
 
-def _text(value: JsonValue) -> str:
-    return ", ".join(_text(item) for item in value) if isinstance(value, list) else str(value)
+def _text(name: str, value: JsonValue, lang: Literal["zh", "en"]) -> str:
+    if isinstance(value, list):
+        # Names of hosts and the like stay as they are written, commas between them too.
+        is_told = lang == "zh" and all(f"value.{name}.{item}" in words() for item in value)
+        return ("、" if is_told else ", ").join(_text(name, item, lang) for item in value)
+    known = words().get(f"value.{name}.{value}")
+    return str(value) if known is None else str(getattr(known, lang))

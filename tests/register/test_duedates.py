@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from govsec.records import Severity
-from govsec.register.duedates import add_months, certificate_end, due_dates, findings, today_of
-from govsec.register.words import words
+from govsec.register.duedates import add_months, certificate_end, due_dates, findings, lacking, today_of
+from govsec.register.register import System
+from govsec.register.words import say, words
 from govsec.registerentry import Filing, LastAssessment
 from tests.register.registers import CLOUD, NOW, register, system
 
@@ -170,3 +171,12 @@ def test_once_something_is_overdue_it_stays_overdue_until_it_is_done(held: date,
 
     assert "register.assessment_overdue" in found
     assert CLOUD["level"] == 3  # the platform is untouched
+
+
+def test_values_in_sentences_are_in_the_readers_language() -> None:
+    said = say("register.incomplete", {"fields": list(lacking(System(name="bare")))})
+
+    assert said.zh.endswith(
+        "系统名称、类型、责任单位、责任人、安全保护等级、业务信息安全等级 S、系统服务安全等级 A、RPO 和 RTO、数据类别"
+    )
+    assert say("register.data_without_backup", {"data": "许可", "data_level": "core"}).zh.count("核心数据") == 1
