@@ -133,6 +133,10 @@ class Life:
         self.reason = self.reason or reason
         self._signal(signal.SIGKILL)
 
+    def silent_s(self) -> float:
+        """Seconds since it was heard of."""
+        return self._clock.monotonic() - self.heard_at
+
     def measure(self) -> None:
         """Look at what it uses."""
         self.usage = usage_of(self.pid)

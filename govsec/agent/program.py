@@ -8,33 +8,28 @@ configuration that fails, it follows the last one that was good, and says that.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from pydantic import JsonValue
 
 from govsec.agent import control, metrics
-from govsec.agent.api import ModuleSpec
-from govsec.agent.localserver import LocalServer, listen_port, listen_unix
+from govsec.agent.plans import SPOOL_NAME, Plan, Plans, occupied
 from govsec.agent.sayings import CONFIG_APPLIED, CONFIG_REJECTED, SELFTEST_FAILED
+from govsec.agent.servers import Servers
 from govsec.agent.spool import Spool
 from govsec.agent.status import status_of
 from govsec.agent.supervisor import Supervisor
 from govsec.agent.trial import try_out
-from govsec.agententry import AgentConfig
 from govsec.clock import Clock
-from govsec.errors import ConfigurationError, FormatError, GovsecError, LockedError, TryAgainError
+from govsec.errors import FormatError, GovsecError, TryAgainError
 from govsec.findings.judgement import Measure
-from govsec.privatefile import make_private_directory
 from govsec.records import Severity
 from govsec.runtime.ticks import Stop, notify
 
@@ -49,37 +44,6 @@ _WATCHDOG_DEFAULT_S = 60.0
 _TURN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an agent is to do. ``try_out`` imports and builds what the modules will need, and raises what is wrong."""
-
-    name: str
-    config: AgentConfig
-    #: Private to the agent: spool, lock, the last good configuration.
-    directory: Path
-    modules: Sequence[ModuleSpec]
-    try_out: Callable[[], None]
-
-
-class Plans(Protocol):
-    """Where plans come from, and which was the last good one."""
-
-    #: The configuration's file.
-    path: Path
-
-    def load(self) -> Plan:
-        """The plan by the configuration as it is now. Raises ``GovsecError``."""
-        ...
-
-    def keep(self) -> None:
-        """The plan that was loaded last is good: remember it beyond this process, as well as one can."""
-        ...
-
-    def last_good(self) -> Plan | None:
-        """The plan that was kept last; None when there is none, or it does not work any more."""
-        ...
-
-
 def run_agent(plans: Plans, clock: Clock, *, talk: Callable[[str], None] = log.info) -> int:
     """Run until SIGTERM or SIGINT; gives the exit code.
 
@@ -88,7 +52,8 @@ def run_agent(plans: Plans, clock: Clock, *, talk: Callable[[str], None] = log.i
         LockedError: an agent of this name runs already.
     """
     plan, rejected = _first_plan(plans, clock)
-    with _places(plan), Spool(_spool_path(plan), clock, size_max_bytes=_spool_size(plan)) as spool:
+    size_max_bytes = plan.config.spool.size_max_mb << 20
+    with occupied(plan), Spool(plan.directory / SPOOL_NAME, clock, size_max_bytes=size_max_bytes) as spool:
         # What is there now stays shared with the modules, as long as the collector does not write into it.
         gc.collect()
         gc.freeze()
@@ -127,7 +92,7 @@ class _Agent:
         self._stop = Stop()
         self._is_reload_wanted = False
         self._supervisor = Supervisor(plan.name, plan.modules, spool, clock)
-        self._servers: list[LocalServer] = []
+        self._servers = Servers(self._supervisor.selector, clock, self._answer, self._metrics_answer)
         self._due: dict[str, float] = {}
         self._is_testing = False
         self._is_ready = False
@@ -158,7 +123,7 @@ class _Agent:
         """Until a signal says so. ``rejected``: why the plan is not the one that was asked for."""
         selector = self._supervisor.selector
         selector.register(self._wake, 1, self._drain)
-        self._open_servers()
+        self._servers.follow(self._plan)
         if rejected:
             self._tell_rejected(rejected, "the last good configuration is followed")
         watchdog_s = _watchdog_s()
@@ -170,8 +135,7 @@ class _Agent:
     def close(self) -> None:
         """End the modules, answer nobody any more."""
         notify("STOPPING=1")
-        for server in self._servers:
-            server.close()
+        self._servers.close()
         with contextlib.suppress(KeyError):
             self._supervisor.selector.unregister(self._wake)
         self._supervisor.shut_down()
@@ -200,8 +164,7 @@ class _Agent:
         if self._is_testing and not self._supervisor.selftest.is_running:
             self._is_testing = False
             self._tell_selftest()
-        for server in self._servers:
-            server.expire()
+        self._servers.expire()
 
     def _is_due(self, name: str, every_s: float, *, is_first_later: bool = False) -> bool:
         now = self._clock.monotonic()
@@ -230,9 +193,11 @@ class _Agent:
 
     def _follow(self, plan: Plan) -> tuple[str, ...]:
         before, self._plan = self._plan, plan
-        servers = (before.config.metrics, before.config.run_dir) != (plan.config.metrics, plan.config.run_dir)
-        if servers:
-            self._reopen_servers(before)
+        try:
+            self._servers.follow(plan)
+        except GovsecError:
+            self._plan = before
+            raise
         changed = self._supervisor.replace(plan.modules)
         self._plans.keep()
         supervisor = self._supervisor
@@ -243,17 +208,6 @@ class _Agent:
         )
         supervisor.intake.say(said)
         return changed
-
-    def _reopen_servers(self, before: Plan) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers = []
-        try:
-            self._open_servers()
-        except GovsecError:
-            self._plan = before
-            self._open_servers()
-            raise
 
     def _tell_rejected(self, why: str, what: str) -> None:
         supervisor = self._supervisor
@@ -288,22 +242,6 @@ class _Agent:
             quiet_s=0,
         )
         supervisor.intake.say(said)
-
-    def _open_servers(self) -> None:
-        config = self._plan.config
-        selector = self._supervisor.selector
-        asked = listen_unix(control_path(config.run_dir, self._plan.name), 0o600)
-        self._servers.append(
-            LocalServer(selector, asked, self._answer, self._clock, ending=control.ENDING, admits=control.is_admitted)
-        )
-        listeners = []
-        if config.metrics.port is not None:
-            listeners.append(listen_port(config.metrics.address, config.metrics.port))
-        if config.metrics.socket is not None:
-            listeners.append(listen_unix(config.metrics.socket, 0o666))
-        for listener in listeners:
-            server = LocalServer(selector, listener, self._metrics_answer, self._clock, ending=b"\r\n\r\n")
-            self._servers.append(server)
 
     def _answer(self, request: bytes) -> bytes:
         try:
@@ -342,38 +280,6 @@ class _Agent:
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 512)
-
-
-def control_path(run_dir: Path, name: str) -> Path:
-    """Where the agent ``name`` is asked."""
-    return run_dir / f"govsec-{name}" / "control.sock"
-
-
-@contextlib.contextmanager
-def _places(plan: Plan) -> Iterator[None]:
-    """The agent's directories, and the lock that there is one agent of this name."""
-    try:
-        make_private_directory(plan.directory)
-        make_private_directory(control_path(plan.config.run_dir, plan.name).parent)
-        descriptor = os.open(plan.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"agent {plan.name}: {error.filename}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"an agent {plan.name} runs already on {plan.directory}") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _spool_path(plan: Plan) -> Path:
-    return plan.directory / "spool.db"
-
-
-def _spool_size(plan: Plan) -> int:
-    return plan.config.spool.size_max_mb << 20
 
 
 def _watchdog_s() -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
-import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,15 +31,15 @@ from govsec.agent.frames import (
 )
 from govsec.agent.intake import Intake
 from govsec.agent.life import Life, State
-from govsec.agent.sayings import LOST, QUIET_S, RECOVERED, RESTARTED, STOPPED, THROTTLED, Sayings
+from govsec.agent.modulesayings import ModuleSayings
+from govsec.agent.sayings import Sayings
 from govsec.agent.selftest import SelfTest
 from govsec.agent.spool import Spool
 from govsec.agent.spoolrecord import Priority
 from govsec.agent.usage import pss_of
 from govsec.clock import Clock
 from govsec.errors import FormatError, TryAgainError
-from govsec.findings.judgement import Measure
-from govsec.records import Finding, Severity
+from govsec.records import Finding
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Supervisor:
         self.started_at = clock.monotonic()
         self._clock = clock
         self._looked_at = clock.monotonic()
-        self._lost: Counter[tuple[str, str, str]] = Counter()
+        self._said = ModuleSayings(name, self.sayings, self.intake)
         self._lost_told_at = 0.0
 
     def step(self, timeout_s: float = 1.0) -> None:
@@ -194,7 +193,7 @@ class Supervisor:
             self._take(life, unpack_up(packet))
         except FormatError as error:
             life.counts["packets_refused"] += 1
-            self._count_lost(life, "queue", "not_a_frame", 1)
+            self._said.lost(life, "queue", "not_a_frame", 1)
             log.warning("packet refused", extra={"agent_module": life.spec.name, "error": str(error)})
         return True
 
@@ -208,7 +207,7 @@ class Supervisor:
         if isinstance(frame, FindingFrame):
             self._take_finding(life, frame.finding)
         elif isinstance(frame, LostFrame):
-            self._count_lost(life, frame.stage, frame.reason, frame.count)
+            self._said.lost(life, frame.stage, frame.reason, frame.count)
         elif isinstance(frame, MetricsFrame):
             for metric in frame.metrics:
                 place = (metric.name, tuple(sorted(metric.labels.items())))
@@ -226,18 +225,14 @@ class Supervisor:
             # A module speaks of what it sees, never in the agent's own name: only of the canary it was asked for.
             if finding.kind != CANARY or not self.selftest.queued(name, str(finding.facts.get("nonce"))):
                 life.counts["packets_refused"] += 1
-                self._count_lost(life, "queue", "not_its_kind", 1)
+                self._said.lost(life, "queue", "not_its_kind", 1)
                 return
         elif not life.rate.take(self._clock.monotonic()):
-            self._count_lost(life, "queue", "rate", 1)
+            self._said.lost(life, "queue", "rate", 1)
             self.intake.lose(Priority.FINDING, "rate", 1)
             return
         life.counts["findings"] += 1
         self.intake.take(name, finding)
-
-    def _count_lost(self, life: Life, stage: str, reason: str, count: int) -> None:
-        life.counts["lost"] += count
-        self._lost[life.spec.name, stage, reason] += count
 
     def _look(self, now: float) -> None:
         stood_still_s = now - self._looked_at - _LOOK_EVERY_S
@@ -246,9 +241,9 @@ class Supervisor:
             if stood_still_s > _STOOD_STILL_S:
                 life.heard_at += stood_still_s
             self._look_at(life, now)
-        if self._lost and now - self._lost_told_at >= _LOST_TOLD_EVERY_S:
+        if now - self._lost_told_at >= _LOST_TOLD_EVERY_S:
             self._lost_told_at = now
-            self._tell_losses()
+            self._said.tell_lost()
 
     def _look_at(self, life: Life, now: float) -> None:
         if not life.pid:
@@ -287,38 +282,19 @@ class Supervisor:
         pause_s = life.cpu.pause_s(now, life.usage.cpu_s)
         if pause_s > 0:
             life.pause(pause_s)
-            self._tell_throttled(life)
+            self._said.throttled(life)
         elif life.is_in_loop and now - life.started_at >= life.backoff.calm_s:
-            life.is_in_loop = False
-            self._say(RECOVERED, Severity.INFO, life, "runs again and has done so for a while", quiet_s=0)
+            self._said.recovered(life)
 
     def _after_end(self, life: Life, code: int, lived_s: float, now: float) -> None:
-        name, reason = life.spec.name, life.reason or ("killed" if code < 0 else "failed" if code else "ended")
+        reason = life.reason or ("killed" if code < 0 else "failed" if code else "ended")
         if life.is_leaving or life.next_spec is not None:
             self._turn_over(life)
             return
         life.restarts[reason] += 1
         pause_s = life.backoff.next_s(lived_s)
         life.start_at = now + pause_s
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        words = f"ended after {lived_s:.0f} s ({reason}, {how}{': ' + life.said if life.said else ''})"
-        log.warning(
-            "module ended", extra={"agent_module": name, "reason": reason, "how": how, "again_in_s": round(pause_s)}
-        )
-        measured = {"restarts": Measure(sum(life.restarts.values())), "lived": Measure(lived_s, unit="s")}
-        if reason == "memory":
-            measured["memory"] = Measure(life.over_bytes, life.spec.budget.memory_max_bytes, "bytes")
-        elif reason == "hang":
-            measured["silence"] = Measure(now - life.heard_at, life.spec.budget.hang_s, "s")
-        if life.backoff.is_loop:
-            if not life.is_in_loop:
-                life.is_in_loop = True
-                measured["in_row"] = Measure(life.backoff.in_row, life.backoff.loop_after, "restarts")
-                words += f"; it does so again and again, and is tried again in {pause_s:.0f} s at the latest hourly"
-                self._say(STOPPED, Severity.HIGH, life, words, reason="crash_loop", measured=measured, quiet_s=0)
-            return
-        words += f"; it is started again in {pause_s:.1f} s"
-        self._say(RESTARTED, Severity.MEDIUM, life, words, reason=reason, measured=measured, quiet_s=0)
+        self._said.ended(life, reason, code, lived_s, pause_s)
 
     def _turn_over(self, life: Life) -> None:
         """A module that ended because of a reload: it goes, or another of its name begins."""
@@ -326,51 +302,3 @@ class Supervisor:
             self.lives[life.spec.name] = Life(life.next_spec, self._clock)
         else:
             del self.lives[life.spec.name]
-
-    def _tell_throttled(self, life: Life) -> None:
-        self._say(
-            THROTTLED,
-            Severity.LOW,
-            life,
-            f"used more of the processor than its {life.spec.budget.cpu_percent_max:g} %, and is paused at times",
-            measured={
-                "paused": Measure(life.throttled_s, unit="s"),
-                "processor": Measure(life.usage.cpu_s, unit="s"),
-                "share": Measure(life.cpu.share_percent, life.spec.budget.cpu_percent_max, "%"),
-            },
-        )
-
-    def _tell_losses(self) -> None:
-        """One finding a module with what was lost since the last time."""
-        for name in sorted({name for name, _, _ in self._lost}):
-            lost = {f"{stage}:{reason}": count for (of, stage, reason), count in self._lost.items() if of == name}
-            life = self.lives.get(name)
-            finding = self.sayings.say(
-                LOST,
-                Severity.MEDIUM,
-                name,
-                f"Module {name} lost {sum(lost.values())} records: "
-                + ", ".join(f"{place} {count}" for place, count in sorted(lost.items())[:10]),
-                measured={"lost": Measure(sum(lost.values()), 0, "records")},
-                facts={"lost": dict(sorted(lost.items())), "since_start": life.counts["lost"] if life else None},
-                quiet_s=0,
-            )
-            self.intake.say(finding)
-        self._lost.clear()
-
-    def _say(
-        self,
-        kind: str,
-        severity: Severity,
-        life: Life,
-        words: str,
-        *,
-        reason: str = "",
-        measured: dict[str, Measure] | None = None,
-        quiet_s: float = QUIET_S,
-    ) -> None:
-        summary = f"Module {life.spec.name} of agent {self.name} {words}."
-        about = life.spec.name
-        self.intake.say(
-            self.sayings.say(kind, severity, about, summary, reason=reason, measured=measured, quiet_s=quiet_s)
-        )

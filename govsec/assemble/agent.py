@@ -17,10 +17,13 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from govsec.agent.api import Budget, ModuleSpec, Run
-from govsec.agent.program import Plan
+from govsec.agent.plans import SPOOL_NAME, Plan
+from govsec.agent.spool import Spool
+from govsec.agent.spoolrecord import Record
 from govsec.agententry import AgentModuleConfig
+from govsec.clock import Clock
 from govsec.config import Config, parse_config, read_bytes
-from govsec.errors import ConfigurationError, GovsecError, UsageError
+from govsec.errors import ConfigurationError, GovsecError, HostUnreachableError, UsageError
 from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
 
@@ -57,7 +60,7 @@ def plans_of(name: str, path: Path) -> AgentPlans:
 
 
 class AgentPlans:
-    """A :class:`govsec.agent.program.Plans`: the last good configuration is kept as a file in the state directory."""
+    """A :class:`govsec.agent.plans.Plans`: the last good configuration is kept as a file in the state directory."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.path = path
@@ -112,7 +115,24 @@ def plan_of(name: str, config: Config) -> Plan:
         for each in tried:
             each()
 
-    return Plan(name, config.agent, config.state_dir / "agent" / name, tuple(modules), try_out)
+    return Plan(name, config.agent, _directory(name, config), tuple(modules), try_out)
+
+
+def spooled(
+    name: str, config: Config, clock: Clock, *, after: int | None = None, limit: int = 50
+) -> tuple[Record, ...]:
+    """At most ``limit`` records in the spool of the agent ``name``: those behind ``after``, or else the newest.
+
+    Raises:
+        HostUnreachableError: there is no spool; the agent never ran here.
+        IntegrityError, TryAgainError: it is damaged, or held by somebody.
+    """
+    path = _directory(name, config) / SPOOL_NAME
+    if not path.exists():
+        raise HostUnreachableError(f"{path}: no agent {name} has ever run here")
+    with Spool(path, clock, is_reader=True) as spool:
+        start = max(0, spool.state().head_sequence - limit) if after is None else after
+        return spool.after(start, limit)
 
 
 def check_agents(config: Config) -> None:
@@ -124,6 +144,10 @@ def check_agents(config: Config) -> None:
     for name in AGENTS:
         if name != "network" or config.agent.interfaces:
             plan_of(name, config).try_out()
+
+
+def _directory(name: str, config: Config) -> Path:
+    return config.state_dir / "agent" / name
 
 
 def _check_names(config: Config) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from govsec.cli import frame, texts
+
+if TYPE_CHECKING:  # pydantic takes its time; `--help` does without it
+    from govsec.agent.spoolrecord import Record
 
 _NAMES = ("host", "network")
 _POLL_S = 0.2
@@ -43,7 +47,18 @@ def register(parser: frame.Parser) -> None:
         "have a running agent read its configuration again; 3 when it was not good, and the one before is followed",
         examples=["govsec agent reload host"],
     )
-    for verb in (run, status, selftest, reload):
+    findings = frame.add_verb(
+        verbs,
+        "findings",
+        run_findings,
+        "what lies in an agent's spool, in words, also while none runs; 1 when there is something",
+        examples=["govsec agent findings host --limit 20", "govsec agent findings host --after 118 --json"],
+    )
+    findings.add_argument(
+        "--after", type=int, metavar="SEQUENCE", help="only what follows this record (default: newest)"
+    )
+    findings.add_argument("--limit", type=int, default=50, metavar="COUNT", help="at most so many (50)")
+    for verb in (run, status, selftest, reload, findings):
         verb.add_argument("agent", choices=_NAMES, metavar="AGENT", help="host or network")
 
 
@@ -90,9 +105,35 @@ def run_reload(args: argparse.Namespace, io: frame.IO) -> int:
     return 0
 
 
+def run_findings(args: argparse.Namespace, io: frame.IO) -> int:
+    """Read the spool; nothing is acknowledged."""
+    from govsec.assemble.agent import spooled
+
+    records = spooled(args.agent, io.config(), io.clock, after=args.after, limit=args.limit)
+    facts = [{"sequence": each.sequence, "digest": each.digest, **each.body} for each in records]
+    io.result({"records": facts}, lambda: _records_words(records, io))
+    return 1 if records else 0
+
+
+def _records_words(records: Sequence[Record], io: frame.IO) -> str:
+    from govsec.records import Finding
+    from govsec.report.agent import lost_words, spooled_finding
+    from govsec.report.catalog import Catalogue
+
+    tongue: Literal["zh", "en"] = "en" if io.lang == "en" else "zh"
+    parts = []
+    for record in records:
+        if "finding" in record.body:
+            words = spooled_finding(Finding.model_validate(record.body["finding"]), tongue)
+        else:
+            words = lost_words(record.body, tongue)
+        parts.append(f"{record.sequence}  {words}")
+    return "\n\n".join(parts) or Catalogue("agent", tongue).text("none")
+
+
 def _ask(args: argparse.Namespace, io: frame.IO, request: dict[str, Any], timeout_s: float = 60) -> dict[str, Any]:
     from govsec.agent.control import ask_agent
-    from govsec.agent.program import control_path
+    from govsec.agent.plans import control_path
     from govsec.errors import ConfigurationError
 
     try:
