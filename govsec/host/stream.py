@@ -74,6 +74,10 @@ class _Lane:
     candidates: Sequence[Source]
     position: int = -1
     read_at: float = 0.0
+    #: Its descriptor has something.
+    is_ready: bool = False
+    #: Until then what it has gathers; only after something came, or waiting for it would be work without end.
+    paused_until: float = 0.0
     retry_at: float = 0.0
     #: Why nothing of this kind is watched, as it was told.
     told: str = ""
@@ -81,6 +85,12 @@ class _Lane:
     @property
     def source(self) -> Source | None:
         return self.candidates[self.position] if self.position >= 0 else None
+
+    @property
+    def every_s(self) -> float:
+        """How often it is read when nothing says that it has something."""
+        source = self.source
+        return source.pause_s if source is not None and source.descriptor() is None else _TICK_S
 
 
 class EventStream:
@@ -150,7 +160,9 @@ class EventStream:
 
     def read(self, timeout_s: float) -> tuple[Record, ...]:
         """What happened, in order of time; empty after ``timeout_s`` without anything. At most ``RECORDS_MAX``."""
-        deadline = self._clock.monotonic() + timeout_s
+        now = self._clock.monotonic()
+        deadline = now + timeout_s
+        self._wait(now, now)
         while True:
             self._collect()
             released = self._release()
@@ -167,11 +179,12 @@ class EventStream:
             if lane.source is None:
                 if lane.candidates and now >= lane.retry_at:
                     self._open_next(lane)
-            elif now - lane.read_at >= lane.source.pause_s:
+            elif lane.is_ready or now - lane.read_at >= lane.every_s:
                 self._read_one(lane, lane.source, now)
 
     def _read_one(self, lane: _Lane, source: Source, now: float) -> None:
-        lane.read_at = now
+        lane.paused_until = now + source.pause_s if lane.is_ready else now
+        lane.read_at, lane.is_ready = now, False
         try:
             records = source.read()
         except SourceUnavailableError as error:
@@ -235,23 +248,25 @@ class EventStream:
         until = deadline
         if self._held:
             until = min(until, self._release_at)
-        descriptors = []
+        waiting: dict[int, _Lane] = {}
         for lane in self._lanes:
             source = lane.source
             if source is None:
                 until = min(until, lane.retry_at)
                 continue
+            until = min(until, lane.read_at + lane.every_s)
             descriptor = source.descriptor()
-            ready_at = lane.read_at + source.pause_s
-            if descriptor is None or ready_at > now:
-                until = min(until, ready_at)
+            if descriptor is None:
+                continue
+            if lane.paused_until > now:
+                until = min(until, lane.paused_until)
             else:
-                descriptors.append(descriptor)
-                until = min(until, lane.read_at + _TICK_S)
+                waiting[descriptor] = lane
         wait_s = max(0.0, until - now)
-        if descriptors:
-            self._poll_of(tuple(descriptors)).poll(wait_s * _MS)
-        else:
+        if waiting:
+            for descriptor, _ in self._poll_of(tuple(waiting)).poll(wait_s * _MS):
+                waiting[descriptor].is_ready = True
+        elif wait_s:
             self._clock.sleep(wait_s)
 
     def _poll_of(self, descriptors: tuple[int, ...]) -> select.poll:

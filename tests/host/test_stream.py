@@ -109,6 +109,34 @@ def test_a_read_without_events_ends_when_it_should() -> None:
     assert len(clock.sleeps) < 15
 
 
+def test_a_source_that_waits_for_the_kernel_is_left_alone_while_nothing_happens() -> None:
+    read_end, write_end = os.pipe()
+
+    class Waiting(Listed):
+        count = 0
+
+        def descriptor(self) -> int | None:
+            return read_end
+
+        def read(self) -> Sequence[Record]:
+            self.count += 1
+            return super().read()
+
+    source = Waiting("waiting", pause_s=0.01)
+    stream = EventStream([[source]], SystemClock())
+    stream.open()
+    try:
+        assert stream.read(1.5) == ()
+        # Once by time, and not every 10 ms.
+        assert source.count <= 3
+        os.write(write_end, b"x")
+        source.records = [at(0)]
+        assert len(stream.read(WAIT_S)) == 1
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
 def test_what_comes_late_is_counted() -> None:
     clock, one = FakeClock(), Listed("one")
     stream = EventStream([[one]], clock)
