@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from govsec.config import Config
-from govsec.detect.allowances import allowances_of
 from govsec.errors import ConfigurationError, TryAgainError
 from govsec.findings.baseline import Baseline
 from govsec.findings.quiet import DismissalFile, Quiet
@@ -39,6 +38,9 @@ def quiet_of(config: Config) -> Quiet:
     Raises:
         FormatError: the file of dismissals is none of ours. TryAgainError: it cannot be read.
     """
+    # What it allows is networks, and those are numpy's: an agent that watches a host does without.
+    from govsec.detect.allowances import allowances_of
+
     return Quiet(dismissals_of(config).read(), allowances_of(config.monitor.allow))
 
 

@@ -18,21 +18,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from govsec.assemble.monitorlearned import monitor_folder, open_baseline, quiet_of
+from govsec.assemble.monitorlearned import dismissals_of, monitor_folder, open_baseline
 from govsec.clock import Clock, to_ns
 from govsec.config import Config
 from govsec.errors import ConfigurationError, UsageError
 from govsec.findings.judgement import pattern_of
+from govsec.findings.quiet import Quiet
 from govsec.findings.tables import Recent
 from govsec.records import Finding
 from govsec.runtime.lanes import Lane, for_each
 from govsec.serviceentry import ServiceConfig
-from govsec.web.addresses import Resolve, system_resolve
 from govsec.services.findings import Judge
 from govsec.services.memory import MemoryFile, ServiceMemory
 from govsec.services.pagebaseline import AcceptedPage, PageFile
 from govsec.services.probe import Probed, Prober, Seen
 from govsec.services.steps import Run
+from govsec.web.addresses import Resolve, system_resolve
 
 #: A probe waits, most of the time.
 _THREADS = 4
@@ -105,7 +106,7 @@ class SiteServices:
         asked = for_each(probers, lambda: self._ask, threads=_THREADS)
         done = {prober.config.name: self._judged(prober, seen) for prober, seen in asked}
         self._keep()
-        quiet = quiet_of(self._config)
+        quiet = Quiet(dismissals_of(self._config).read())
         services = tuple(done[service.name] for service in self._services)
         findings = tuple(finding for one in services for finding in one.findings if not quiet.covers(finding))
         return ServiceReport(services, findings, dict(quiet.counters()))
@@ -114,7 +115,7 @@ class SiteServices:
         """The pages of the services are, as they are now, what they are to be.
 
         Raises:
-            ConfigurationError: none of them has a page. RequestError: a page cannot be taken; nothing was accepted then.
+            ConfigurationError: none of them has a page. RequestError: a page cannot be taken; none is accepted then.
         """
         with_pages = [service for service in self._services if service.pages]
         if not with_pages:
@@ -150,7 +151,7 @@ class SiteServices:
         self._running = None
         findings = self._judged(*future.result()).findings
         self._keep()
-        quiet = quiet_of(self._config)
+        quiet = Quiet(dismissals_of(self._config).read())
         return tuple(finding for finding in findings if self._is_new(finding) and not quiet.covers(finding))
 
     def _keep(self) -> None:

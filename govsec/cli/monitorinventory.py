@@ -51,9 +51,10 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 def run_vulnerabilities(args: argparse.Namespace, io: frame.IO) -> int:
     """Match."""
     from govsec.assemble.inventory import match_packages, read_inventory
-    from govsec.assemble.monitorlearned import quiet_of
+    from govsec.assemble.monitorlearned import dismissals_of
+    from govsec.findings.quiet import Quiet
 
-    quiet = quiet_of(io.config()) if has_configuration(io) else None
+    quiet = Quiet(dismissals_of(io.config()).read()) if has_configuration(io) else None
     done = match_packages(
         read_inventory(io.clock), args.data, ecosystem=args.ecosystem, age_max_days=args.age_max_days, quiet=quiet
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,9 @@ def test_a_secret_that_is_gone_does_not_blind_the_site_and_is_not_tried_without_
         assert services.step(1) == ()
 
     assert clock.sleeps == [1]
+
+
+def test_an_agent_that_asks_services_does_without_numpy() -> None:
+    code = "import sys, govsec.assemble.services; sys.exit('numpy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
