@@ -51,7 +51,8 @@ class GuardModuleSettings(Model):
     folders_max: int = Field(default=100_000, ge=1_000, le=2_000_000, description="about 300 bytes each")
     auth_logs: tuple[Path, ...] | None = Field(default=None, description="default: where distributions have theirs")
     web_logs: tuple[WebLogSettings, ...] = Field(default=(), max_length=20)
-    snapshot_every_s: float = Field(default=60, ge=5, le=3_600, description="processes, listeners, accounts, modules")
+    snapshot_every_s: float = Field(default=120, ge=5, le=3_600, description="processes, listeners, accounts, modules")
+    tasks_every_s: float = Field(default=600, ge=5, le=86_400, description="cron and timers, whose files are many")
     full_every_s: float = Field(default=3_600, ge=60, le=86_400, description="all tables that drift is judged by")
 
 
@@ -134,7 +135,7 @@ class _Watch:
         self._guard = guard
         self._reader = reader
         self._stream = stream
-        self._quick_at = self._full_at = self._measured_at = float("-inf")
+        self._quick_at = self._tasks_at = self._full_at = self._measured_at = float("-inf")
 
     def run(self) -> None:
         """Until told to end; what the guard still has to say then is said."""
@@ -154,6 +155,7 @@ class _Watch:
     def _snapshot(self) -> HostSnapshot | None:
         """The tables that are due."""
         from govsec.assemble.guard import tables_for
+        from govsec.host.tables import TableName
 
         now = self._context.clock.monotonic()
         is_full = now - self._full_at >= self._settings.full_every_s
@@ -162,7 +164,12 @@ class _Watch:
         self._quick_at = now
         if is_full:
             self._full_at = now
-        return self._reader.take(self._context.clock, tables_for(self._config, is_full=is_full))
+        tables = tables_for(self._config, is_full=is_full)
+        if is_full or now - self._tasks_at >= self._settings.tasks_every_s:
+            self._tasks_at = now
+        else:
+            tables -= {TableName.TASKS}
+        return self._reader.take(self._context.clock, tables)
 
     def _measure(self) -> None:
         now = self._context.clock.monotonic()

@@ -71,10 +71,10 @@ def test_man_renders_the_page_without_a_warning() -> None:
 
 def test_the_page_names_every_verb_and_option_of_the_program() -> None:
     page = PAGE.read_text(encoding="utf-8").replace("\\-", "-")
-    for verb in ("run", "status", "selftest", "reload"):
+    for verb in ("run", "status", "selftest", "reload", "findings"):
         assert build_parser().parse_args(["agent", verb, "host"]).agent == "host"
         assert f"govsec agent {verb}" in page
-    assert "--limit" in page
+    assert "--limit" in page and "--after" in page
 
 
 def test_the_page_and_the_units_are_installed_with_the_package() -> None:
