@@ -97,7 +97,7 @@ def _read_kind(kind: int, data: memoryview, start: I8, end: I8, links: Links, ch
         held = end - start >= rows.dtype.itemsize
         for name, column in (("source", links.mac_source), ("target", links.mac_target)):
             if name in (rows.dtype.names or ()):
-                column[chosen] = (rows[name].astype(np.uint64) >> _MAC_SHIFT) * held
+                column[chosen] = rows[name].astype(np.uint64) >> _MAC_SHIFT
         ethertype: NDArray[np.integer[Any]] = rows["type"]
         size: NDArray[np.integer[Any]] | int = rows.dtype.itemsize
     elif kind in _LINKS_WORD:
@@ -107,7 +107,13 @@ def _read_kind(kind: int, data: memoryview, start: I8, end: I8, links: Links, ch
     else:
         links.faults[chosen] |= Fault.LINK.value
         return
-    links.ethertype[chosen] = ethertype * held
+    links.ethertype[chosen] = ethertype
+    if held.all():
+        links.network[chosen] += size
+        return
+    links.mac_source[chosen] *= held
+    links.mac_target[chosen] *= held
+    links.ethertype[chosen] *= held
     links.network[chosen] += size * held
     links.faults[chosen] |= ~held * np.uint16(Fault.SHORT.value)
 

@@ -23,6 +23,7 @@ from govsec.net.walk import Look, RecordForm, walk
 
 HEADER_SIZE = 24
 _RECORD_SIZE = 16
+_FIELDS = ("seconds", "fraction", "captured", "wire")
 #: Fractions of a second that one unit of the second field is, by magic.
 _UNITS = {0xA1B2C3D4: 1_000_000, 0xA1B23C4D: SECOND_NS}
 MAGICS = tuple(struct.pack(order + "I", magic) for order in "<>" for magic in _UNITS)
@@ -41,30 +42,30 @@ class Pcap:
         self._link_type = link_type & 0xFFFF
         self._form = RecordForm(self._is_little, 8, _RECORD_SIZE, _RECORD_SIZE, _RECORD_SIZE)
         kind = order + "u4"
-        self._record = np.dtype([("seconds", kind), ("fraction", kind), ("captured", kind), ("wire", kind)])
+        self._record = np.dtype([(name, kind) for name in _FIELDS])
 
     def take(self, data: memoryview, end: int) -> Taken:
         offsets = walk(data, end, self._form, self._look(bytes(data[:4]), end))
         starts = offsets[:-1]
         rows = gather(data, starts, self._record)
-        captured = rows["captured"].astype(np.uint32)
-        beyond = np.flatnonzero(captured > RECORD_MAX)
+        seconds, fraction, captured, wire = (rows[name].astype(np.uint32) for name in _FIELDS)
         complaint = ""
-        if len(beyond):
-            count = int(beyond[0])
+        if captured.max(initial=0) > RECORD_MAX:
+            count = int((captured > RECORD_MAX).argmax())
             complaint = f"a packet of {captured[count]} bytes is more than any capture holds ({RECORD_MAX})"
         else:
             # The last record may go on behind what is there.
             count = len(starts) - int(offsets[-1] > end)
-        rows, captured = rows[:count], captured[:count]
-        fraction = np.minimum(rows["fraction"], self._unit - 1).astype(np.int64)
-        faults = (rows["fraction"] >= self._unit) * np.uint16(Fault.TIME.value)
-        faults |= (rows["wire"] < captured) * np.uint16(Fault.RECORD.value)
+        seconds, fraction, captured, wire = (column[:count] for column in (seconds, fraction, captured, wire))
+        faults = (fraction >= self._unit) * np.uint16(Fault.TIME.value)
+        faults |= (wire < captured) * np.uint16(Fault.RECORD.value)
+        time_ns = seconds.astype(np.int64) * SECOND_NS
+        time_ns += np.minimum(fraction, self._unit - 1).astype(np.int64) * (SECOND_NS // self._unit)
         records = Records(
             frame_offset=starts[:count] + _RECORD_SIZE,
             captured_size=captured,
-            wire_size=np.maximum(rows["wire"], captured).astype(np.uint32),
-            time_ns=rows["seconds"].astype(np.int64) * SECOND_NS + fraction * (SECOND_NS // self._unit),
+            wire_size=np.maximum(wire, captured),
+            time_ns=time_ns,
             link_type=np.full(count, self._link_type, np.uint16),
             faults=faults,
         )
