@@ -1,4 +1,4 @@
-"""What is known of a machine's packages, as findings: one a source package, with all its vulnerabilities in it.
+"""What is known of a machine's packages, as findings: one a source package that something can be done about today.
 
 A machine of a year has hundreds; a person must get one list of packages to update, not hundreds of notices. What the
 data cannot say (another release, old data, packages of a kind that is not compared) is a finding of its own.
@@ -7,7 +7,7 @@ data cannot say (another release, old data, packages of a kind that is not compa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -18,7 +18,7 @@ from govsec.host.tables import Package
 from govsec.inventory.api import Known, Matches, Platform, State
 from govsec.records import Finding, Severity
 
-KINDS = ("vulnerability.known", "vulnerability.unmatched", "vulnerability.stale")
+KINDS = ("vulnerability.known", "vulnerability.unfixed", "vulnerability.unmatched", "vulnerability.stale")
 DETECTOR = "inventory"
 #: Of a package's vulnerabilities so many are named; the count stands beside them.
 _IDS_MAX = 50
@@ -40,8 +40,15 @@ def judge_packages(
     binaries: dict[str, list[Package]] = {}
     for package in packages:
         binaries.setdefault(package.source, []).append(package)
+    waiting: dict[str, tuple[Known, ...]] = {}
     for source in sorted(matches.known):
-        yield _known(source, matches.known[source], binaries.get(source, []), host, to_ns(time))
+        known = matches.known[source]
+        if any(one.state in (State.FIX, State.ENDED) and one.urgency not in _UNIMPORTANT for one in known):
+            yield _known(source, known, binaries.get(source, []), host, to_ns(time))
+        else:
+            waiting[source] = known
+    if waiting:
+        yield _unfixed(waiting, host, to_ns(time))
     yield from _limits(packages, matches, platform, host, time, age_max_days)
 
 
@@ -77,14 +84,29 @@ def _known(source: str, known: Sequence[Known], binaries: Sequence[Package], hos
     )
 
 
+def _unfixed(known: Mapping[str, Sequence[Known]], host: str, time_ns: int) -> Finding:
+    """Packages with nothing to install today, in one finding: they are looked at when their data change."""
+    count = sum(map(len, known.values()))
+    urgent = sorted(source for source, each in known.items() if any(one.urgency in _URGENT for one in each))
+    facts: dict[str, JsonValue] = {}
+    put_list(facts, "packages", [*urgent, *(source for source in known if source not in urgent)])
+    return judge(
+        kind="vulnerability.unfixed",
+        detector=DETECTOR,
+        severity=Severity.LOW,
+        time_ns=time_ns,
+        subject=host,
+        summary=f"{count} vulnerabilities of {len(known)} packages have no fix that could be installed.",
+        pattern=(host, "unfixed"),
+        measured={"count": Measure(count), "urgent_count": Measure(len(urgent))},
+        facts=facts,
+    )
+
+
 def _severity(known: Sequence[Known]) -> Severity:
-    """High for what is urgent and mended; low for what nobody can do anything about today."""
-    mended = [one for one in known if one.state is State.FIX]
-    if any(one.urgency in _URGENT for one in mended):
-        return Severity.HIGH
-    if mended or any(one.state is State.ENDED for one in known):
-        return Severity.MEDIUM
-    return Severity.LOW if known else Severity.INFO
+    """High for what is urgent and mended."""
+    is_urgent = any(one.state is State.FIX and one.urgency in _URGENT for one in known)
+    return Severity.HIGH if is_urgent else Severity.MEDIUM
 
 
 def _ordered(known: Iterable[Known]) -> Iterator[str]:

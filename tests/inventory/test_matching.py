@@ -15,10 +15,11 @@ import pytest
 from govsec.errors import FormatError, LimitError
 from govsec.host.tables import Package
 from govsec.inventory.api import Matches, Platform, State
-from govsec.inventory.findings import judge_packages
+from govsec.inventory.findings import KINDS, judge_packages
 from govsec.inventory.osv import OsvData
 from govsec.inventory.tracker import DebianTracker
 from govsec.records import Finding, Severity
+from govsec.report.catalog import Catalogue
 
 DEBIAN = Platform("debian", "12", "bookworm")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -174,6 +175,31 @@ def test_three_hundred_vulnerabilities_of_a_package_are_one_finding(tmp_path: Pa
     assert finding.facts["binaries"] == ["linux-headers", "linux-image"]
     assert finding.facts["ids"][0] == "CVE-9999"  # type: ignore[index]
     assert (len(finding.facts["ids"]), finding.facts["ids_count"]) == (50, 301)  # type: ignore[arg-type]
+
+
+def test_packages_with_nothing_to_install_are_one_finding_together(tmp_path: Path) -> None:
+    entries = {f"lib{number:03}": {f"CVE-{number}": release(urgency="medium")} for number in range(200)}
+    entries["lib007"]["CVE-X"] = release(urgency="critical")
+    entries["lib008"]["CVE-Y"] = release(status="resolved", fixed_version="9", urgency="unimportant")
+    path = tmp_path / "tracker.json"
+    path.write_text(json.dumps(entries))
+    os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    packages = [dpkg(name, "1-1") for name in entries]
+
+    (finding,) = told(DebianTracker(path).match(packages, DEBIAN), packages)
+
+    assert (finding.kind, finding.severity) == ("vulnerability.unfixed", Severity.LOW)
+    assert finding.facts["packages"][0] == "lib007"  # type: ignore[index]
+    assert finding.facts["packages_count"] == 200
+    assert finding.facts["measured"]["count"]["value"] == 202  # type: ignore[call-overload,index]
+
+
+def test_every_kind_has_words_in_both_languages() -> None:
+    for lang in ("zh", "en"):
+        words = Catalogue("services", lang)  # type: ignore[arg-type]
+        assert [
+            kind for kind in KINDS for part in ("title", "said", "advice") if not words.has(f"finding.{kind}.{part}")
+        ] == []
 
 
 def test_data_of_another_release_or_of_long_ago_are_no_pass(tmp_path: Path) -> None:
