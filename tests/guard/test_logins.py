@@ -115,6 +115,14 @@ def a_job_with_an_old_password() -> list[LoginRecord]:
     return [login(MONDAY_NS + at * 300 * SECOND, "backup", "10.0.0.7") for at in range(288)]
 
 
+def an_address_that_many_share() -> list[LoginRecord]:
+    """A gateway: a hundred people within minutes, a tenth of whom err."""
+    return [
+        login(MONDAY_NS + at * 2 * SECOND, f"user{at}", "10.0.0.9", "success" if at % 10 else "failure")
+        for at in range(150)
+    ]
+
+
 def configuration_management() -> list[LoginRecord]:
     """Many log-ins that all succeed."""
     return [login(MONDAY_NS + at * SECOND, "deploy", "10.0.0.2", "success") for at in range(200)]
@@ -122,7 +130,7 @@ def configuration_management() -> list[LoginRecord]:
 
 @pytest.mark.parametrize(
     "records",
-    [people_who_err, a_job_with_an_old_password, configuration_management],
+    [people_who_err, a_job_with_an_old_password, an_address_that_many_share, configuration_management],
     ids=lambda records: records.__name__,
 )
 def test_people_and_jobs_are_silent(records: object) -> None:

@@ -248,8 +248,8 @@ def test_honest_work_on_the_same_tree_is_silent(
 
 
 def test_documents_that_are_removed_in_number_are_told_and_a_tree_that_is_moved_is_not(tmp_path: Path) -> None:
-    # A folder that does not lie under what is made to be removed, as pytest's own does.
-    share = documents(tmp_path / "share")
+    # What is made to be removed is left out elsewhere: pytest's own folder is such a place.
+    share = documents(tmp_path / "share", 120)
     settings = {"ransom_deletes": {"passing": ()}}
     with watched(share, tmp_path / "state", **settings) as world:
         copy = share / "elsewhere"
