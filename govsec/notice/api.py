@@ -6,6 +6,7 @@ person took a notice on is said elsewhere, by that person.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -73,5 +74,26 @@ class Channel(Protocol):
 
         Raises:
             DeliveryError: it was not taken, whatever the status line said.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an HTTP server answered. ``retry_after_s``: what it asked for, in seconds."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None = None
+
+
+class Poster(Protocol):
+    """One HTTP request to a configured place; no redirects, addresses checked, TLS verified."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send a body.
+
+        Raises:
+            DeliveryError: nothing came back that could be an answer.
         """
         ...

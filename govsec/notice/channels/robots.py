@@ -1,0 +1,103 @@
+"""Chat robots of DingTalk, WeCom and Feishu: what is posted, how it is signed, and what their answers mean.
+
+All three answer HTTP 200 also when they refuse; the body says so. A body that does not say yes is a no.
+
+Sources: open.dingtalk.com "Custom robot: security settings, error codes"; developer.work.weixin.qq.com "Group robot
+configuration"; open.feishu.cn "Custom bot usage guide". Limits: 20 messages a minute (DingTalk mutes for ten minutes).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from govsec.notice.api import DeliveryError
+from govsec.notice.words import Words, cut, markdown
+
+#: A robot that was muted stays so for ten minutes.
+MUTED_S = 600.0
+#: Bytes of a text or Markdown message: DingTalk and Feishu take 20 KB, WeCom 2,048 bytes of text, 4,096 of Markdown.
+DINGTALK_SIZE = 18_000
+WECOM_SIZE = 4_000
+FEISHU_SIZE = 18_000
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What is posted: query parameters to add to the URL, and the JSON body."""
+
+    query: Mapping[str, str]
+    body: Mapping[str, JsonValue]
+
+
+def dingtalk_post(words: Words, secret: str, moment_ms: int) -> Post:
+    """A Markdown message; signed with HMAC-SHA256 over the time when the robot has a secret."""
+    query = {}
+    if secret:
+        signed = hmac.digest(secret.encode(), f"{moment_ms}\n{secret}".encode(), hashlib.sha256)
+        query = {"timestamp": str(moment_ms), "sign": base64.b64encode(signed).decode()}
+    text = "\n\n".join([f"### {markdown(words.title)}", *(markdown(line) for line in words.lines)])
+    title = cut(words.title, 200)
+    return Post(query, {"msgtype": "markdown", "markdown": {"title": title, "text": cut(text, DINGTALK_SIZE)}})
+
+
+def wecom_post(words: Words) -> Post:
+    """A Markdown message of a group robot; the key is in the URL."""
+    text = "\n".join([f"**{markdown(words.title)}**", *(markdown(line) for line in words.lines)])
+    return Post({}, {"msgtype": "markdown", "markdown": {"content": cut(text, WECOM_SIZE)}})
+
+
+def feishu_post(words: Words, secret: str, moment_s: int) -> Post:
+    """A text message: Feishu's robots show it as it is. The signature goes into the body."""
+    body: dict[str, JsonValue] = {"msg_type": "text", "content": {"text": cut(words.text(), FEISHU_SIZE)}}
+    if secret:
+        signed = hmac.digest(f"{moment_s}\n{secret}".encode(), b"", hashlib.sha256)
+        body |= {"timestamp": str(moment_s), "sign": base64.b64encode(signed).decode()}
+    return Post({}, body)
+
+
+def with_query(url: str, query: Mapping[str, str]) -> str:
+    """The URL with more parameters."""
+    if not query:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urllib.parse.urlencode(query)}"
+
+
+#: Codes that say "too much, too soon": DingTalk 130101, 410100, -1 (busy); WeCom 45009, 45033, -1; Feishu 9499, 11232.
+_TOO_MUCH = frozenset({130101, 410100, 45009, 45033, 9499, 11232, 11233})
+_BUSY = frozenset({-1})
+
+
+def check_answer(name: str, status: int, body: bytes, *, retry_after_s: float | None = None) -> str:
+    """The far side's number for the message, empty when it gives none.
+
+    Raises:
+        DeliveryError: anything but a yes in the body, whatever the status line said.
+    """
+    if status != 200:
+        is_passing = status >= 500 or status in (408, 425, 429)
+        after_s = retry_after_s if retry_after_s is not None else MUTED_S if status == 429 else None
+        raise DeliveryError(f"channel {name}: HTTP {status}", is_retryable=is_passing, after_s=after_s)
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise DeliveryError(f"channel {name}: an answer that is no JSON", is_retryable=True) from error
+    if not isinstance(answer, dict):
+        raise DeliveryError(f"channel {name}: an answer that is no object", is_retryable=True)
+    code = next((answer[key] for key in ("errcode", "code", "StatusCode") if key in answer), None)
+    if code != 0 or isinstance(code, bool):
+        said = str(answer.get("errmsg") or answer.get("msg") or answer.get("StatusMessage") or "")[:200]
+        is_too_much = code in _TOO_MUCH
+        raise DeliveryError(
+            f"channel {name}: error code {str(code)[:20]}: {said!a}",
+            is_retryable=is_too_much or code in _BUSY or code is None,
+            after_s=MUTED_S if is_too_much else None,
+        )
+    return str(answer.get("messageId") or answer.get("msgid") or "")[:200]
