@@ -38,7 +38,7 @@ def read_certificate_files(
         FormatError: none of the folders is there.
     """
     rows: list[CertificateFile] = []
-    there = [folder for folder in folders if _is_folder(tree, folder)]
+    there = [place for place in (_folder(tree, folder) for folder in folders) if place is not None]
     if not there:
         raise FormatError("none of the folders of certificates is there")
     for path in _files(tree, gaps, there, pause):
@@ -70,11 +70,13 @@ def _row(path: str, position: int, facts: CertificateFacts) -> CertificateFile:
     )
 
 
-def _is_folder(tree: Tree, path: str) -> bool:
+def _folder(tree: Tree, path: str) -> str | None:
+    """Where the folder really lies; a link could lead the search to a server that does not answer."""
     try:
-        return Path(tree.place(path)).is_dir()
+        place = tree.resolve(path)
+        return place if Path(tree.place(place)).is_dir() else None
     except OSError:
-        return False
+        return None
 
 
 def _files(tree: Tree, gaps: Gaps, folders: Sequence[str], pause: Callable[[], None]) -> Iterator[str]:

@@ -66,12 +66,13 @@ class MountTable:
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self.mounts = tuple(mounts)
         self.by_path = {mount.path: mount for mount in self.mounts}
-        # What lies under a mount that hangs cannot be reached, whatever is mounted there.
-        self._hanging = tuple(sorted(path for path, mount in self.by_path.items() if mount.may_hang))
+        # What lies under a mount that hangs cannot be reached, whatever is mounted there. A machine without disks has
+        # its root on one (also rootless containers): this program came from there, and nothing can be read otherwise.
+        self._hanging = tuple(sorted(path for path, mount in self.by_path.items() if mount.may_hang and path != "/"))
 
     def may_hang(self, path: str) -> bool:
         """``path`` is, or lies under, a mount that may hang."""
-        return any(path == place or path.startswith(place.rstrip("/") + "/") for place in self._hanging)
+        return any(path == place or path.startswith(place + "/") for place in self._hanging)
 
 
 def parse_mounts(data: bytes) -> tuple[Mount, ...]:

@@ -49,7 +49,7 @@ def read_privileged(
     """
     walk = _Walk(tree, gaps, frozenset(skipped), pause)
     rows: list[PrivilegedFile] = []
-    for start in _starts(tree):
+    for start in _starts(tree, gaps):
         for row in walk.below(start):
             if len(rows) >= ROWS_MAX:
                 gaps.add(TableName.PRIVILEGED, f"more than {ROWS_MAX} programs")
@@ -58,17 +58,21 @@ def read_privileged(
     return tuple(sorted(rows, key=lambda row: row.path))
 
 
-def _starts(tree: Tree) -> list[str]:
+def _starts(tree: Tree, gaps: Gaps) -> list[str]:
     """Where file systems are mounted on which set-id bits count; a part of one that is walked whole is not one more."""
     kinds = kinds_with_device(tree) | {"tmpfs"}
     starts: dict[tuple[str, str], str] = {}
     for mount in tree.mounts.by_path.values():
-        if mount.kind in kinds and "nosuid" not in mount.options and not tree.mounts.may_hang(mount.path):
+        if "nosuid" in mount.options:
+            continue
+        if mount.may_hang or tree.mounts.may_hang(mount.path):
+            gaps.add(TableName.PRIVILEGED, "network or user-space file system, not walked")
+        elif mount.kind in kinds:
             starts.setdefault((mount.device, mount.root), mount.path)
     whole = {
         path for (device, root), path in starts.items() if not any((device, above) in starts for above in _above(root))
     }
-    return sorted(whole) or ["/"]
+    return sorted(whole) or ([] if tree.mounts.by_path else ["/"])
 
 
 def _above(root: str) -> Iterator[str]:

@@ -21,7 +21,8 @@ from govsec.localfile import read_bounded
 
 #: More entries than this has no folder that a table is read from, but one that is meant to exhaust us.
 NAMES_MAX = 100_000
-_LINKS_MAX = 16
+#: As the kernel (path_resolution(7)).
+_LINKS_MAX = 40
 
 
 class Gaps:
@@ -104,16 +105,31 @@ class Tree:
         return os.readlink(self.place(path))  # noqa: PTH115  # a path of the machine is text
 
     def resolve(self, path: str) -> str:
-        """The path that ``path`` leads to when links in its last part are followed within the tree.
+        """The path without links that ``path`` leads to within the tree, nowhere over a mount that may hang.
 
         Raises:
-            OSError: it is not there, or leads in a circle.
+            OSError: it is not there, leads in a circle, or to a mount that may hang.
         """
-        for _ in range(_LINKS_MAX):
-            if not stat.S_ISLNK(os.lstat(self.place(path)).st_mode):
-                return path
-            path = os.path.normpath(os.path.join(os.path.dirname(path), self.link(path)))  # noqa: PTH118,PTH120
-        raise OSError(errno.ELOOP, "too many links", path)
+        done: list[str] = []
+        left = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        links_left = _LINKS_MAX
+        while left:
+            part = left.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            here = "/" + "/".join((*done, part))
+            if not stat.S_ISLNK(os.lstat(self.place(here)).st_mode):
+                done.append(part)
+                continue
+            links_left -= 1
+            if links_left < 0:
+                raise OSError(errno.ELOOP, "too many links", path)
+            target = self.link(here)
+            if target.startswith("/"):
+                done.clear()
+            left += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        return "/" + "/".join(done)
 
 
 def reason_of(error: OSError | GovsecError) -> str:

@@ -193,7 +193,10 @@ def test_programs_with_more_rights_are_found_where_the_kernel_honours_them(
         ("/usr/bin/wall", "0o2755", ()),
     ]
     assert snapshot.privileged[1].digest == hashlib.sha256(b"program").hexdigest()
-    assert gaps_of(snapshot, TableName.PRIVILEGED) == {"folder that is not looked at": 1}
+    assert gaps_of(snapshot, TableName.PRIVILEGED) == {
+        "folder that is not looked at": 1,
+        "network or user-space file system, not walked": 1,
+    }
 
 
 _STATUS = """\

@@ -305,3 +305,35 @@ def test_who_is_logged_in_comes_from_what_logind_writes_down(machine: RecordedMa
 
     assert [(row.user, row.terminal, row.source, row.pid) for row in logins] == [("root", "pts/0", "10.0.0.9", 77)]
     assert logins[0].started_ns == 1_700_000_000_000_000_000
+
+
+def test_a_machine_whose_root_lies_on_a_server_is_read_all_the_same(machine: RecordedMachine, clock: FakeClock) -> None:
+    mounts = "21 1 0:30 / / rw - nfs4 server:/root rw\n22 21 0:31 / /proc rw - proc proc rw\n"
+    machine.write("/proc/1/mountinfo", mounts + "23 21 0:33 / /mnt/user rw - fuse.x x rw\n")
+    asked = [TableName.ACCOUNTS, TableName.DISKS, TableName.PRIVILEGED]
+    snapshot = take(clock, asked, root=machine.root)
+
+    assert not isinstance(snapshot.accounts, Unavailable)
+    assert snapshot.disks == ()
+    assert gaps_of(snapshot, TableName.DISKS) == {"network or user-space file system, not asked": 2}
+    # Set-id counts on both, and nobody walked them.
+    assert gaps_of(snapshot, TableName.PRIVILEGED) == {"network or user-space file system, not walked": 2}
+
+
+def test_a_way_over_links_ends_before_a_mount_that_may_hang(machine: RecordedMachine) -> None:
+    tree = Tree.at(machine.root)
+    machine.write("/srv/data/deep/file", "x")
+    machine.link("/opt/short", "../srv/./data/none/../deep")
+    machine.link("/opt/office", "/mnt/office share/folder")
+    machine.link("/opt/one", "two")
+    machine.link("/opt/two", "one")
+    (machine.root / "srv/data/none").mkdir()
+
+    assert tree.resolve("/opt/short/file") == "/srv/data/deep/file"
+    assert tree.resolve("/../../opt/short") == "/srv/data/deep"
+    with pytest.raises(OSError, match="not looked at"):
+        tree.resolve("/opt/office/key.pem")
+    with pytest.raises(OSError, match="too many links"):
+        tree.resolve("/opt/one/file")
+    with pytest.raises(FileNotFoundError):
+        tree.resolve("/opt/none")
