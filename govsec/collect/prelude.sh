@@ -106,14 +106,14 @@ function places(s, l) {
     gsub(/:\/\/[^\/@ \t:"\047]*:[^\/@ \t"\047]*@/, "://[cut]@", s)
     gsub(/:\/\/[A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-]+@/, "://[cut]@", s)
   }
-  if (l ~ /[?&;].*=/) s = after(s, "[?&;]([a-z]+[_-])?(token|key|sig|signature|secret|password|passwd|pwd|code|ticket|session|sessionid|auth)=", "^[^& \t#\"\047<>]+", "query")
+  if (l ~ /[?&;]([a-z]+[_-])?(token|key|sig|secret|pass|pwd|code|ticket|session|auth)[a-z]*=/) s = after(s, "[?&;]([a-z]+[_-])?(token|key|sig|signature|secret|password|passwd|pwd|code|ticket|session|sessionid|auth)=", "^[^& \t#\"\047<>]+", "query")
   if (l ~ /pass|pwd|secret|token|credential|pw|psk|key/) {
     s = after(s, M "[\"\047]?[ \t]*=[ \t]*", "^(" Q "|[^ \t;&,\"\047<>][^ \t;&,<>]*)")
     s = after(s, M "[\"\047]?[ \t]*[=:(][ \t]*", "^(" Q ")")
     s = after(s, M "[ \t]*:[ \t]+", "^[^|>&*! \t\"\047].*", "tag")
     if (index(l, "<")) s = after(s, "<([a-z0-9_.:-]*" N "|([a-z0-9_.:-]*[0-9_.:-])?(pass|pw))>", "^[^<]+", "xml")
   }
-  if (index(l, "-")) s = after(s, "(^|[ \t])--?([a-z]+-)?(passwd|password|pass|passphrase|passin|passout|token|secret|requirepass|masterauth|api-key|auth)([ \t]+|=)", V, "arg")
+  if (l ~ /-(passw|pass|token|secret|requirepass|masterauth|api-key|auth)/) s = after(s, "(^|[ \t])--?([a-z]+-)?(passwd|password|pass|passphrase|passin|passout|token|secret|requirepass|masterauth|api-key|auth)([ \t]+|=)", V, "arg")
   if (l ~ /curl|wget|http/) s = tool(s, B "(curl|wget|http)([^a-z0-9_]|$)", "(^|[ \t])(-u|--(proxy-)?user)[ =]?", V)
   if (l ~ /mysql|mariadb/) s = tool(s, B "(mysql|mariadb)[a-z-]*", "(^|[ \t])-p", "^[^ \t]+")
   if (l ~ /redis-cli|sshpass/) s = tool(s, B "(redis-cli|sshpass)", "(^|[ \t])-[ap][ \t]?", "^[^ \t]+")
@@ -135,7 +135,7 @@ function places(s, l) {
 }
 function cut(s,  l) {
   l = tolower(s)
-  if (l !~ /pass|pw|secret|token|credential|psk|key|auth|[?&;].*=|identified|login|user|cookie|x-|curl|wget|http|mysql|mariadb|redis-cli|sshpass|docker|podman|ldap|smb|rpcclient|net |community|md5|scram-|grub|eyj|akia|asia|ltai|akid|aiza|gh[pousr]_|github_pat|glpat|xox|k_live|sk-|npm_|[${*]|:\/\/|密码|口令|密钥|私钥|令牌|授权码/) return s
+  if (l !~ /pass|pw|secret|token|credential|psk|key|auth|[?&;](sig|code|ticket|session)|[?&;][a-z]+[_-](sig|code|ticket|session)|identified|login[ \t]|user[ \t]|cookie|x-([a-z]+-)?(api|access)|curl|wget|http|mysql|mariadb|redis-cli|sshpass|docker|podman|ldap|smb|rpcclient|net |community|md5|scram-|grub|eyj|akia|asia|ltai|akid|aiza|gh[pousr]_|github_pat|glpat|xox|k_live|sk-|npm_|\$[125678ygmsap]|[{](s|md5|crypt|p|clear)|[*][0-9a-f][0-9a-f][0-9a-f]|:\/\/|密码|口令|密钥|私钥|令牌|授权码/) return s
   s = forms(s, l); return places(s, l)
 }
 function cleaned(s,  r) {
