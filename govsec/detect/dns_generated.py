@@ -15,6 +15,7 @@ from pydantic import Field
 from govsec.detect.api import Observation
 from govsec.detect.domains import is_reverse, looks_drawn, registered
 from govsec.detect.judgement import Evidence, judge
+from govsec.detect.resolvers import Resolvers
 from govsec.dissect.messages import DnsMessage
 from govsec.findings.api import SECOND_NS, Settings
 from govsec.findings.judgement import Measure
@@ -36,6 +37,11 @@ class DnsGeneratedSettings(Settings):
         default=0.5, ge=0, le=1, description="share of them that look like no word (few vowels, letters and digits)"
     )
     window_s: int = Field(default=300, ge=10, le=86_400, description="generators ask some names a second or a minute")
+    resolver_factor: int = Field(
+        default=5,
+        ge=1,
+        description="times as many domains of a host that answers three others: it asks for all of them",
+    )
     hosts_max: int = Field(default=4096, ge=64, description="hosts that are watched")
 
 
@@ -47,12 +53,14 @@ class DnsGenerated:
     def __init__(self, settings: DnsGeneratedSettings) -> None:
         self._settings = settings
         self._hosts: Recent[str, _Domains] = Recent(settings.hosts_max, _Domains)
+        self._resolvers = Resolvers(settings.hosts_max)
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
         for message in observation.messages:
             if not isinstance(message, DnsMessage) or message.service != "dns" or not message.is_response:
                 continue
+            self._resolvers.learn(message)
             if message.rcode == _NO_SUCH_NAME and message.questions and not is_reverse(message.questions[0].name):
                 yield from self._take(message, registered(message.questions[0].name)[0])
 
@@ -71,6 +79,9 @@ class DnsGenerated:
         asked.add(domain, message.time_ns, message.time_ns - settings.window_s * SECOND_NS)
         domains = asked.seen
         if len(domains) < settings.domains_min:
+            return
+        domains_min = settings.domains_min * (settings.resolver_factor if self._resolvers.has(asker) else 1)
+        if len(domains) < min(domains_min, _DOMAINS_KEPT):
             return
         drawn_ratio = asked.drawn_count / len(domains)
         if drawn_ratio < settings.drawn_ratio_min:

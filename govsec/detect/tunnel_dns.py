@@ -16,6 +16,7 @@ from pydantic import Field
 from govsec.detect.api import Observation
 from govsec.detect.domains import is_reverse, registered
 from govsec.detect.judgement import Evidence, judge
+from govsec.detect.resolvers import Resolvers
 from govsec.dissect.messages import DnsMessage
 from govsec.findings.api import SECOND_NS, Settings
 from govsec.findings.judgement import Measure
@@ -43,6 +44,9 @@ class TunnelDnsSettings(Settings):
         default=0.5, ge=0, le=1, description="or this share of types that carry free bytes (NULL, TXT, KEY)"
     )
     window_s: int = Field(default=120, ge=10, le=3600, description="a tunnel in use asks several times a second")
+    resolver_factor: int = Field(
+        default=5, ge=1, description="times as many names of a host that answers three others: it asks for all of them"
+    )
     pairs_max: int = Field(default=4096, ge=64, description="pairs of host and domain that are watched")
 
 
@@ -54,11 +58,15 @@ class TunnelDns:
     def __init__(self, settings: TunnelDnsSettings) -> None:
         self._settings = settings
         self._pairs: Recent[tuple[str, str], _Names] = Recent(settings.pairs_max, _Names)
+        self._resolvers = Resolvers(settings.pairs_max)
         self.cooldown_s = settings.cooldown_s
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
         for message in observation.messages:
-            if isinstance(message, DnsMessage) and message.service == "dns" and not message.is_response:
+            if isinstance(message, DnsMessage) and message.service == "dns":
+                self._resolvers.learn(message)
+                if message.is_response:
+                    continue
                 for question in message.questions[:4]:
                     if not is_reverse(question.name):
                         yield from self._take(message, question.name, question.type)
@@ -80,6 +88,9 @@ class TunnelDns:
         asked.add(before.lower(), message.time_ns, is_carrier, message.time_ns - settings.window_s * SECOND_NS)
         names = asked.seen
         if len(names) < settings.names_min:
+            return
+        names_min = settings.names_min * (settings.resolver_factor if self._resolvers.has(message.sender) else 1)
+        if len(names) < min(names_min, _NAMES_KEPT):
             return
         size_mean, carriers_ratio = asked.size_sum / len(names), asked.carriers_count / len(names)
         if size_mean >= settings.size_mean_min or carriers_ratio >= settings.carriers_ratio_min:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -64,6 +65,37 @@ def test_lists_of_bad_addresses_and_names_in_other_cases_are_no_tunnel() -> None
     messages: list[Message] = [asked(each, number) for number, each in enumerate([*listed, *cases])]
 
     assert told(TunnelDns(TunnelDnsSettings()), messages) == []
+
+
+def served(clients_count: int) -> list[Message]:
+    """Answers of 10.0.0.5, which asks in these tests, to hosts of its own network."""
+    answer = asked("www.example.cn", 0, rcode=0)
+    return [
+        replace(answer, flow=FlowRef(100 + number, f"10.0.1.{number + 1}", 40_000, "10.0.0.5", 53, Protocol.UDP))
+        for number in range(clients_count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("clients_count", "names_count", "is_told"),
+    [(3, 150, False), (2, 150, True), (3, 220, True)],
+    ids=["a resolver", "a host that answered two", "too much for a resolver too"],
+)
+def test_a_resolver_may_ask_for_more_names_than_a_host(clients_count: int, names_count: int, is_told: bool) -> None:
+    rng = Random(8)
+    names = [f"{drawn(rng, 24)}.blob.storage.example" for _ in range(names_count)]
+    # Five a second: within the window all of them count.
+    questions = [asked(name, number // 2) for number, name in enumerate(names)]
+
+    assert bool(told(TunnelDns(TunnelDnsSettings()), [*served(clients_count), *questions])) is is_told
+
+
+@pytest.mark.parametrize(("clients_count", "is_told"), [(3, False), (0, True)], ids=["a resolver", "a host"])
+def test_a_resolver_may_ask_for_more_domains_that_do_not_exist(clients_count: int, is_told: bool) -> None:
+    rng = Random(9)
+    missing = [asked(f"{drawn(rng, 14)}.example", number, rcode=3) for number in range(40)]
+
+    assert bool(told(DnsGenerated(DnsGeneratedSettings()), [*served(clients_count), *missing])) is is_told
 
 
 def test_sums_of_names_stay_right_when_old_ones_leave() -> None:
