@@ -11,7 +11,10 @@ file and offset, after every packet before it was given. Compressed files are no
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -24,10 +27,13 @@ from govsec.net.captureformat import CaptureFormat, Records
 from govsec.net.columns import PACKETS_MAX, PacketBatch
 from govsec.net.decode import FRAME_MAX, Frames, decode
 from govsec.net.gather import SLACK, Buffers
+from govsec.runtime.threads import OneAhead
 
 #: Small enough that what was read is still in the processor's cache when it is decoded; large enough that its records
 #: are found many at a time.
 CHUNK_SIZE = 6 << 20
+#: What a piece leaves is part of one record, and none of those of either format is larger.
+REST_MAX = pcapng.BLOCK_MAX
 
 
 class CaptureFile:
@@ -64,7 +70,8 @@ class CaptureFile:
         return dict(self._counters)
 
     def _read(self, file: BinaryIO) -> Iterator[PacketBatch]:
-        rest = bytes(_fill(file, bytearray(pcap.HEADER_SIZE)))
+        header = bytearray(pcap.HEADER_SIZE)
+        rest = bytes(header[: _fill(file, header)])
         offset = 0
         if rest[:4] in pcap.MAGICS and len(rest) == pcap.HEADER_SIZE:
             form: CaptureFormat = self._open_pcap(rest)
@@ -73,22 +80,20 @@ class CaptureFile:
             form = pcapng.PcapNg()
         else:
             raise self._wrong(0, f"neither pcap nor pcapng begins with {rest[:4].hex() or 'nothing'}")
-        buffers = Buffers(CHUNK_SIZE + SLACK)
-        while True:
-            buffer = buffers.take()
-            buffer[: len(rest)] = rest
-            end = len(rest) + len(_fill(file, buffer[len(rest) : CHUNK_SIZE]))
-            taken = form.take(buffer, end)
-            yield from self._decode(buffer, taken.records)
+        for buffer, size in _pieces(file):
+            # What the piece before left goes in front of this one.
+            piece = buffer[REST_MAX - len(rest) :]
+            piece[: len(rest)] = rest
+            end = len(rest) + size
+            taken = form.take(piece, end)
+            yield from self._decode(piece, taken.records)
             self._counters |= form.counters()
             if taken.complaint:
                 raise self._wrong(offset + taken.used, taken.complaint)
             offset += taken.used
-            rest = bytes(buffer[taken.used : end])
-            if end < CHUNK_SIZE:
-                self._counters["records_cut"] += int(len(rest) > 0)
-                return
-            assert taken.used, "records are smaller than a piece"
+            rest = bytes(piece[taken.used : end])
+            assert len(rest) <= REST_MAX, "a larger record is a complaint"
+        self._counters["records_cut"] += int(len(rest) > 0)
 
     def _open_pcap(self, header: bytes) -> CaptureFormat:
         try:
@@ -120,8 +125,30 @@ class CaptureFile:
             yield decode(frames, records.link_type[chosen], self._frame_max)
 
 
-def _fill(file: BinaryIO, buffer: memoryview | bytearray) -> memoryview:
-    """Read until the buffer is full or the file ends; gives the part that was filled."""
+def _pieces(file: BinaryIO) -> Iterator[tuple[memoryview, int]]:
+    """The file in buffers with room for ``REST_MAX`` bytes in front, and how many were read; the last one is not full.
+
+    While one is worked on, a thread reads the next: the copying frees the interpreter's lock.
+    """
+    buffers = Buffers(REST_MAX + CHUNK_SIZE + SLACK)
+    # Nobody waits for a read of a regular file; one of a pipe may last, and would have to be waited for at the end.
+    is_ahead = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    with OneAhead[int]() as ahead:
+        buffer = buffers.take()
+        size = _fill(file, buffer[REST_MAX : REST_MAX + CHUNK_SIZE])
+        while size == CHUNK_SIZE:
+            following = buffers.take()
+            fill = partial(_fill, file, following[REST_MAX : REST_MAX + CHUNK_SIZE])
+            if is_ahead:
+                ahead.submit(fill)
+            yield buffer, size
+            read = ahead.drain()  # None: nothing was begun
+            buffer, size = following, fill() if read is None else read
+        yield buffer, size
+
+
+def _fill(file: BinaryIO, buffer: memoryview | bytearray) -> int:
+    """Read until the buffer is full or the file ends; gives how many bytes were read."""
     view = memoryview(buffer)
     size = 0
     while size < len(view):
@@ -129,4 +156,4 @@ def _fill(file: BinaryIO, buffer: memoryview | bytearray) -> memoryview:
         if not got:
             break
         size += got
-    return view[:size]
+    return size

@@ -16,8 +16,8 @@ from govsec.net.columns import I8
 
 #: Bytes that may be read behind the last frame of a buffer; what they hold is never used.
 SLACK = 128
-#: What a reader needs whose batches are let go one after the other, and one more.
-_BUFFERS_MAX = 3
+#: The one that is read, the one that is worked on, the one before that a caller still has, and one more.
+_BUFFERS_MAX = 4
 
 
 def gather(data: memoryview, offset: I8, header: np.dtype[np.void]) -> NDArray[np.void]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from govsec.errors import ConfigurationError, FormatError
-from govsec.net import capturefile
+from govsec.net import capturefile, pcapng
 from govsec.net.capturefile import CaptureFile
 from govsec.net.columns import Fault, PacketBatch
 from tests.net import captures
@@ -236,3 +236,16 @@ def test_batches_can_be_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.
     assert told(kept) == packets == told(list(capture.batches()))
     assert capture.counters()["packets"] == 600
     assert np.all(kept[0].position == np.arange(len(kept[0])))
+
+
+@pytest.mark.parametrize("before", [4 << 20, 6 << 20])
+def test_a_block_of_the_largest_size_may_lie_across_the_edge_of_a_piece(tmp_path: Path, before: int) -> None:
+    packet = captures.packet(7, bytes(1500))
+    count = before // len(packet)
+    largest = captures.block(0x0BAD, bytes(pcapng.BLOCK_MAX - 12))
+    path = tmp_path / "large.pcapng"
+    path.write_bytes(captures.section() + captures.interface() + packet * count + largest + packet * count)
+    capture = CaptureFile(path)
+
+    assert sum(len(batch) for batch in capture.batches()) == 2 * count
+    assert capture.counters()["blocks_skipped"] == 1
