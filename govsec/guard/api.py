@@ -86,12 +86,16 @@ class HiddenProcess:
 
 @dataclass(frozen=True, slots=True)
 class ProcessLook:
-    """The table of processes from several sides. ``begin``, ``end``: the numbers that were asked (``end`` excluded)."""
+    """The table of processes from several sides.
+
+    ``begin``, ``end``: the numbers that were asked (``end`` excluded); ``again``: those that were asked besides.
+    """
 
     time_ns: int
     hidden: tuple[HiddenProcess, ...] | Unavailable
     begin: int = 0
     end: int = 0
+    again: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

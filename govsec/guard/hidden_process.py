@@ -75,7 +75,11 @@ class HiddenProcesses:
             return
         hidden = {one.pid: one for one in look.hidden}
         # Numbers that this look did not ask keep their count.
-        self._seen = {pid: n for pid, n in self._seen.items() if pid in hidden or not look.begin <= pid < look.end}
+        self._seen = {
+            pid: count
+            for pid, count in self._seen.items()
+            if pid in hidden or not (look.begin <= pid < look.end or pid in look.again)
+        }
         for pid, one in hidden.items():
             self._seen[pid] = self._seen.get(pid, 0) + 1
             if self._seen[pid] >= self._settings.looks_min:

@@ -8,6 +8,7 @@ is merely old.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from pydantic import Field
 
@@ -28,7 +29,7 @@ class LooseImageSettings(Settings):
     memory_names: tuple[str, ...] = Field(
         default=("runc_cloned:/proc/self/exe", "crun_cloned:/proc/self/exe", "libcrun"),
         max_length=100,
-        description="names in memory of programs that are known to run so: container runtimes copy themselves",
+        description="shell patterns of names in memory of programs that are known to run so: container runtimes do",
     )
 
 
@@ -57,7 +58,8 @@ class LooseImages:
         process = image.actor.process
         path = process.executable or process.name
         is_memory = path.startswith(MEMORY_PREFIX)
-        if is_memory and path.removeprefix(MEMORY_PREFIX) in self._settings.memory_names:
+        name = path.removeprefix(MEMORY_PREFIX)
+        if is_memory and any(fnmatchcase(name, pattern) for pattern in self._settings.memory_names):
             return
         if image.is_replaced and not is_memory:
             self._replaced_count += 1

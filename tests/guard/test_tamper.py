@@ -244,6 +244,8 @@ def test_a_process_is_told_when_it_hides_at_two_looks_with_who_it_was() -> None:
         return ProcessLook(MONDAY_NS + second * SECOND, hidden, 1, 1000)
 
     assert judge.each([look(0, 66), look(30), look(60, 66)]) == []  # one that was just ending, each time
+    elsewhere = ProcessLook(MONDAY_NS + 70 * SECOND, (), 5000, 6000, frozenset({66}))
+    assert judge.each([elsewhere, look(80, 66)]) == []  # asked besides, and there
     (finding,) = judge.take(look(90, 66))
     assert (finding.kind, finding.severity) == ("host.tamper.hidden_process", Severity.CRITICAL)
     assert finding.facts["pid"] == 66
@@ -477,8 +479,10 @@ def test_a_program_whose_file_was_removed_is_told_and_one_that_was_upgraded_is_n
     assert upgraded == []
 
 
-def test_container_runtimes_that_copy_themselves_are_silent() -> None:
-    runtime = process(9, "runc", executable="/memfd:runc_cloned:/proc/self/exe", executable_deleted=True)
+@pytest.mark.parametrize("name", ["runc_cloned:/proc/self/exe", "sealed-91173221a7ea"])
+def test_runtimes_that_run_from_memory_are_silent_by_name(name: str) -> None:
+    runtime = process(9, "runtime", executable=f"/memfd:{name}", executable_deleted=True)
     image = LooseImage(MONDAY_NS, runtime.key, Actor(runtime), is_replaced=False)
+    names = ["runc_cloned:/proc/self/exe", "sealed-*"]
 
-    assert Judge("loose_image").take(image) == ()
+    assert Judge("loose_image", loose_image={"memory_names": names}).take(image) == ()
