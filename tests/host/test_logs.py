@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import subprocess
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from govsec.host.logfollow import LINE_MAX, LogFollower
 from govsec.host.logins import AuthReader, LoginFiles, LoginOptions, WebLog, WebReader
 from govsec.host.logtime import HeadReader
 from govsec.testing.clock import FakeClock
-from tests.host.watching import python
+from tests.host.watching import open_folder, python
 from tests.support.require import require_root
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -431,14 +431,17 @@ def test_no_log_at_all_is_a_clear_error(tmp_path: Path) -> None:
         LoginFiles(LoginOptions((tmp_path / "none",)), FakeClock()).open()
 
 
-def test_a_log_goes_on_after_rights_were_given_up_and_a_new_one_that_is_closed_is_told(tmp_path: Path) -> None:
+def test_a_log_goes_on_after_rights_were_given_up_and_a_new_one_that_is_closed_is_told() -> None:
     require_root()
-    log = tmp_path / "auth.log"
+    with open_folder() as folder:
+        done = _log_that_is_replaced(folder / "auth.log")
+
+    assert done.stdout.splitlines() == ["['root']", "['the new file may not be read (Permission denied)']"], done.stderr
+
+
+def _log_that_is_replaced(log: Path) -> subprocess.CompletedProcess[str]:
     log.touch(mode=0o600)
-    for above in (tmp_path, *tmp_path.parents):
-        with contextlib.suppress(PermissionError):
-            above.chmod(above.stat().st_mode | 0o055)
-    done = python(
+    return python(
         "import os, sys\n"
         "from pathlib import Path\n"
         "from govsec.clock import SystemClock\n"
@@ -460,4 +463,3 @@ def test_a_log_goes_on_after_rights_were_given_up_and_a_new_one_that_is_closed_i
         "os.kill(other, 18); os.waitpid(other, 0)\n",
         str(log),
     )
-    assert done.stdout.splitlines() == ["['root']", "['the new file may not be read (Permission denied)']"], done.stderr

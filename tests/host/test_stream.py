@@ -35,7 +35,7 @@ from govsec.host.procpolling import ProcessPolling
 from govsec.host.stream import EventStream, StreamOptions, open_stream
 from govsec.host.tables import Process, ProcessKey
 from govsec.testing.clock import FakeClock
-from tests.host.watching import WAIT_S
+from tests.host.watching import WAIT_S, open_folder, python
 from tests.support.require import require_root
 
 EPOCH_NS = to_ns(datetime(2026, 1, 1, tzinfo=UTC))
@@ -444,14 +444,8 @@ def _kind(record: Record, pid: int) -> str:
     return "login" if isinstance(record, LoginRecord) else ""
 
 
-def test_a_machine_that_lets_us_do_nothing_is_still_watched_with_less(tmp_path: Path) -> None:
+def test_a_machine_that_lets_us_do_nothing_is_still_watched_with_less() -> None:
     require_root()
-    (tmp_path / "watched").mkdir(mode=0o777)
-    (tmp_path / "watched").chmod(0o777)
-    for above in tmp_path.parents:
-        if above.stat().st_uid == os.getuid() and above.stat().st_mode & 0o005 != 0o005:
-            above.chmod(above.stat().st_mode | 0o055)
-    tmp_path.chmod(0o755)
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -469,10 +463,10 @@ def test_a_machine_that_lets_us_do_nothing_is_still_watched_with_less(tmp_path: 
         "print([each.path for each in found if isinstance(each, FileChange)][0])\n"
         "print([each.text for each in found if each.__class__.__name__ == 'WatchNote' and each.stage == 'files'][0])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "watched")], capture_output=True, text=True, timeout=120
-    )
+    with open_folder() as folder:
+        folder.chmod(0o777)
+        done = python(script, str(folder))
     lines = done.stdout.splitlines()
     assert "('inotify',)" in lines[0], done.stderr
-    assert lines[1] == str(tmp_path / "watched" / "file")
+    assert lines[1] == str(folder / "file")
     assert lines[2].startswith("inotify is used; fanotify: not permitted (CAP_SYS_ADMIN)")

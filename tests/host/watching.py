@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -85,6 +86,15 @@ def python(script: str, *arguments: str, folder: Path | None = None) -> subproce
     return subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, cwd=folder
     )
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own lie below one that every session closes to others again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextlib.contextmanager
