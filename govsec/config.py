@@ -21,6 +21,7 @@ from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
 from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
+from govsec.notifyentry import NotifyConfig
 from govsec.registerentry import RegisterEntry
 from govsec.secretfile import read_secret as read_secret
 from govsec.serviceentry import ServiceConfig
@@ -316,6 +317,7 @@ class Config(Model):
         default=(), max_length=1000, description="services that are asked from outside: portals, pages, certificates"
     )
     incident: IncidentConfig = IncidentConfig()
+    notify: NotifyConfig = NotifyConfig()
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -1,0 +1,149 @@
+"""Channels and the outbox of this site, from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from importlib.metadata import version
+from pathlib import Path
+
+from govsec.clock import Clock
+from govsec.config import Config
+from govsec.errors import ConfigurationError
+from govsec.notice.api import Channel
+from govsec.notice.channels.chat import dingtalk, feishu, wecom
+from govsec.notice.channels.command import Command
+from govsec.notice.channels.file import FileChannel
+from govsec.notice.channels.mail import address_of
+from govsec.notice.channels.smtp import Mail
+from govsec.notice.channels.syslog import Syslog
+from govsec.notice.channels.webhook import Webhook
+from govsec.notice.outbox import Outbox
+from govsec.notice.post import HttpPoster, checked_url
+from govsec.notice.words import Wording, Words, clean
+from govsec.notifyentry import (
+    ChannelConfig,
+    CommandConfig,
+    FileChannelConfig,
+    MailConfig,
+    NotifyConfig,
+    RobotConfig,
+    SyslogConfig,
+    WebhookConfig,
+)
+from govsec.records import Notice, Severity
+from govsec.report.notice import notice_words
+from govsec.secretfile import read_secret
+
+
+def open_outbox(config: Config) -> AbstractContextManager[Outbox]:
+    """The outbox's file below ``state_dir``, made when it is not there. Raises as ``govsec.database.Database``."""
+    return closing(Outbox(config.state_dir / "incidents" / "outbox.db"))
+
+
+def build_channels(config: Config, clock: Clock, *, names: Sequence[str] | None = None) -> dict[str, Channel]:
+    """The channels by name; ``names`` says which, else all.
+
+    Raises:
+        ConfigurationError: a channel that is not there, or a secret or address that cannot be used.
+    """
+    wanted = list(config.notify.channels) if names is None else list(names)
+    for name in wanted:
+        if name not in config.notify.channels:
+            there = ", ".join(sorted(config.notify.channels)) or "none; name them under notify.channels"
+            raise ConfigurationError(f"notify: no channel {name}: there are {there}")
+    wording = _wording(config)
+    return {name: _build(name, config.notify.channels[name], wording, clock) for name in wanted}
+
+
+def channels_of(notice: Notice, notify: NotifyConfig) -> tuple[str, ...]:
+    """The channels that a notice goes to: those of every route that fits, each once."""
+    found: dict[str, None] = {}
+    for route in notify.routes:
+        is_meant = not route.systems or notice.system in route.systems
+        if is_meant and notice.severity >= Severity[route.severity_min.upper()]:
+            found |= dict.fromkeys(route.channels)
+    return tuple(found)
+
+
+def trial_notice(channel: str, clock: Clock) -> Notice:
+    """A notice that only says that a channel works."""
+    now = clock.now()
+    return Notice(
+        key=f"test#{channel}#{now.isoformat()}",
+        kind="notify.test",
+        severity=Severity.INFO,
+        time=now,
+        subject=channel,
+        summary=f"test of channel {channel}",
+    )
+
+
+def _wording(config: Config) -> Wording:
+    def words(notice: Notice) -> Words:
+        title, lines = notice_words(notice, config.lang)
+        return clean(Words(title, lines))
+
+    return words
+
+
+def _build(name: str, entry: ChannelConfig, wording: Wording, clock: Clock) -> Channel:
+    where = f"channel {name}"
+    match entry:
+        case RobotConfig():
+            return _robot(name, entry, wording, clock)
+        case WebhookConfig():
+            url = checked_url(entry.url, where, is_plain_allowed=entry.plain)
+            poster = HttpPoster(clock, named=entry.addresses, ca_file=entry.ca_file)
+            return Webhook(name, url, read_secret(entry.secret_file), poster, clock, digest=entry.digest)
+        case MailConfig():
+            return Mail(
+                name,
+                entry.host,
+                entry.port,
+                entry.tls,
+                address_of(entry.sender, where),
+                [address_of(text, where) for text in entry.recipients],
+                wording,
+                clock,
+                user=entry.user,
+                password=_text(entry.password_file),
+                named=entry.addresses,
+                ca_file=entry.ca_file,
+            )
+        case SyslogConfig():
+            return Syslog(
+                name,
+                entry.host,
+                entry.port,
+                wording,
+                clock,
+                version=version("govsec"),
+                named=entry.addresses,
+                ca_file=entry.ca_file,
+            )
+        case FileChannelConfig():
+            return FileChannel(name, entry.path, clock)
+        case CommandConfig():
+            return Command(name, entry.argv, clock, timeout_s=entry.timeout_s)
+
+
+def _robot(name: str, entry: RobotConfig, wording: Wording, clock: Clock) -> Channel:
+    url = checked_url(_text(entry.url_file), f"channel {name}: {entry.url_file}")
+    secret = _text(entry.secret_file)
+    poster = HttpPoster(clock, named=entry.addresses, ca_file=entry.ca_file)
+    if entry.kind == "dingtalk":
+        return dingtalk(name, url, secret, wording, poster, clock)
+    if entry.kind == "feishu":
+        return feishu(name, url, secret, wording, poster, clock)
+    return wecom(name, url, wording, poster, clock)
+
+
+def _text(path: Path | None) -> str:
+    """What a secret file says; empty where there is none."""
+    if path is None:
+        return ""
+    try:
+        return read_secret(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"secret file {path}: not UTF-8") from error

@@ -1,0 +1,43 @@
+"""A notice in the words of a language: a title and lines, plain text for every channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from govsec.records import Notice
+from govsec.report.catalog import Catalogue, Lang
+
+_HOURS = 8
+_LISTED_MAX = 10
+
+
+def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
+    """Title and lines."""
+    words = Catalogue("notice", lang)
+    severity = words.text(f"severity.{notice.severity.name.lower()}")
+    facts: dict[str, Any] = {
+        "kind": notice.kind,
+        **notice.facts,
+        "severity": severity,
+        "subject": notice.subject,
+        "system": f"{notice.system} " if notice.system else "",
+    }
+    key = f"title.{notice.kind}"
+    title = words.text(key if words.has(key) else "other", facts)
+    lines = [
+        words.text("line.summary", {"summary": notice.summary}),
+        words.text("line.severity", {"severity": severity}),
+    ]
+    if notice.system:
+        lines.append(words.text("line.system", {"system": notice.system}))
+    lines += _listed(words, notice.facts.get("incidents"), "incident")
+    lines += _listed(words, notice.facts.get("listed"), "listed")
+    lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
+    return title, tuple(lines)
+
+
+def _listed(words: Catalogue, entries: object, key: str) -> list[str]:
+    if not isinstance(entries, list):
+        return []
+    return [words.text(f"line.{key}", entry) for entry in entries[:_LISTED_MAX] if isinstance(entry, Mapping)]

@@ -1,0 +1,141 @@
+"""``govsec notify``: a real round trip, the outbox, dead letters."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from govsec.assemble.notify import channels_of, open_outbox
+from govsec.cli import frame
+from govsec.cli.main import build_parser
+from govsec.config import load_config
+from govsec.records import Notice, Severity
+from govsec.report.catalog import Catalogue
+from govsec.report.notice import notice_words
+from govsec.testing.clock import FakeClock
+from tests.notice.far import far_side
+
+NOW = datetime(2026, 11, 22, 1, 41, tzinfo=UTC)
+
+
+class _Site:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.out = self.err = ""
+
+    def write(self, notify: dict[str, Any]) -> Path:
+        path = self.folder / "govsec.yaml"
+        path.write_text(json.dumps({"version": 1, "state_dir": str(self.folder / "state"), "notify": notify}))
+        return path
+
+    def secret(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return str(path)
+
+    def run(self, *argv: str) -> int:
+        out, err = io.StringIO(), io.StringIO()
+        line = ["notify", *argv, "--config", str(self.folder / "govsec.yaml")]
+        code = frame.run(build_parser(), line, stdout=out, stderr=err, clock=FakeClock(NOW))
+        self.out, self.err = out.getvalue(), err.getvalue()
+        return code
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> _Site:
+    return _Site(tmp_path)
+
+
+def notice(key: str = "k1", severity: Severity = Severity.HIGH, system: str = "portal") -> Notice:
+    return Notice(
+        key=key, kind="incident.opened", severity=severity, time=NOW, system=system, subject="10.0.0.8", summary="scan",
+        facts={"kind": "net.scan", "incidents": [{"kind": "net.scan.vertical", "subject": "10.0.0.8", "count": 3}]},
+    )  # fmt: skip
+
+
+def test_a_channel_is_tried_for_real_and_a_refusal_behind_200_is_told(site: _Site) -> None:
+    with far_side() as far:
+        url = site.secret("robot.url", f"{far.url}/send?key=t0ken")
+        site.write({"channels": {"duty": {"kind": "wecom", "url_file": url, "addresses": ["127.0.0.0/8"]}}})
+        assert site.run("test", "duty") == 3
+        assert "must be https" in site.err and "t0ken" not in site.err
+        hook = {"kind": "webhook", "url": far.url, "plain": True, "secret_file": site.secret("key", "shared")}
+        site.write({"channels": {"hook": {**hook, "addresses": ["127.0.0.0/8"]}, "blind": hook}})
+        assert site.run("test", "hook", "--json") == 0
+        assert json.loads(site.out)["state"] == "accepted"
+        assert "测试通知" not in site.out
+        far.status = 503
+        assert site.run("test", "hook") == 4
+        assert "HTTP 503" in site.err
+        assert site.run("test", "blind") == 4
+        assert "this machine itself" in site.err
+        assert site.run("test", "nobody") == 3
+        assert "blind, hook" in site.err
+
+
+def test_what_is_in_the_outbox_is_sent_shown_and_sent_again(site: _Site) -> None:
+    config = load_config(
+        site.write({"channels": {"log": {"kind": "file", "path": str(site.folder / "notices.jsonl")}}})
+    )
+    broken = ["false"]
+    with open_outbox(config) as outbox:
+        outbox.put([notice()], ["log", "script"], NOW)
+    site.write(
+        {
+            "channels": {
+                "log": {"kind": "file", "path": str(site.folder / "notices.jsonl")},
+                "script": {"kind": "command", "argv": broken},
+            }
+        }
+    )
+    assert site.run("queue") == 0
+    assert "waiting: 2" in site.out
+    assert site.run("send") == 4
+    assert site.run("queue", "--state", "dead") == 1
+    assert "ended with 1" in site.out
+    assert site.run("queue", "--state", "done", "--json") == 1
+    assert json.loads(site.out)["items"][0]["receipt"]["state"] == "unknown"
+    assert site.run("retry", "--all") == 0
+    assert site.run("retry", "1") == 5
+    assert site.run("retry") == 2
+    assert site.run("queue", "--json") == 0
+    assert json.loads(site.out)["counters"] == {"waiting": 1, "done": 1, "dead": 0}
+    assert (site.folder / "notices.jsonl").read_text().count("\n") == 1
+
+
+def test_routes_send_by_severity_and_system_and_must_lead_somewhere(site: _Site) -> None:
+    file = {"kind": "file", "path": "/var/log/notices"}
+    routes = [{"channels": ["all"]}, {"channels": ["duty", "all"], "severity_min": "high", "systems": ["portal"]}]
+    config = load_config(site.write({"channels": {"all": file, "duty": file}, "routes": routes}))
+
+    assert channels_of(notice(), config.notify) == ("all", "duty")
+    assert channels_of(notice(severity=Severity.MEDIUM), config.notify) == ("all",)
+    assert channels_of(notice(system="oa"), config.notify) == ("all",)
+    site.write({"channels": {}, "routes": routes})
+    assert site.run("queue") == 3
+    assert "no channel" in site.err
+
+
+def test_a_secret_that_others_can_read_is_refused(site: _Site) -> None:
+    secret = site.secret("key", "shared")
+    Path(secret).chmod(0o644)
+    site.write({"channels": {"hook": {"kind": "webhook", "url": "https://hook.example/", "secret_file": secret}}})
+
+    assert site.run("test", "hook") == 3
+    assert "chmod 600" in site.err
+
+
+def test_notices_have_words_in_both_languages() -> None:
+    title, lines = notice_words(notice(), "zh")
+
+    assert title == "【高】portal 发现 net.scan：10.0.0.8"
+    assert "· net.scan.vertical　10.0.0.8　3 次" in lines
+    assert notice_words(notice(), "en")[0] == "[high] portal found net.scan: 10.0.0.8"
+    assert notice_words(notice().model_copy(update={"kind": "some.thing"}), "zh")[0] == "【高】net.scan：10.0.0.8"
+    assert Catalogue("notice", "zh").keys() == Catalogue("notice", "en").keys()
