@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +250,15 @@ def test_a_block_of_the_largest_size_may_lie_across_the_edge_of_a_piece(tmp_path
 
     assert sum(len(batch) for batch in capture.batches()) == 2 * count
     assert capture.counters()["blocks_skipped"] == 1
+
+
+def test_who_stops_early_leaves_no_thread_behind(tmp_path: Path) -> None:
+    path = tmp_path / "two_pieces.pcap"
+    path.write_bytes(captures.pcap([(7, bytes(1500))] * (capturefile.CHUNK_SIZE // 1500)))
+    before = set(threading.enumerate())
+    batches = CaptureFile(path).batches()
+
+    assert len(next(batches))
+    assert len(set(threading.enumerate()) - before) == 1, "the next piece is being read"
+    batches.close()  # type: ignore[attr-defined]  # what a for loop that is left does to a generator
+    assert not set(threading.enumerate()) - before
