@@ -1,7 +1,7 @@
 """Answers on this machine alone: one request, one answer, in the agent's own loop, bounded in every way.
 
 One idea: whoever asks may be slow, silent or hostile, and the loop never waits for them. A connection has a few
-kilobytes for its request and a few seconds for all of it; of more than :data:`CONNECTIONS_MAX` the next is closed.
+kilobytes for its request and a minute for all of it; of more than :data:`CONNECTIONS_MAX` the next is closed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from govsec.errors import ConfigurationError
 CONNECTIONS_MAX = 8
 REQUEST_SIZE_MAX = 4 << 10
 #: A connection that has not sent its request and taken its answer by then is closed.
-_LIMIT_S = 10.0
+_LIMIT_S = 60.0
 _SOCKET_NAME_MAX = 107
 
 

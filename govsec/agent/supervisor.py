@@ -53,7 +53,7 @@ _LOST_TOLD_EVERY_S = 60.0
 _MEMORY_STOP_S = 5.0
 _METRICS_MAX = 200
 #: A process that closed its socket is usually about to be gone.
-_CLOSED_S = 2.0
+_CLOSED_S = 10.0
 _STOP_POLL_S = 0.2
 
 

@@ -166,8 +166,7 @@ def test_a_module_that_uses_too_much_of_the_processor_is_paused_and_goes_on(tmp_
         stat = Path(f"/proc/{life.pid}/stat")
         until(supervisor, lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
         life.resume_at = 0  # as if the pause were over
-        until(supervisor, lambda: life.state is State.RUNNING)
-        until(supervisor, lambda: life.counts["throttlings"] >= 2)
+        until(supervisor, lambda: life.counts["throttlings"] >= 2)  # it ran in between, or it could not be paused
 
         assert kinds(supervisor).count("agent.module.throttled") == 1, "told once an hour"
         measured = findings(supervisor, "agent.module.throttled")[0]["facts"]["measured"]
@@ -178,15 +177,16 @@ def test_a_module_that_uses_too_much_of_the_processor_is_paused_and_goes_on(tmp_
 def test_a_module_that_takes_too_much_memory_is_started_again(tmp_path: Path) -> None:
     def hoard(context: Context) -> None:
         heap = []
-        while not context.wait(0.02):
-            heap.append(b"\x01" * (16 << 20))
+        # Slow enough that the supervisor sees it before the limit of its address space does, on a slow machine too.
+        while not context.wait(0.1):
+            heap.append(b"\x01" * (8 << 20))
 
     budget = replace(ROOMY, memory_max_bytes=300 << 20)
     with supervised(tmp_path, ModuleSpec("hoard", hoard, budget=budget)) as supervisor:
         until(supervisor, lambda: supervisor.lives["hoard"].restarts["memory"] >= 1)
 
-        told = findings(supervisor, "agent.module.restarted")[0]["facts"]
-        assert told["reason"] == "memory"
+        all_told = [finding["facts"] for finding in findings(supervisor, "agent.module.restarted")]
+        told = next(facts for facts in all_told if facts["reason"] == "memory")
         assert told["measured"]["memory"]["value"] > told["measured"]["memory"]["threshold"] == 300 << 20
 
 
@@ -218,8 +218,11 @@ def test_when_the_machine_stood_still_no_module_is_blamed(tmp_path: Path) -> Non
         life.heard_at -= 3_600
         supervisor.step(0)
 
-        assert life.restarts.total() == 0
-        os.kill(life.pid, signal.SIGCONT)
+        assert (life.state, life.reason) == (State.RUNNING, "")
+        life.heard_at -= 3_600  # and without standing still it would have been
+        supervisor._looked_at -= 1
+        supervisor.step(0)
+        assert life.reason == "hang"
 
 
 def test_a_module_that_does_not_end_when_told_to_is_ended_with_what_it_started(tmp_path: Path) -> None:
