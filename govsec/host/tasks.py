@@ -120,7 +120,8 @@ class _Reader:
 
         try:
             timers = read_units(self._tree, ".timer", count_gap)
-            services = read_units(self._tree, ".service", count_gap)
+            wanted = {name for timer in timers.values() for name in _started_by(timer)}
+            services = read_units(self._tree, ".service", count_gap, only=wanted)
         except (OSError, GovsecError):
             return
         for timer in timers.values():
@@ -178,14 +179,17 @@ def _anacron(line: str, path: str) -> ScheduledTask | None:
     return ScheduledTask("cron", "root", f"every {fields[0]} days", fields[3][:_COMMAND_LENGTH_MAX], path)
 
 
+def _started_by(timer: Unit) -> tuple[str, ...]:
+    """The service that a timer starts; of an instance, the template it is made of stands behind it."""
+    named = timer.values("Timer", "Unit")
+    name = named[-1] if named else timer.name.removesuffix(".timer") + ".service"
+    return (name, name.partition("@")[0] + "@.service") if "@" in name else (name,)
+
+
 def _timer(timer: Unit, services: dict[str, Unit]) -> ScheduledTask:
-    names = timer.values("Timer", "Unit")
-    name = names[-1] if names else timer.name.removesuffix(".timer") + ".service"
-    service = services.get(name)
-    if service is None and "@" in name:
-        stem, _, _ = name.partition("@")
-        service = services.get(f"{stem}@.service")
-    command = "; ".join(service.values("Service", "ExecStart")) if service else name
+    names = _started_by(timer)
+    service = next((services[name] for name in names if name in services), None)
+    command = "; ".join(service.values("Service", "ExecStart")) if service else names[0]
     users = service.values("Service", "User") if service else ()
     schedule = "; ".join(f"{when}={value}" for when in _WHEN for value in timer.values("Timer", when))
     is_on = "" if timer.enabled == "enabled" else f" ({timer.enabled})"

@@ -8,8 +8,10 @@ it, so a command that was put there is seen too. Units of single users are not r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from govsec.errors import GovsecError
 from govsec.host.tree import Tree
@@ -47,8 +49,12 @@ class Unit:
         return tuple(value for name in names for value in self.settings.get((section, name), ()))
 
 
-def read_units(tree: Tree, suffix: str, count_gap: Callable[[str], None]) -> dict[str, Unit]:
+def read_units(
+    tree: Tree, suffix: str, count_gap: Callable[[str], None], *, only: Collection[str] | None = None
+) -> dict[str, Unit]:
     """The units whose names end in ``suffix``, by name; ``count_gap`` is told of each that cannot be read.
+
+    ``only``: no others are opened.
 
     Raises:
         OSError: the machine has no folder of units at all.
@@ -56,13 +62,13 @@ def read_units(tree: Tree, suffix: str, count_gap: Callable[[str], None]) -> dic
     listed = _Listed(tree)
     units: dict[str, Unit] = {}
     for name, path in listed.files.items():
-        if not name.endswith(suffix):
+        if not name.endswith(suffix) or (only is not None and name not in only):
             continue
         if len(units) >= UNITS_MAX:
             count_gap(f"more than {UNITS_MAX} units")
             continue
         try:
-            target = tree.resolve(path)
+            target = tree.resolve(path) if _is_link(tree, path) else path
         except (OSError, GovsecError):
             # A link to nothing: /dev/null itself is not in a recorded tree.
             target = _link_text(tree, path)
@@ -177,6 +183,15 @@ def _names(tree: Tree, folder: str) -> list[str]:
         return tree.names(folder)
     except (OSError, GovsecError):
         return []
+
+
+def _is_link(tree: Tree, path: str) -> bool:
+    """Most units are files, and need no way to be followed part by part.
+
+    Raises:
+        OSError: it is gone.
+    """
+    return stat.S_ISLNK(Path(tree.place(path)).lstat().st_mode)
 
 
 def _link_text(tree: Tree, path: str) -> str:
