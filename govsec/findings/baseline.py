@@ -44,6 +44,15 @@ _SET_HOUR = (
     "ON CONFLICT (subject, metric, week) "
     "DO UPDATE SET hours = CAST(substr(hours, 1, :at) || :hour || substr(hours, :at + 5) AS BLOB)"
 )
+#: By rank, not by age: a clock that jumped years ahead for an hour must not make all else look old.
+_FORGET_WEEKS = (
+    "DELETE FROM weeks WHERE week <= :now AND week NOT IN "
+    "(SELECT DISTINCT week FROM weeks WHERE week <= :now ORDER BY week DESC LIMIT :kept)"
+)
+_FORGET_DAYS = (
+    "DELETE FROM peers WHERE day <= :now AND day NOT IN "
+    "(SELECT DISTINCT day FROM peers WHERE day <= :now ORDER BY day DESC LIMIT :kept)"
+)
 
 
 def hour_of(time_ns: int) -> int:
@@ -120,7 +129,7 @@ class Baseline:
                 else:
                     self.dropped_count += 1
             self._store.executemany(_SET_HOUR, rows)
-            self._store.execute("DELETE FROM weeks WHERE week <= ?", (week - self._weeks_max,))
+            self._store.execute(_FORGET_WEEKS, {"now": week, "kept": self._weeks_max})
         self.changes_count += 1
         self._shrink()
 
@@ -129,8 +138,8 @@ class Baseline:
         bin_, week = _place(hour)
         with self._translated():
             found = self._store.execute(
-                "SELECT week, hours FROM weeks WHERE subject = ? AND metric = ? AND week <= ? ORDER BY week",
-                (subject, metric, week),
+                "SELECT week, hours FROM weeks WHERE subject = ? AND metric = ? AND week BETWEEN ? AND ? ORDER BY week",
+                (subject, metric, week - self._weeks_max, week),
             ).fetchall()
         weeks = [(number, self._hours(hours)) for number, hours in found]
         values = [hours[bin_] for number, hours in weeks if number < week and not math.isnan(hours[bin_])]
@@ -155,7 +164,7 @@ class Baseline:
         with self._translated(), self._store:
             self._store.execute("BEGIN IMMEDIATE")
             self._store.executemany(statement, [(*pair, day) for pair in sorted(pairs)])
-            self._store.execute("DELETE FROM peers WHERE day <= ?", (day - 7 * self._weeks_max,))
+            self._store.execute(_FORGET_DAYS, {"now": day, "kept": 7 * self._weeks_max})
             excess = self._count("SELECT count(*) FROM peers") - self._peers_max
             if excess > 0:
                 # A pair of many days is a habit; what came up once goes first.

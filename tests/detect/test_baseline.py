@@ -50,6 +50,20 @@ def test_what_is_older_than_the_weeks_that_are_kept_is_gone() -> None:
     assert baseline.usual("h", "upload", MONDAY + 6 * WEEK, weeks_min=2, days_min=3) == [3, 4, 5]
 
 
+def test_a_clock_that_jumped_years_ahead_for_an_hour_costs_one_week_at_most() -> None:
+    baseline = learned(weeks=8, hours=10)
+    baseline.meet(MONDAY + 7 * WEEK, {("h", "peer"): None})
+    ahead = MONDAY + 3000 * WEEK
+    baseline.add(ahead, {("h", "upload"): 1.0})
+    baseline.meet(ahead, {("h", "other"): None})
+
+    now = MONDAY + 8 * WEEK + 9
+    assert baseline.usual("h", "upload", now, weeks_min=3, days_min=5) == [900.0 + week for week in range(1, 8)]
+    assert baseline.days_known("h", "peer") == 1
+    # What is long ago is no measure for today, also where it is still there.
+    assert baseline.usual("h", "upload", ahead + 9, weeks_min=3, days_min=5) == []
+
+
 def test_more_subjects_than_are_kept_are_dropped_and_counted() -> None:
     baseline = Baseline(subjects_max=2)
 
@@ -97,3 +111,17 @@ def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(TryAgainError, match="no-such-folder"):
         Baseline(tmp_path / "no-such-folder" / "baseline.sqlite")
+
+
+def test_pairs_and_bytes_are_bounded_the_oldest_go_and_are_counted() -> None:
+    baseline = Baseline(peers_max=10, size_max=200_000)
+    for day in range(5):
+        baseline.meet(MONDAY + 24 * day, {("h", f"peer{day}-{number}"): None for number in range(4)})
+    assert [baseline.days_known("h", f"peer{day}-0") for day in range(5)] == [0, 0, 0, 1, 1]
+    assert baseline.peers_dropped_count == 10
+
+    for week in range(4):
+        baseline.add(MONDAY + week * WEEK, {(f"h{number}", "upload"): 1.0 for number in range(100)})
+    assert baseline.weeks_dropped_count > 0
+    assert baseline.usual("h1", "upload", MONDAY + 4 * WEEK, weeks_min=1, days_min=1)
+    assert len(baseline.dump()) < 400_000
