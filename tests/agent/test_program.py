@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -58,7 +59,6 @@ class Agent:
     def start(self) -> None:
         environment = {
             **os.environ,
-            "STATE_DIRECTORY": str(self.folder / "state"),
             "NOTIFY_SOCKET": str(self.folder / "notify"),
             "WATCHDOG_USEC": "3000000",
         }
@@ -86,10 +86,9 @@ class Agent:
 
     def ask(self, *words: str) -> tuple[int, dict[str, Any]]:
         """A command line about it; exit code and JSON."""
-        argv = [sys.executable, "-m", "govsec.cli", "agent", *words, "--config", str(self.config), "--json"]
-        environment = {**os.environ, "STATE_DIRECTORY": str(self.folder / "state")}
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=200, check=False)
-        return done.returncode, json.loads(done.stdout)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            code = main(["agent", *words, "--config", str(self.config), "--json"])
+        return code, json.loads(out.getvalue())
 
     def kinds(self) -> list[str]:
         with Spool(self.folder / "state/agent/host/spool.db", SystemClock(), is_reader=True) as spool:
@@ -105,10 +104,12 @@ class Agent:
 
 
 @pytest.fixture
-def agent() -> Iterator[Agent]:
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     # Not below tmp_path: the names of sockets are short.
     with tempfile.TemporaryDirectory(prefix="gsa-") as folder:
         made = Agent(Path(folder))
+        # The environment is what systemd gives, to the agent and to who asks it.
+        monkeypatch.setenv("STATE_DIRECTORY", f"{folder}/state")
         yield made
         if made.process is not None and made.process.poll() is None:
             made.process.kill()
@@ -233,7 +234,6 @@ def test_an_agent_without_any_good_configuration_does_not_start(
     agent.write("nonsense: [")
     done = subprocess.run(
         [sys.executable, "-m", "govsec_agents.host", "--config", str(agent.config)],
-        env={**os.environ, "STATE_DIRECTORY": str(agent.folder / "state")},
         capture_output=True,
         text=True,
         timeout=200,
