@@ -32,7 +32,7 @@ _LAYOUT = Layout(
           updated_ns INTEGER NOT NULL, next_due_ns INTEGER, acknowledged_by TEXT NOT NULL,
           assigned_to TEXT NOT NULL, is_exercise INTEGER NOT NULL) WITHOUT ROWID;
         CREATE INDEX cases_opened ON cases (opened_ns DESC, id DESC);
-        CREATE INDEX cases_due ON cases (next_due_ns, id) WHERE next_due_ns IS NOT NULL;
+        CREATE INDEX cases_due ON cases (coalesce(next_due_ns, 9223372036854775807), id);
         CREATE INDEX cases_open ON cases (is_open, stage, level, is_exercise, acknowledged_by, next_due_ns, opened_ns);
         CREATE TABLE entries (
           case_id TEXT NOT NULL REFERENCES cases (id), number INTEGER NOT NULL, digest TEXT NOT NULL,
