@@ -62,7 +62,7 @@ def judge(
         kind=kind,
         severity=severity,
         time=from_ns(time_ns),
-        subject=clean(subject)[:500],
+        subject=clean(subject)[:500] or "unknown",
         summary=clean(summary)[:2000],
         facts={
             "detector": detector,

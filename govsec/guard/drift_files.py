@@ -157,7 +157,8 @@ def _facts(state: FileState | None) -> JsonValue:
         "gid": state.gid,
         "size_bytes": state.size_bytes,
         "modified": format_time(from_ns(state.mtime_ns)),
-        "inode": state.inode,
+        # As text: some file systems use all 64 bits, more than JSON keeps.
+        "inode": str(state.inode),
     }
     return facts | ({"sha256": state.digest} if state.digest else {})
 

@@ -93,8 +93,8 @@ class LogTruncated:
             attack=("T1070.002",),
             measured={"lost": Measure(lost, self._settings.lost_min, "bytes")},
             actor=writer,
-            before={"inode": before.inode or 0, "size_bytes": before.size_bytes},
-            after={"inode": after.inode or 0, "size_bytes": after.size_bytes},
+            before={"inode": str(before.inode), "size_bytes": before.size_bytes},
+            after={"inode": str(after.inode or "none"), "size_bytes": after.size_bytes},
             lines=before.last_lines,
             facts={"how": how, "path": after.path, "culprit": culprit(writer)},
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from govsec import canonical
 from govsec.findings.attack import TECHNIQUES
 from govsec.guard import registry
 from govsec.guard.api import (
@@ -119,6 +120,27 @@ def test_every_kind_is_told_in_both_languages_from_the_catalogue(found: list[Fin
         assert all(_HAN.search(row["name"]) for row in measures(finding, zh)), finding.kind
         for part in ("title", "advice"):
             assert zh.has(f"finding.{finding.kind}.{part}"), finding.kind
+
+
+def test_every_finding_has_a_canonical_form(found: list[Finding]) -> None:
+    """It is signed, chained and spooled: texts without bytes that are none, numbers that JSON keeps."""
+    for finding in found:
+        assert canonical.dumps(finding.canonical())
+
+
+def test_rows_with_the_largest_numbers_and_without_names_are_told_too() -> None:
+    huge = FileState(2**64 - 1, 2**40, 3, 4, 0o100755, 2**32 - 1, 2**32 - 1, "a" * 64)
+    found = [
+        *Judge("drift_files").take(FileLook(MONDAY_NS, (FileDifference("/usr/bin/\udcff", huge, None),))),
+        *Judge("log_truncated").each(
+            [LogFile(MONDAY_NS, "/l", 2**64 - 1, 2**40), LogFile(MONDAY_NS, "/l", 2**64 - 2, 0)]
+        ),
+        *Judge("root_account").take(snapshot(accounts=(account("", 0),))),
+    ]
+
+    assert len(found) == 3
+    for finding in found:
+        assert canonical.dumps(finding.canonical())
 
 
 def test_the_catalogues_have_the_same_keys() -> None:
