@@ -30,6 +30,8 @@ EXPIRES_SOON_DAYS = 30
 #: A disk that is fuller is a headline.
 _FULL = 0.9
 _HEADLINES_MAX = 8
+#: Findings on the vulnerability data themselves: packages that they do not have, data that are old.
+_LIMITS = ("vulnerability.unmatched", "vulnerability.stale")
 _Row = Mapping[str, Any]
 
 
@@ -84,6 +86,8 @@ class _View:
         spots = [
             self._words.text(f"section.{name}") for name in ("changes", "vulnerabilities") if not self._is_there(name)
         ]
+        if self.limits_of_data():
+            spots.append(self._words.text("section.vulnerabilities"))
         for name in ("listeners", "processes", "certificates"):
             if self._rows(name) is None:
                 spots.append(self._host_words.text(f"table.{name}"))
@@ -235,9 +239,13 @@ class _View:
         ]
 
     def limits_of_data(self) -> list[str]:
-        """What the vulnerability data could not say."""
-        others = [one for one in self._findings("vulnerabilities") if one.kind != "vulnerability.known"]
-        return [finding_said(finding, self._finding_words["services"]) for finding in others]
+        """What the vulnerability data could not say, or are too old to."""
+        return [self._said_of_data(finding) for finding in self._findings("vulnerabilities") if finding.kind in _LIMITS]
+
+    def notes_of_data(self) -> list[str]:
+        """What they say besides packages that can be mended."""
+        kinds = {"vulnerability.known", *_LIMITS}
+        return [self._said_of_data(one) for one in self._findings("vulnerabilities") if one.kind not in kinds]
 
     def certificates(self) -> list[dict[str, Any]]:
         rows = sorted(self._rows("certificates") or (), key=lambda row: str(row["not_after"]))
@@ -422,6 +430,9 @@ class _View:
 
     def _severity(self, finding: Finding) -> str:
         return self._finding_words["guard"].text(f"severity.{finding.severity.name.lower()}")
+
+    def _said_of_data(self, finding: Finding) -> str:
+        return finding_said(finding, self._finding_words["services"])
 
     def _vulnerable(self) -> list[Finding]:
         return [finding for finding in self._findings("vulnerabilities") if finding.kind == "vulnerability.known"]

@@ -111,6 +111,10 @@ def test_what_nobody_looked_at_is_said_and_is_no_pass(bare: dict[str, Any]) -> N
     assert "Not looked at: no vulnerability data were given (--data FILE)." in html
     assert "Nothing is other than the baseline says" not in html
     assert "Nothing stands out" in render_posture(everything, "en")
+    facts = {"ecosystem": "debian 12", "packages": ["own-tool"]}
+    unmatched = finding("vulnerability.unmatched", Severity.MEDIUM, "vm", facts, count=1)
+    half = render_posture({**everything, "vulnerabilities": [unmatched]}, "en")
+    assert "Worth a look" in half and "1 packages of debian 12 are not in the data: own-tool." in half
     everything["host"]["tables"]["listeners"] = {"unavailable": "Permission denied"}
     assert "Worth a look" in render_posture(everything, "en")
 
