@@ -19,6 +19,7 @@ from govsec.report import hostwords
 from govsec.report.catalog import Catalogue, Lang
 from govsec.report.findingwords import finding_said
 from govsec.report.page import render_page
+from govsec.report.posturecells import count, listed, measure, password, style, values
 
 FORMAT = "govsec.posture.v1"
 _BEIJING_OFFSET_HOURS = 8
@@ -105,19 +106,19 @@ class _View:
         serious = sum(finding.severity >= Severity.HIGH for finding in changes)
         is_compared, is_matched = self._is_there("changes"), self._is_there("vulnerabilities")
         return [
-            self._card("runs", _count(processes), {"active": active}),
-            self._card("listens", _count(listeners), {"exposed": exposed}, "partial" if exposed else ""),
+            self._card("runs", count(processes), {"active": active}),
+            self._card("listens", count(listeners), {"exposed": exposed}, "partial" if exposed else ""),
             self._card(
                 "changes",
                 str(len(changes)) if is_compared else "–",
                 {"serious": serious} if is_compared else None,
-                _style(changes),
+                style(changes),
             ),
             self._card(
                 "vulnerabilities",
                 str(len(vulnerable)) if is_matched else "–",
                 {"mended": mended} if is_matched else None,
-                _style(vulnerable),
+                style(vulnerable),
             ),
             self._card(
                 "expires",
@@ -232,8 +233,8 @@ class _View:
                 "package": str(finding.facts.get("package", finding.subject)),
                 "version": str(finding.facts.get("version", "")),
                 "fixed": str(finding.facts.get("fixed") or "–"),
-                "ids": _listed(finding.facts.get("ids"), finding.facts.get("ids_count"), 4),
-                "count": _measure(finding, "count"),
+                "ids": listed(finding.facts.get("ids"), finding.facts.get("ids_count"), 4),
+                "count": measure(finding, "count"),
             }
             for finding in findings[:_ROWS_MAX]
         ]
@@ -252,7 +253,7 @@ class _View:
         return [
             {
                 "subject": row["subject"],
-                "names": _listed(row["names"], None, 3),
+                "names": listed(row["names"], None, 3),
                 "path": row["path"],
                 "key": row["key"],
                 "ends": str(row["not_after"])[:10],
@@ -271,10 +272,10 @@ class _View:
             {
                 "name": row["name"],
                 "uid": row["uid"],
-                "groups": _listed(row["groups"], None, 6),
+                "groups": listed(row["groups"], None, 6),
                 "shell": row["shell"],
-                "password": self._words.text(f"password.{_password(row)}"),
-                "style": "fail" if _password(row) == "open" else "",
+                "password": self._words.text(f"password.{password(row)}"),
+                "style": "fail" if password(row) == "open" else "",
             }
             for row in rows[:_ROWS_MAX]
         ]
@@ -368,7 +369,7 @@ class _View:
                 Severity.HIGH,
                 "vulnerable",
                 count=len(urgent),
-                names=_listed([one.facts.get("package") for one in urgent], None, 4),
+                names=listed([one.facts.get("package") for one in urgent], None, 4),
             )
         for row in self._rows("certificates") or ():
             days = self._days_left(row)
@@ -385,7 +386,7 @@ class _View:
         if len(roots) > 1:
             add(Severity.HIGH, "roots", names=", ".join(roots))
         for row in self._rows("accounts") or ():
-            if _password(row) == "open" and hostwords.can_log_in(row):
+            if password(row) == "open" and hostwords.can_log_in(row):
                 add(Severity.HIGH, "no_password", name=row["name"])
         for name in self.modules():
             add(Severity.MEDIUM, "unsigned", name=name)
@@ -417,9 +418,9 @@ class _View:
             "subject": finding.subject,
             "said": finding_said(finding, self._finding_words["guard"]),
             "kind": finding.kind,
-            "attack": _listed(finding.facts.get("attack"), None, 6),
-            "before": _values(before),
-            "after": _values(after),
+            "attack": listed(finding.facts.get("attack"), None, 6),
+            "before": values(before),
+            "after": values(after),
             "has_values": before is not None or after is not None,
         }
 
@@ -475,49 +476,3 @@ class _View:
             "words": words,
             "is_full": share > _FULL,
         }
-
-
-def _count(rows: Sequence[object] | None) -> str:
-    return "–" if rows is None else f"{len(rows):,}"
-
-
-def _style(findings: Sequence[Finding]) -> str:
-    worst = max((finding.severity for finding in findings), default=Severity.INFO)
-    if worst >= Severity.HIGH:
-        return "fail"
-    return "partial" if worst >= Severity.MEDIUM else ""
-
-
-def _password(account: _Row) -> str:
-    if account["has_password"] is None:
-        return "unknown"
-    if account["is_locked"]:
-        return "locked"
-    return "set" if account["has_password"] else "open"
-
-
-def _listed(values: object, count: object, shown_max: int) -> str:
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        return ""
-    total = int(str(count)) if count is not None else len(values)
-    shown = ", ".join(str(value) for value in values[:shown_max])
-    return f"{shown} … ({total})" if total > shown_max else shown
-
-
-def _measure(finding: Finding, name: str) -> str:
-    measured = finding.facts.get("measured")
-    item = measured.get(name) if isinstance(measured, dict) else None
-    return f"{item['value']:,}" if isinstance(item, dict) and isinstance(item.get("value"), int) else "–"
-
-
-def _values(value: object) -> str:
-    """What was, or is, in one line; a dash where there is nothing."""
-    if value is None:
-        return "–"
-    if not isinstance(value, Mapping):
-        return str(value)
-    parts = []
-    for name, item in value.items():
-        text = ", ".join(map(str, item)) if isinstance(item, list) else str(item)
-        parts.append(f"{name}: {text}")
-    return "; ".join(parts)
