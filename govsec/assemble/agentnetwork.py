@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from govsec.agent.api import Budget, Context
 from govsec.assemble.agent import Wired
 from govsec.config import Config
 from govsec.errors import ConfigurationError
+from govsec.privatefile import make_private_directory
 
 SENSOR = "sensor"
 ENTRIES = (SENSOR,)
@@ -58,7 +60,7 @@ def _run(config: Config, interface: str, context: Context) -> None:
     from govsec.assemble.monitorlearned import live_folder, quiet_of
     from govsec.assemble.monitorlive import open_watch
 
-    evidence = config.state_dir / "agent" / "network" / f"evidence-{interface}"
+    evidence = _reachable(config.state_dir, interface)
     folder = live_folder(config, interface)
     with open_watch(
         interface, config.monitor, context.clock, evidence=evidence, state=folder, quiet=quiet_of(config)
@@ -76,6 +78,23 @@ def _run(config: Config, interface: str, context: Context) -> None:
 
         for finding in watch.findings(turn):
             context.emit(finding)
+
+
+def _reachable(state_dir: Path, interface: str) -> Path:
+    """The folder for packets of findings. Those above it may be passed through by all, but not listed: the sensor is
+    another user when it writes there, and everything else below them is closed by its own mode.
+
+    Raises:
+        ConfigurationError: they cannot be made.
+    """
+    above = state_dir / "evidence"
+    try:
+        make_private_directory(above)
+        for folder in (state_dir, above):
+            folder.chmod(folder.stat().st_mode & 0o7777 | 0o011)
+    except OSError as error:
+        raise ConfigurationError(f"the folder of evidence {above}: {error.strerror}") from error
+    return above / interface
 
 
 def _measure(context: Context, counters: Mapping[str, Mapping[str, int]]) -> None:

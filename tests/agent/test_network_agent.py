@@ -86,5 +86,7 @@ def test_a_scan_on_a_cable_reaches_the_spool_through_a_sensor_without_rights(fol
     assert agent.returncode == 0
     assert not Path(f"/proc/{module}").exists()
     assert "net.scan.vertical" in found(config), "what a sensor says when it is told to end is kept"
+    kept = [path for path in (folder / "state/evidence/wire-b").iterdir() if "net.scan.vertical" in path.name]
+    assert kept and kept[0].stat().st_uid != 0, "the packets of the scan, written by the sensor itself"
     with Spool(folder / "state/agent/network/spool.db", SystemClock(), is_reader=True) as spool:
         assert {record.body["module"] for record in spool.after(0)} == {"sensor-wire-b"}
