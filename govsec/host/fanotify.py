@@ -80,6 +80,8 @@ class Fanotify:
         self._roots: list[bytes] = []
         #: Paths told as created when their new folder was looked at; the kernel may tell of them again.
         self._told: set[bytes] = set()
+        #: Those of the read before: the kernel's message may come only now.
+        self._told_before: set[bytes] = set()
         self._nodes: dict[int, Node | None] = {}
         self._time_ns = 0
         self._is_rewalk_due = False
@@ -243,7 +245,7 @@ class Fanotify:
         return node
 
     def _tell(self, found: list[wire.Message], records: list[Record]) -> None:
-        self._told.clear()
+        self._told_before, self._told = self._told, set()
         gone: list[wire.Handle] = []
         renamed: list[wire.Message] = []
         if not self._has_target:
@@ -274,8 +276,9 @@ class Fanotify:
         what = message.what
         is_folder = bool(what & wire.ON_FOLDER)
         if what & wire.CREATE:
-            if path in self._told:
+            if path in self._told or path in self._told_before:
                 self._told.discard(path)
+                self._told_before.discard(path)
             else:
                 self._add(records, path, FileOperation.CREATED, message, is_folder)
             if is_folder:

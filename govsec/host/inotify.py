@@ -99,6 +99,8 @@ class Inotify:
         self._roots: list[bytes] = []
         self._notes: list[str] = []
         self._told: set[bytes] = set()
+        #: Those of the read before: the kernel's message may come only now.
+        self._told_before: set[bytes] = set()
         self._left_out = 0
         self._is_limit_told = False
         self._is_rewalk_due = False
@@ -134,7 +136,7 @@ class Inotify:
             except OSError as error:
                 raise SourceUnavailableError(f"{NAME}: {error.strerror}") from error
         self._counts["messages"] += len(found)
-        self._told.clear()
+        self._told_before, self._told = self._told, set()
         self._tell(found, records)
         if self._is_rewalk_due and self._clock.monotonic() - self._walked_at >= _REWALK_PAUSE_S:
             self._counts["rewalks"] += 1
@@ -223,8 +225,9 @@ class Inotify:
     ) -> None:
         what, is_folder = message.what, bool(message.what & _ON_FOLDER)
         if what & _CREATE:
-            if path in self._told:
+            if path in self._told or path in self._told_before:
                 self._told.discard(path)
+                self._told_before.discard(path)
             else:
                 self._add(records, path, FileOperation.CREATED, is_folder)
             if is_folder and self._walk.may_enter(path) and self._watch(path):

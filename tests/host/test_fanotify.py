@@ -110,6 +110,34 @@ def test_an_old_kernel_tells_the_same_story(tmp_path: Path) -> None:
     assert told == WHOLE_STORY
 
 
+def test_what_was_made_and_removed_between_two_reads_is_told_with_all_that_was_in_it(tmp_path: Path) -> None:
+    with watching(tmp_path) as source:
+        (tmp_path / "short" / "deep").mkdir(parents=True)
+        (tmp_path / "short" / "deep").rmdir()
+        (tmp_path / "short").rmdir()
+        (tmp_path / "END").mkdir()
+        words = said(changes_until(source, "/END"), tmp_path)
+
+    # The kernel merges what one process did to one folder; what was in it is told after, by its path all the same.
+    assert words == ["created short", "deleted short", "created short/deep", "deleted short/deep", "created END"]
+
+
+def test_what_appears_between_marking_and_looking_is_told_once(tmp_path: Path) -> None:
+    class Racing(wire.Kernel):
+        def mark(self, descriptor: int, path: bytes, mask: int, *, is_whole: bool) -> None:
+            super().mark(descriptor, path, mask, is_whole=is_whole)
+            if path.endswith(b"/new"):
+                os.mkfifo(path + b"/raced")
+
+    with watching(tmp_path, kernel=Racing(), is_whole=False) as source:
+        run("mkdir new", tmp_path)
+        words = said(changes_until(source, "/raced"), tmp_path)
+        run("mkdir END", tmp_path)
+        words += said(changes_until(source, "/END"), tmp_path)
+
+    assert words == ["created new", "created new/raced", "created END"]
+
+
 def test_who_did_it_is_named_with_those_he_came_from_also_when_he_is_gone(tmp_path: Path) -> None:
     require_root()
     with machine() as here, contextlib.closing(ProcessConnector(here.tree, here.read_all, SystemClock())) as processes:

@@ -72,6 +72,23 @@ def test_what_is_in_a_new_folder_before_it_is_watched_is_told_once(tmp_path: Pat
     assert second == ["created new/deep/later", "modified new/deep/later", "created END2"]
 
 
+def test_what_appears_between_watching_and_looking_is_told_once(tmp_path: Path) -> None:
+    class Racing(inotify.Kernel):
+        def watch(self, descriptor: int, path: bytes) -> int:
+            number = super().watch(descriptor, path)
+            if path.endswith(b"/new"):
+                os.mkfifo(path + b"/raced")
+            return number
+
+    with watching(tmp_path, kernel=Racing()) as source:
+        run("mkdir new", tmp_path)
+        words = said(changes_until(source, "/raced"), tmp_path)
+        run("mkdir END", tmp_path)
+        words += said(changes_until(source, "/END"), tmp_path)
+
+    assert words == ["created new", "created new/raced", "created END"]
+
+
 def test_a_renamed_folder_changes_the_paths_below_and_one_that_left_is_not_watched(tmp_path: Path) -> None:
     (tmp_path / "in" / "a" / "b").mkdir(parents=True)
     (tmp_path / "out").mkdir()
