@@ -19,8 +19,9 @@ class Summary:
     title: str
     system: str
     stage: Stage
-    #: The person's level, or while there is none the one that the rules suggest.
+    #: The person's level; while there is none, or when facts have overtaken it, the one that the rules suggest.
     level: EventLevel
+    #: True while a person's level stands and no facts have overtaken it.
     is_confirmed: bool
     opened_at: datetime
     updated_at: datetime

@@ -69,6 +69,9 @@ class Case:
     #: Settled by a person; None while only the rules have spoken.
     level: EventLevel | None = None
     confirmed_by: str = ""
+    #: What the rules said when it was settled: the worst that was certain, and the worst that nothing excluded.
+    suggested_then: EventLevel | None = None
+    possible_then: EventLevel | None = None
     #: When each level was settled first.
     level_reached_at: Mapping[EventLevel, datetime] = field(default_factory=dict)
     color: WarningColor | None = None
@@ -94,13 +97,32 @@ class Case:
     #: When each stage was reached first.
     reached: Mapping[Stage, datetime] = field(default_factory=dict)
 
+    def is_overtaken(self, suggested: EventLevel) -> bool:
+        """True when the rules now suggest worse than the settled level and than what its person had before them.
+
+        An outage that grows and a leak that turns out larger must not hide behind a level that was settled early.
+        """
+        return (
+            self.level is not None
+            and suggested > self.level
+            and (self.suggested_then is None or suggested > self.suggested_then)
+        )
+
+    def level_now(self, suggested: EventLevel) -> EventLevel:
+        """The level that counts: the person's, unless facts have overtaken it; while there is none, the rules'."""
+        if self.level is None or self.is_overtaken(suggested):
+            return suggested
+        return self.level
+
     def situation(self, suggested: EventLevel, highest_possible: EventLevel) -> Situation:
-        """What the deadlines are computed from; the person's level, or while there is none what the rules suggest."""
+        """What the deadlines are computed from: the level that counts, and what else is possible."""
+        level = self.level_now(suggested)
+        # A person who has settled the level has weighed what was possible then, and nothing that came after.
+        is_weighed = self.possible_then is not None and highest_possible <= self.possible_then
         return Situation(
             roles=frozenset(self.opened.roles),
-            level=self.level if self.level is not None else suggested,
-            # A person who has settled the level has weighed what was possible then.
-            highest_possible=self.level if self.level is not None else highest_possible,
+            level=level,
+            highest_possible=level if is_weighed else max(level, highest_possible),
             aware_at=self.opened.aware_at,
             received_at=self.received_at,
             handling_ended_at=self.handling_ended_at,
@@ -120,8 +142,9 @@ def open_case(case_id: str, entry: e.Opened) -> Case:
     return Case(case_id, 1, entry, Stage.FOUND, entry.time, reached={Stage.FOUND: entry.time})
 
 
-def add(case: Case, entry: Entry, found: Sequence[Duty] = ()) -> Case:
-    """The case after ``entry``; ``found`` are its duties at that time, which guard the later stages.
+def add(case: Case, entry: Entry, found: Sequence[Duty] = (), *, suggested: EventLevel = EventLevel.GENERAL) -> Case:
+    """The case after ``entry``; ``found`` are its duties at that time, which guard the later stages, and ``suggested``
+    is what the rules make of its facts then.
 
     Raises:
         RefusedError: says what does not fit: a guard that is not met, a task or evidence that is not there, a case
@@ -131,7 +154,7 @@ def add(case: Case, entry: Entry, found: Sequence[Duty] = ()) -> Case:
         raise RefusedError(f"case {case.id}: holds {ENTRIES_MAX} entries; keep more in a file and its digest here")
     if case.stage is Stage.CLOSED and not isinstance(entry, e.Moved | e.Noted):
         raise RefusedError(f"case {case.id}: is closed; move it back with a reason first")
-    changed = _apply(case, entry, found)
+    changed = _move(case, entry, found, suggested) if isinstance(entry, e.Moved) else _apply(case, entry)
     return replace(changed, number=case.number + 1, updated_at=max(case.updated_at, entry.time))
 
 
@@ -145,12 +168,14 @@ def replay(case_id: str, written: Sequence[Entry]) -> Case:
         raise RefusedError(f"case {case_id}: its first entry opens no case")
     case = open_case(case_id, written[0])
     for entry in written[1:]:
-        changed = _reach(case, entry) if isinstance(entry, e.Moved) else _apply(case, entry, ())
+        changed = _apply(case, entry)
         case = replace(changed, number=case.number + 1, updated_at=max(case.updated_at, entry.time))
     return case
 
 
-def open_questions(case: Case, to: Stage, found: Sequence[Duty]) -> tuple[str, ...]:
+def open_questions(
+    case: Case, to: Stage, found: Sequence[Duty], suggested: EventLevel = EventLevel.GENERAL
+) -> tuple[str, ...]:
     """What keeps the case from this stage, in words; empty when nothing does. Going back is always possible."""
     if _is_back(case, to):
         return ()
@@ -159,6 +184,10 @@ def open_questions(case: Case, to: Stage, found: Sequence[Duty]) -> tuple[str, .
     questions: list[str] = []
     if to is Stage.ASSESSED and case.level is None:
         questions.append("nobody has confirmed the level")
+    if to in (Stage.REVIEWED, Stage.CLOSED) and case.is_overtaken(suggested):
+        questions.append(
+            f"the facts have overtaken the confirmed level: {suggested.word} is to be confirmed or declined"
+        )
     if to is Stage.NOTIFIED:
         questions += _owed(found, ReportKind.FIRST, ReportKind.RELAY, ReportKind.NOTICE)
     if to is Stage.RESPONDING and not case.assigned_to:
@@ -190,12 +219,12 @@ def _is_back(case: Case, to: Stage) -> bool:
     return _STAGES.index(to) < _STAGES.index(case.stage) and to not in _FORWARD[case.stage]
 
 
-def _move(case: Case, entry: e.Moved, found: Sequence[Duty]) -> Case:
+def _move(case: Case, entry: e.Moved, found: Sequence[Duty], suggested: EventLevel) -> Case:
     if entry.to is case.stage:
         raise RefusedError(f"case {case.id}: is at {entry.to} already")
     if _is_back(case, entry.to) and not entry.reason:
         raise RefusedError(f"case {case.id}: going back from {case.stage} to {entry.to} needs a reason")
-    questions = open_questions(case, entry.to, found)
+    questions = open_questions(case, entry.to, found, suggested)
     if questions:
         raise RefusedError(f"case {case.id}: cannot go to {entry.to}: {'; '.join(questions)}")
     return _reach(case, entry)
@@ -208,12 +237,12 @@ def _reach(case: Case, entry: e.Moved) -> Case:
     return replace(case, stage=stage, reached={entry.to: entry.time, **case.reached})
 
 
-def _apply(case: Case, entry: Entry, found: Sequence[Duty]) -> Case:
+def _apply(case: Case, entry: Entry) -> Case:
     match entry:
         case e.Opened():
             raise RefusedError(f"case {case.id}: is open already")
         case e.Moved():
-            return _move(case, entry, found)
+            return _reach(case, entry)
         case e.FindingJoined():
             findings = {**case.findings, entry.fingerprint: entry}
             return replace(case, findings=findings, findings_count=case.findings_count + 1)
@@ -222,7 +251,14 @@ def _apply(case: Case, entry: Entry, found: Sequence[Duty]) -> Case:
         case e.LevelConfirmed():
             level = level_of(entry.level)
             reached = {level: entry.time, **case.level_reached_at}
-            return replace(case, level=level, confirmed_by=entry.by, level_reached_at=reached)
+            return replace(
+                case,
+                level=level,
+                confirmed_by=entry.by,
+                level_reached_at=reached,
+                suggested_then=level_of(entry.suggested),
+                possible_then=level_of(entry.highest_possible),
+            )
         case e.ColorIssued():
             return replace(case, color=entry.color)
         case e.CircumstanceSaid():

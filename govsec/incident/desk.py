@@ -37,6 +37,11 @@ class View:
     classification: Classification
     duties: tuple[Duty, ...]
 
+    @property
+    def is_overtaken(self) -> bool:
+        """True when the facts have become worse than the level that somebody confirmed."""
+        return self.case.is_overtaken(self.classification.suggested)
+
     def summary(self) -> Summary:
         """The case as a line of the list."""
         case, opened = self.case, self.case.opened
@@ -46,8 +51,8 @@ class View:
             title=opened.title,
             system=opened.system,
             stage=case.stage,
-            level=case.level if case.level is not None else self.classification.suggested,
-            is_confirmed=case.level is not None,
+            level=case.level_now(self.classification.suggested),
+            is_confirmed=case.level is not None and not self.is_overtaken,
             opened_at=opened.time,
             updated_at=case.updated_at,
             next_due_at=min(due, default=None),
@@ -102,7 +107,8 @@ class Desk:
         for _ in range(_TRIES_MAX):
             case = before = replay(case_id, self.store.entries(case_id))
             for entry in entries:
-                case = add(case, entry, self._view(case, self._clock.now()).duties)
+                then = self._view(case, self._clock.now())
+                case = add(case, entry, then.duties, suggested=then.classification.suggested)
             view = self._view(case, self._clock.now())
             try:
                 self.store.append(case_id, before.number, entries, view.summary())
@@ -122,7 +128,9 @@ class Desk:
     def questions(self, view: View) -> tuple[str, ...]:
         """What keeps a case from the next stage; empty when it may go on, or is closed."""
         ahead = list(Stage)[list(Stage).index(view.case.stage) + 1 :]
-        return open_questions(view.case, ahead[0], view.duties) if ahead else ()
+        if not ahead:
+            return ()
+        return open_questions(view.case, ahead[0], view.duties, view.classification.suggested)
 
     def refresh(self) -> int:
         """Look at every open case again, because time alone changes levels and deadlines; gives how many changed."""

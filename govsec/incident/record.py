@@ -33,6 +33,8 @@ def view_record(view: View, entries: Sequence[Entry] = ()) -> Record:
         "protection_level": opened.protection_level,
         "warning_color": case.color.value if case.color is not None else None,
         "confirmed_by": case.confirmed_by,
+        "confirmed_level": case.level.word if case.level is not None else None,
+        "is_overtaken": view.is_overtaken,
         "entries_count": case.number,
         "facts": dict(case.facts),
         "circumstances": [circumstance.value for circumstance in sorted(case.circumstances)],

@@ -100,9 +100,12 @@ def field_words(fields: Sequence[Mapping[str, Any]], lang: Lang) -> str:
 def _head(words: Catalogue, case: Mapping[str, Any]) -> Iterator[str]:
     yield words.text("head.stage", {"stage": _stage(words, case["stage"])})
     level = words.text(f"level.{case['level']}")
-    if case["is_confirmed"]:
-        yield words.text("head.confirmed", {"level": level, "by": case["confirmed_by"]})
-    else:
+    if case["confirmed_level"]:
+        confirmed = words.text(f"level.{case['confirmed_level']}")
+        yield words.text("head.confirmed", {"level": confirmed, "by": case["confirmed_by"]})
+    if case["is_overtaken"]:
+        yield words.text("head.overtaken", {"level": level})
+    if not case["confirmed_level"]:
         yield words.text("head.level", {"level": words.text("suggested", {"level": level})})
         possible = case["classification"]["highest_possible"]
         if possible != case["level"]:

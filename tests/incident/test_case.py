@@ -23,6 +23,7 @@ from govsec.testing.cases import MemoryCases
 from govsec.testing.clock import FakeClock
 from tests.incident.samples import NOW, note, opened
 
+LARGE = EventLevel.RELATIVELY_MAJOR
 DIGEST = "sha256:" + "ab" * 32
 
 
@@ -54,8 +55,20 @@ class _Story:
         return self.say(e.Moved, to=to, reason=reason)
 
     def confirm(self, level: str = "relatively_major") -> None:
-        said = {"level": level, "suggested": "general", "highest_possible": "major", "reason": "研判会议"}
+        found = self.desk.view(self.id).classification
+        said = {"suggested": found.suggested.word, "highest_possible": found.highest_possible.word}
+        said |= {"level": level, "reason": "研判会议"}
         self.say(e.LevelConfirmed, **said)
+
+    def go_to_recovering(self) -> None:
+        self.move(Stage.ASSESSED)
+        self.say(e.Assigned, to="王五")
+        self.move(Stage.RESPONDING)
+        self.move(Stage.HANDLING)
+        self.say(e.ActionTaken, action="nft.block", outcome="done")
+        self.move(Stage.RECOVERING)
+        self.say(e.RecoveryProved, text="正常")
+        self.say(e.HandlingEnded, ended_at=self.clock.now())
 
     def receipt(self, duty: str) -> None:
         self.say(e.ReceiptTaken, duty=duty, taken_at=self.clock.now(), taken_by="李四", channel="12387")
@@ -167,6 +180,60 @@ def test_a_persons_level_takes_the_place_of_what_was_possible(story: _Story) -> 
     assert story.desk.view(story.id).duties == ()
     story.confirm("major")
     assert {duty.state for duty in story.desk.view(story.id).duties} == {DutyState.OPEN, DutyState.WAITING}
+
+
+@pytest.mark.parametrize(
+    ("fact", "hours", "worse"),
+    [
+        ({"personal_records": "200000000"}, 1, EventLevel.PARTICULARLY_MAJOR),
+        ({"portal_down_h": f"since {NOW.isoformat()}", "portal_kind": "prefecture_government"}, 3, LARGE),
+    ],
+)
+def test_facts_that_overtake_a_level_that_was_confirmed_early_count_and_ask_for_another_confirmation(
+    story: _Story, clock: FakeClock, fact: dict[str, str], hours: int, worse: EventLevel
+) -> None:
+    story.confirm("general")
+    story.say(e.FactsSaid, facts=fact)
+    clock.advance(hours * 3600)
+    view = story.desk.view(story.id)
+
+    assert (view.is_overtaken, view.summary().level, view.summary().is_confirmed) == (True, worse, False)
+    owed = {duty.id: duty for duty in view.duties}["R5/provincial_cyberspace"]
+    assert (owed.is_certain, owed.due_at) == (True, view.summary().next_due_at) == (True, NOW + timedelta(hours=4))
+    story.go_to_recovering()
+    story.receipt("R5/provincial_cyberspace")
+    with pytest.raises(RefusedError, match=f"overtaken the confirmed level: {worse.word}"):
+        story.move(Stage.REVIEWED)
+    story.confirm(worse.word)
+    assert not story.desk.view(story.id).is_overtaken
+    assert story.move(Stage.REVIEWED).level == worse
+
+
+def test_facts_that_overtake_a_level_keep_a_reviewed_case_from_being_closed_until_somebody_declines(
+    story: _Story,
+) -> None:
+    story.confirm("general")
+    story.go_to_recovering()
+    story.move(Stage.REVIEWED)
+    story.say(e.LessonLearnt, text="先查后定")
+    story.say(e.FactsSaid, facts={"personal_records": "1000000"})
+    with pytest.raises(RefusedError, match="overtaken the confirmed level: relatively_major"):
+        story.move(Stage.CLOSED)
+    story.confirm("general")
+
+    assert story.desk.view(story.id).duties == ()
+    assert story.move(Stage.CLOSED).stage is Stage.CLOSED
+
+
+def test_what_becomes_possible_after_a_confirmation_is_shown_as_possible(story: _Story) -> None:
+    story.say(e.FactsSaid, facts=dict.fromkeys(story.desk.fields, "unknown") | {"personal_records": "1000"})
+    settled = {"suggested": "general", "highest_possible": "general", "level": "general", "reason": "x"}
+    story.say(e.LevelConfirmed, **settled)
+    found = story.desk.view(story.id)
+
+    assert found.classification.highest_possible > EventLevel.GENERAL
+    assert {duty.is_certain for duty in found.duties} == {False}
+    assert found.summary().is_confirmed
 
 
 def test_evidence_has_one_digest_and_a_chain_of_hands(story: _Story, clock: FakeClock) -> None:
