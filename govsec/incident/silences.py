@@ -7,6 +7,7 @@ count, and an event of level 较大 or above cannot be silenced.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from govsec.errors import RefusedError
 
 #: A silence that lasts longer is a decision about a detector, and belongs into its configuration.
 SILENCE_MAX = timedelta(days=30)
+_ID = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 class Held(StrEnum):
@@ -85,13 +87,16 @@ def new_silence(silence: Silence) -> Silence:
     """The silence, when it can be meant.
 
     Raises:
-        RefusedError: no author, no reason, no end, longer than :data:`SILENCE_MAX`, or everything at once.
+        RefusedError: no name, author, reason or end, longer than :data:`SILENCE_MAX`, or everything at once.
     """
     if not silence.author.strip() or not silence.reason.strip():
         raise RefusedError("a silence needs the name of a person and a reason")
     if not timedelta(0) < silence.ends_at - silence.starts_at <= SILENCE_MAX:
         raise RefusedError(f"a silence ends after it begins, and lasts {SILENCE_MAX.days} days at most")
-    if silence.match == Match():
+    if not _ID.fullmatch(silence.id):
+        raise RefusedError("a silence's name has 1 to 60 letters, digits, dots, dashes and underscores")
+    match = silence.match
+    if not match.kind and not match.subject.strip("*?") and not match.system.strip("*?"):
         raise RefusedError("a silence names a kind, a subject or a system; everything at once cannot be silenced")
     return silence
 

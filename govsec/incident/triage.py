@@ -20,6 +20,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from govsec.clock import to_ns
+from govsec.errors import RefusedError
 from govsec.incident.levels import EventLevel
 from govsec.incident.silences import (
     DEFAULT_INHIBITIONS,
@@ -31,10 +32,13 @@ from govsec.incident.silences import (
     new_silence,
 )
 from govsec.incident.triagebatch import Incident
-from govsec.incident.triagefile import Group, TriageFile
+from govsec.incident.triagefile import TriageFile
+from govsec.incident.triagetell import Group, Telling
 from govsec.records import Finding, Notice, Severity
 
 _LISTED_MAX = 10
+_SYSTEMS_MAX = 100
+_SYSTEM_SIZE_MAX = 200
 _SECOND_NS = 1_000_000_000
 
 
@@ -90,7 +94,13 @@ class Triage:
         self._level_of = level_of
 
     def absorb(self, findings: Sequence[Finding], now: datetime, *, system: str = "") -> Absorbed:
-        """Write findings down; they are on the disk when it returns. All are of one system. Raises as ``Database``."""
+        """Write findings down; they are on the disk when it returns. All are of one system.
+
+        Raises:
+            RefusedError: the system's name is too long to be told. Else as ``Database``.
+        """
+        if len(system) > _SYSTEM_SIZE_MAX:
+            raise RefusedError(f"system {system[:40]!r}…: a name of more than {_SYSTEM_SIZE_MAX} characters")
         silences = [silence for silence in self._file.silences() if silence.holds(now)]
         opened: list[Incident] = []
         held: dict[Held, int] = {}
@@ -112,23 +122,29 @@ class Triage:
         return Absorbed(tuple(opened), len(findings), held)
 
     def due(self, now: datetime) -> tuple[Notice, ...]:
-        """Notices to hand to an outbox now, digests and silences that ended included; :meth:`told` takes them off."""
-        now_ns = to_ns(now)
-        groups = self._file.groups_due(now_ns)
-        room = self._settings.notices_per_minute - self._file.told_since(now_ns - 60 * _SECOND_NS)
-        notices = [_ended(silence, count, now) for silence, count in self._file.silences_over(now_ns)]
-        if len(groups) <= max(room, 0):
-            return (*notices, *(self._notice(group, now) for group in groups))
-        # One place of the minute is the digest's; it is told when the last digest is a minute old.
-        alone = groups[: max(room - 1, 0)]
-        notices += [self._notice(group, now) for group in alone]
-        if self._file.last_digest_ns() <= now_ns - 60 * _SECOND_NS:
-            notices.append(self._digest(groups[len(alone) :], now))
-        return tuple(notices)
+        """Notices to hand to an outbox now, digests and silences that ended included; :meth:`told` takes them off.
+
+        What was given before and not taken off is given again, as it was, and nothing else until that is done.
+        """
+        with self._file.telling(to_ns(now)) as telling:
+            if waiting := telling.prepared():
+                return waiting
+            for silence, count in telling.silences_over():
+                telling.prepare(_ended(silence, count, telling, now), silence=silence)
+            groups = telling.groups_due()
+            room = self._settings.notices_per_minute - telling.told_count()
+            # One place of the minute is the digest's, when there is more than fits.
+            alone = groups if len(groups) <= max(room, 0) else groups[: max(room - 1, 0)]
+            for group in alone:
+                telling.prepare(_notice(group, telling, now), [group])
+            rest = groups[len(alone) :]
+            if rest and telling.may_digest():
+                telling.prepare(_digest(rest, telling, now), rest)
+            return telling.prepared()
 
     def told(self, notices: Sequence[Notice], now: datetime) -> None:
         """An outbox has these: their groups wait for what comes next. Raises as ``Database``."""
-        self._file.mark_told(notices, to_ns(now), self._settings.repeat_s * _SECOND_NS)
+        self._file.mark_told([notice.key for notice in notices], to_ns(now), self._settings.repeat_s * _SECOND_NS)
 
     def acknowledge(self, fingerprints: Sequence[str]) -> None:
         """A person has taken these on: they are not repeated any more, news of them still is told."""
@@ -156,8 +172,10 @@ class Triage:
         is_open: Callable[[str], bool],
     ) -> Held | None:
         kind, subject = finding.kind, finding.subject
+        if self._level_of(mark) >= EventLevel.RELATIVELY_MAJOR:
+            return None  # nothing holds back what must be reported
         for silence in silences:
-            if silence.match.fits(kind, subject, system) and self._level_of(mark) < EventLevel.RELATIVELY_MAJOR:
+            if silence.match.fits(kind, subject, system):
                 self._file.count_held(silence.id)
                 return Held.SILENCED
         for work in self._maintenance:
@@ -168,47 +186,6 @@ class Triage:
             return Held.INHIBITED
         return None
 
-    def _notice(self, group: Group, now: datetime) -> Notice:
-        incidents = self._file.of_group(group, _LISTED_MAX)
-        first = incidents[0]
-        is_repeat = not group.is_news
-        kind = "incident.opened" if group.told_count == 0 else "incident.still_open" if is_repeat else "incident.more"
-        count = f"{group.incidents_count} incidents of {group.kind}" if group.incidents_count > 1 else first.kind
-        return Notice(
-            key=f"{group.key}#{group.serial + 1}",
-            kind=kind,
-            severity=Severity(group.severity),
-            time=now,
-            system=group.system,
-            subject=first.subject,
-            summary=f"{count} with {group.findings_count} findings: {first.summary}"[:2000],
-            facts={
-                "group": group.key,
-                "kind": group.kind,
-                "incidents_count": group.incidents_count,
-                "findings_count": group.findings_count,
-                "incidents": [_listed(incident) for incident in incidents],
-            },
-        )
-
-    def _digest(self, groups: Sequence[Group], now: datetime) -> Notice:
-        systems = sorted({group.system for group in groups})
-        findings = sum(group.findings_count for group in groups)
-        listed: list[JsonValue] = [
-            {"group": group.key, "kind": group.kind, "system": group.system, "findings_count": group.findings_count}
-            for group in groups[:_LISTED_MAX]
-        ]
-        minute = to_ns(now) // (60 * _SECOND_NS)
-        return Notice(
-            key=f"digest#{minute}",
-            kind="incident.digest",
-            severity=Severity(max(group.severity for group in groups)),
-            time=now,
-            subject=systems[0] or "all systems" if len(systems) == 1 else f"{len(systems)} systems",
-            summary=f"{len(groups)} groups of incidents with {findings} findings in a minute; told together",
-            facts={"groups": [group.key for group in groups], "groups_count": len(groups), "listed": listed},
-        )
-
 
 def fingerprint(kind: str, subject: str, system: str) -> str:
     """What makes two findings the same incident: rule, entity and tenant."""
@@ -218,6 +195,48 @@ def fingerprint(kind: str, subject: str, system: str) -> str:
 def group_of(kind: str, system: str) -> str:
     """What shares a notice: one system and one class of rule (the first two words of the kind)."""
     return f"{system}|{'.'.join(kind.split('.')[:2])}"
+
+
+def _notice(group: Group, telling: Telling, now: datetime) -> Notice:
+    incidents = telling.of_group(group, _LISTED_MAX)
+    first = incidents[0]
+    kind = "incident.opened" if group.told_count == 0 else "incident.more" if group.is_news else "incident.still_open"
+    count = f"{group.incidents_count} incidents of {group.kind}" if group.incidents_count > 1 else first.kind
+    # The group's own name may be long: its digest is as good a name.
+    name = hashlib.sha256(group.key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return Notice(
+        key=f"{telling.file_id}-{name}#{group.serial + 1}",
+        kind=kind,
+        severity=Severity(group.severity),
+        time=now,
+        system=group.system,
+        subject=first.subject,
+        summary=f"{count} with {group.findings_count} findings: {first.summary}"[:2000],
+        facts={
+            "kind": group.kind,
+            "incidents_count": group.incidents_count,
+            "findings_count": group.findings_count,
+            "incidents": [_listed(incident) for incident in incidents],
+        },
+    )
+
+
+def _digest(groups: Sequence[Group], telling: Telling, now: datetime) -> Notice:
+    systems = sorted({group.system for group in groups})
+    findings = sum(group.findings_count for group in groups)
+    listed: list[JsonValue] = [
+        {"kind": group.kind, "system": group.system, "findings_count": group.findings_count}
+        for group in groups[:_LISTED_MAX]
+    ]
+    return Notice(
+        key=f"{telling.file_id}-digest#{telling.number()}",
+        kind="incident.digest",
+        severity=Severity(max(group.severity for group in groups)),
+        time=now,
+        subject=systems[0] or "all systems" if len(systems) == 1 else f"{len(systems)} systems",
+        summary=f"{len(groups)} groups of incidents with {findings} findings in a minute; told together",
+        facts={"groups_count": len(groups), "systems": list(systems[:_SYSTEMS_MAX]), "listed": listed},
+    )
 
 
 def _listed(incident: Incident) -> dict[str, JsonValue]:
@@ -231,9 +250,9 @@ def _listed(incident: Incident) -> dict[str, JsonValue]:
     }
 
 
-def _ended(silence: Silence, count: int, now: datetime) -> Notice:
+def _ended(silence: Silence, count: int, telling: Telling, now: datetime) -> Notice:
     return Notice(
-        key=f"silence#{silence.id}",
+        key=f"{telling.file_id}-silence-{silence.id}",
         kind="incident.silence_ended",
         severity=Severity.INFO if count == 0 else Severity.MEDIUM,
         time=now,

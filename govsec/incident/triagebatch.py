@@ -11,7 +11,8 @@ from govsec.incident.silences import Held
 from govsec.records import Finding
 
 SELECT_ONE = """
-    SELECT fingerprint, kind, subject, system, severity, count, held_count, first_ns, last_ns, summary, is_acknowledged
+    SELECT fingerprint, kind, subject, system, severity, count, held_count, first_ns, last_ns, summary, is_acknowledged,
+      told_severity
     FROM incidents WHERE fingerprint = ?"""
 _COUNT_AGAIN = """
     UPDATE incidents SET count = count + 1, held_count = held_count + ?, last_ns = ?, severity = ?, summary = ?
@@ -33,6 +34,8 @@ class Incident:
     last_ns: int
     summary: str
     is_acknowledged: bool
+    #: How bad it was when it was last told; 0 when it never was.
+    told_severity: int
 
 
 class Batch:
@@ -46,7 +49,7 @@ class Batch:
     def count(
         self, mark: str, finding: Finding, system: str, group: str, quiet_ns: int, why: Held | None
     ) -> tuple[Incident, bool]:
-        """One more finding; gives its incident, and whether that is new or begins anew after being quiet."""
+        """One more finding; gives its incident, and whether it is to be told: new, worse than told, or never told."""
         if quiet_ns != self._quiet_ns:
             self._work.execute("UPDATE state SET value = ? WHERE name = 'quiet_ns'", (quiet_ns,))
             self._quiet_ns = quiet_ns
@@ -54,7 +57,7 @@ class Batch:
         row = self._work.execute(SELECT_ONE, (mark,)).fetchone()
         if row is None or row[8] < now_ns - quiet_ns:
             self._work.execute(
-                "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, 0)",
+                "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, 0, 0)",
                 (
                     mark,
                     group,
@@ -82,18 +85,21 @@ class Batch:
                 now_ns,
                 finding.summary,
                 False,
+                0,
             )
             return new, True
         severity = max(row[4], int(finding.severity))
-        self._work.execute(_COUNT_AGAIN, (held, max(now_ns, row[8]), severity, finding.summary, mark))
-        known = incident_of(row)
-        # What was held back until now, or is worse than before, is news although it is known.
-        is_news = (known.count == known.held_count and not held) or severity > known.severity
-        return known, is_news
+        # A moment ahead by more than a quiet time was written while the clock was wrong.
+        last_ns = now_ns if row[8] > now_ns + quiet_ns else max(now_ns, row[8])
+        self._work.execute(_COUNT_AGAIN, (held, last_ns, severity, finding.summary, mark))
+        # What was never told, or is worse than what was told, is news although it is known.
+        return incident_of(row), not held and severity > row[-1]
 
     def is_open(self, mark: str) -> bool:
-        """True when an incident is going on."""
-        row = self._work.execute("SELECT last_ns FROM incidents WHERE fingerprint = ?", (mark,)).fetchone()
+        """True when an incident is going on, and was not only held back."""
+        row = self._work.execute(
+            "SELECT last_ns FROM incidents WHERE fingerprint = ? AND count > held_count", (mark,)
+        ).fetchone()
         return row is not None and row[0] >= self._now_ns - self._quiet_ns
 
     def await_notice(self, group: str, wait_ns: int, interval_ns: int, *, is_news: bool) -> None:
@@ -106,6 +112,7 @@ class Batch:
             self._work.execute("INSERT INTO groups VALUES (?, 0, 0, 0, ?, ?, 1)", (group, now_ns, now_ns + wait_ns))
             return
         told_count, told_ns, seen_ns, next_ns = row
+        told_ns = min(told_ns, now_ns)
         if seen_ns < now_ns - self._quiet_ns:
             told_count = 0  # it was quiet for so long that this is another story
         if told_count == 0 or is_news:
@@ -139,4 +146,4 @@ def state_of(work: sqlite3.Connection, name: str) -> int:
 
 def incident_of(row: Sequence[Any]) -> Incident:
     """An incident of a row as :data:`SELECT_ONE` gives it."""
-    return replace(Incident(*row), is_acknowledged=bool(row[-1]))
+    return replace(Incident(*row), is_acknowledged=bool(row[10]))

@@ -6,17 +6,18 @@ All that is asked while findings come in goes by primary key, so that a million 
 from __future__ import annotations
 
 import contextlib
+import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from govsec.clock import from_ns, to_ns
+from govsec.clock import to_ns
 from govsec.database import Database, Layout
 from govsec.errors import RefusedError
-from govsec.incident.silences import Match, Silence
+from govsec.incident.silences import Silence
 from govsec.incident.triagebatch import SELECT_ONE, Batch, Incident, incident_of, state_of
-from govsec.records import Notice
+from govsec.incident.triagetell import Telling, silence_of
 
 _LAYOUT = Layout(
     "triage",
@@ -26,13 +27,15 @@ _LAYOUT = Layout(
           fingerprint TEXT PRIMARY KEY, group_key TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
           system TEXT NOT NULL, severity INTEGER NOT NULL, count INTEGER NOT NULL, held_count INTEGER NOT NULL,
           first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, summary TEXT NOT NULL,
-          is_acknowledged INTEGER NOT NULL) WITHOUT ROWID;
+          is_acknowledged INTEGER NOT NULL, told_severity INTEGER NOT NULL) WITHOUT ROWID;
         CREATE INDEX incidents_group ON incidents (group_key, last_ns);
         CREATE INDEX incidents_last ON incidents (last_ns);
         CREATE TABLE groups (
           key TEXT PRIMARY KEY, serial INTEGER NOT NULL, told_count INTEGER NOT NULL, told_ns INTEGER NOT NULL,
           seen_ns INTEGER NOT NULL, next_ns INTEGER, is_news INTEGER NOT NULL) WITHOUT ROWID;
         CREATE INDEX groups_next ON groups (next_ns) WHERE next_ns IS NOT NULL;
+        CREATE TABLE prepared (key TEXT PRIMARY KEY, number INTEGER NOT NULL, body BLOB NOT NULL, groups TEXT NOT NULL)
+          WITHOUT ROWID;
         CREATE TABLE told (key TEXT PRIMARY KEY, moment_ns INTEGER NOT NULL) WITHOUT ROWID;
         CREATE INDEX told_moment ON told (moment_ns);
         CREATE TABLE silences (
@@ -40,34 +43,12 @@ _LAYOUT = Layout(
           reason TEXT NOT NULL, starts_ns INTEGER NOT NULL, ends_ns INTEGER NOT NULL, held_count INTEGER NOT NULL,
           is_told INTEGER NOT NULL) WITHOUT ROWID;
         CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-        INSERT INTO state VALUES ('quiet_ns', 0), ('digest_ns', 0), ('forgotten', 0), ('incidents', 0)
+        INSERT INTO state VALUES
+          ('quiet_ns', 0), ('digest_ns', 0), ('forgotten', 0), ('incidents', 0), ('number', 0), ('file', 0)
         """,
     ),
 )
 _TOLD_KEPT_NS = 3_600_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Incidents that share a notice; counts are of what is still going on."""
-
-    key: str
-    kind: str
-    system: str
-    severity: int
-    serial: int
-    told_count: int
-    is_news: bool
-    incidents_count: int
-    findings_count: int
-    #: Incidents that were seen from here on are meant.
-    since_ns: int
-
-
-_OF_GROUP = """
-    SELECT fingerprint, kind, subject, system, severity, count, held_count, first_ns, last_ns, summary, is_acknowledged
-    FROM incidents WHERE group_key = ? AND last_ns >= ? AND count > held_count
-    ORDER BY severity DESC, last_ns DESC, fingerprint LIMIT ?"""
 
 
 class TriageFile:
@@ -77,6 +58,9 @@ class TriageFile:
         """Open or make the file. Raises as ``govsec.database.Database``."""
         self._database = Database(path, _LAYOUT)
         self._work: sqlite3.Connection | None = None
+        with self._database.transaction() as work:
+            # Keys of a file that was made anew must not be those of the one before it: an outbox would know them.
+            work.execute("UPDATE state SET value = ? WHERE name = 'file' AND value = 0", (secrets.randbits(48) + 1,))
 
     def close(self) -> None:
         """Close the file."""
@@ -94,36 +78,11 @@ class TriageFile:
             finally:
                 self._work = None
 
-    def groups_due(self, now_ns: int) -> list[Group]:
-        """Groups that have something to tell, the worst first, those of one severity by time."""
-        found: list[tuple[int, int, Group]] = []
+    @contextlib.contextmanager
+    def telling(self, now_ns: int) -> Iterator[Telling]:
+        """What is to be told, looked at and prepared in one transaction: nothing that comes meanwhile is lost in it."""
         with self._database.transaction() as work:
-            quiet_ns = state_of(work, "quiet_ns")
-            rows = work.execute(
-                "SELECT key, serial, told_count, told_ns, is_news, next_ns FROM groups WHERE next_ns <= ?", (now_ns,)
-            ).fetchall()
-            for key, serial, told_count, told_ns, is_news, next_ns in rows:
-                # News is told also when it had to wait until all was quiet again.
-                since_ns = min(now_ns - quiet_ns, told_ns) if is_news else now_ns - quiet_ns
-                count, findings, worst, waiting = work.execute(
-                    "SELECT count(*), sum(count - held_count), max(severity), sum(1 - is_acknowledged) FROM incidents "
-                    "WHERE group_key = ? AND last_ns >= ? AND count > held_count",
-                    (key, since_ns),
-                ).fetchone()
-                if not count or not (is_news or waiting):
-                    # It is over, or somebody has taken all of it on: there is nothing to repeat.
-                    work.execute("UPDATE groups SET next_ns = NULL WHERE key = ?", (key,))
-                    continue
-                system, _, kind = key.rpartition("|")
-                group = Group(key, kind, system, worst, serial, told_count, bool(is_news), count, findings, since_ns)
-                found.append((-group.severity, next_ns, group))
-        return [group for _, _, group in sorted(found, key=lambda item: (item[0], item[1], item[2].key))]
-
-    def of_group(self, group: Group, limit: int) -> list[Incident]:
-        """Incidents of a group that are meant and not held back, the worst and newest first."""
-        with self._database.reading() as work:
-            rows = work.execute(_OF_GROUP, (group.key, group.since_ns, limit)).fetchall()
-        return [incident_of(row) for row in rows]
+            yield Telling(work, now_ns)
 
     def incident(self, mark: str) -> Incident | None:
         """One incident by its fingerprint."""
@@ -136,34 +95,19 @@ class TriageFile:
         with self._database.reading() as work:
             return {"incidents": state_of(work, "incidents"), "forgotten": state_of(work, "forgotten")}
 
-    def told_since(self, moment_ns: int) -> int:
-        """How many notices were told after a moment."""
-        with self._database.reading() as work:
-            return int(work.execute("SELECT count(*) FROM told WHERE moment_ns > ?", (moment_ns,)).fetchone()[0])
-
-    def last_digest_ns(self) -> int:
-        """When the last digest was told; 0 when none was."""
-        with self._database.reading() as work:
-            return state_of(work, "digest_ns")
-
-    def mark_told(self, notices: Sequence[Notice], now_ns: int, repeat_ns: int) -> None:
-        """These are told. A notice that was told before changes nothing."""
+    def mark_told(self, keys: Sequence[str], now_ns: int, repeat_ns: int) -> None:
+        """Somebody else keeps these notices now. One that was taken off before changes nothing."""
         with self._database.transaction() as work:
-            for notice in notices:
-                fresh = work.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (notice.key, now_ns)).rowcount
-                if not fresh:
+            for key in keys:
+                row = work.execute("SELECT groups FROM prepared WHERE key = ?", (key,)).fetchone()
+                if row is None:
                     continue
-                if notice.kind == "incident.silence_ended":
-                    work.execute("UPDATE silences SET is_told = 1 WHERE id = ?", (notice.facts["silence"],))
-                    continue
-                groups = [notice.facts["group"]] if "group" in notice.facts else notice.facts["groups"]
-                assert isinstance(groups, list)  # both are written by triage itself
-                if notice.kind == "incident.digest":
-                    work.execute("UPDATE state SET value = ? WHERE name = 'digest_ns'", (now_ns,))
+                work.execute("DELETE FROM prepared WHERE key = ?", (key,))
+                work.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (key, now_ns))
+                # What came since the notice was prepared has a moment of its own already, and keeps it.
                 work.executemany(
-                    "UPDATE groups SET serial = serial + 1, told_count = told_count + 1, told_ns = ?, is_news = 0, "
-                    "next_ns = ? WHERE key = ?",
-                    [(now_ns, now_ns + repeat_ns, key) for key in groups],
+                    "UPDATE groups SET next_ns = min(coalesce(next_ns, ?), ?) WHERE key = ?",
+                    [(now_ns + repeat_ns, now_ns + repeat_ns, group) for group in json.loads(row[0])],
                 )
             work.execute("DELETE FROM told WHERE moment_ns < ?", (now_ns - _TOLD_KEPT_NS,))
 
@@ -178,15 +122,7 @@ class TriageFile:
         """Silences that were not told as ended."""
         with self._database.reading() as work:
             rows = work.execute("SELECT * FROM silences WHERE is_told = 0 ORDER BY id").fetchall()
-        return [_silence(row) for row in rows]
-
-    def silences_over(self, now_ns: int) -> list[tuple[Silence, int]]:
-        """Silences that ended and were not told yet, with what they held back."""
-        with self._database.reading() as work:
-            rows = work.execute(
-                "SELECT * FROM silences WHERE is_told = 0 AND ends_ns <= ? ORDER BY id", (now_ns,)
-            ).fetchall()
-        return [(_silence(row), row[8]) for row in rows]
+        return [silence_of(row) for row in rows]
 
     def add_silence(self, silence: Silence) -> None:
         """Keep a silence.
@@ -222,10 +158,3 @@ class TriageFile:
         """A finding was held back by a silence; only within :meth:`batch`."""
         assert self._work is not None
         self._work.execute("UPDATE silences SET held_count = held_count + 1 WHERE id = ?", (silence_id,))
-
-
-def _silence(row: Sequence[object]) -> Silence:
-    silence_id, kind, subject, system, author, reason, starts_ns, ends_ns, *_ = row
-    assert isinstance(starts_ns, int) and isinstance(ends_ns, int)  # columns of our own table
-    match = Match(str(kind), str(subject), str(system))
-    return Silence(str(silence_id), match, str(author), str(reason), from_ns(starts_ns), from_ns(ends_ns))

@@ -278,3 +278,112 @@ def test_a_clock_that_jumps_back_loses_and_repeats_nothing(file: TriageFile) -> 
     assert tell(triage, 0) == ()
     incident = file.incident(fingerprint("net.scan.vertical", "10.0.0.8", ""))
     assert incident is not None and incident.count == 2
+
+
+def _critical(subject: str, kind: str = "net.scan.vertical") -> Finding:
+    return finding(subject, kind, Severity.CRITICAL)
+
+
+def test_what_comes_while_a_notice_is_handed_over_is_told_after_it(file: TriageFile) -> None:
+    triage = Triage(file)
+    triage.absorb([_critical("a")], NOW)
+    first = triage.due(NOW)
+    triage.absorb([_critical("b")], at(1))
+    again = triage.due(at(2))
+    triage.told(first, at(3))
+    (second,) = tell(triage, 4)
+
+    assert first == again
+    assert (second.kind, second.facts["incidents_count"]) == ("incident.more", 2)
+    assert second.key != first[0].key
+    assert tell(triage, 5) == ()
+
+
+def test_a_digest_that_is_handed_over_again_is_the_same_and_covers_no_more(file: TriageFile) -> None:
+    triage = Triage(file, TriageSettings(notices_per_minute=1))
+    triage.absorb([_critical("x", f"net.one{number}.x") for number in range(5)], NOW)
+    before = triage.due(NOW)
+    triage.absorb([_critical("x", f"net.two{number}.x") for number in range(5)], at(1))
+    again = triage.due(at(90))
+    triage.told(again, at(91))
+    later = tell(triage, 92 + 60)
+
+    assert before == again
+    assert [notice.facts["groups_count"] for notice in (*before, *later)] == [5, 5]
+
+
+def test_a_file_that_was_made_anew_has_keys_of_its_own(tmp_path: Path) -> None:
+    keys = []
+    for name in ("old.db", "new.db"):
+        file = TriageFile(tmp_path / name)
+        triage = Triage(file)
+        triage.absorb([_critical("a")], NOW)
+        keys += [notice.key for notice in tell(triage, 0)]
+        file.close()
+
+    assert len(set(keys)) == 2
+
+
+def test_a_clock_that_was_a_month_ahead_silences_nobody(file: TriageFile) -> None:
+    triage = Triage(file, TriageSettings(notices_per_minute=1))
+    month = 30 * 86_400
+    triage.absorb([_critical("x", f"net.one{number}.x") for number in range(5)], at(month))
+    tell(triage, month)
+    triage.absorb([_critical("x", "net.one0.x"), _critical("y", "net.one0.x"), _critical("z", "net.new.x")], at(70))
+    told = [*tell(triage, 70), *tell(triage, 140)]
+
+    assert {group for notice in told for group in _kinds(notice)} >= {"net.one0", "net.new"}
+
+
+def _kinds(notice: Notice) -> list[object]:
+    listed = notice.facts.get("listed")
+    return [entry["kind"] for entry in listed] if isinstance(listed, list) else [notice.facts["kind"]]  # type: ignore[index,call-overload]
+
+
+def test_what_became_worse_while_it_was_silenced_is_told_afterwards(file: TriageFile) -> None:
+    triage = Triage(file)
+    triage.absorb([finding(severity=Severity.LOW)], NOW)
+    tell(triage, 30)
+    triage.acknowledge([fingerprint("net.scan.vertical", "10.0.0.8", "")])
+    triage.silence(_silence(ends_at=at(600)))
+    triage.absorb([finding(severity=Severity.CRITICAL)], at(100))
+    tell(triage, 600)
+    triage.absorb([finding(severity=Severity.CRITICAL)], at(700))
+
+    assert [(notice.kind, notice.severity) for notice in tell(triage, 700)] == [("incident.more", Severity.CRITICAL)]
+
+
+def test_nothing_holds_back_an_event_that_must_be_reported(file: TriageFile) -> None:
+    rule = Inhibition("service.host_down", "service")
+    work = Maintenance(Match(system="portal"), "升级", NOW, at(600))
+    triage = Triage(
+        file, inhibitions=[rule], parents={"site": ["web"]}, maintenance=[work], level_of=lambda _: EventLevel.MAJOR
+    )
+
+    assert triage.absorb([finding()], NOW, system="portal").held == {}
+    assert triage.absorb([finding("web", "service.host_down"), finding("site", "service.down")], NOW).held == {}
+
+
+def test_a_cause_that_nobody_was_told_of_holds_nothing_back(file: TriageFile) -> None:
+    triage = Triage(file, inhibitions=[Inhibition("service.host_down", "service")], parents={"site": ["web"]})
+    triage.silence(_silence(match=Match(kind="service.host_down")))
+    triage.absorb([_critical("web", "service.host_down"), _critical("site", "service.tampered")], NOW)
+
+    assert [notice.subject for notice in tell(triage, 0)] == ["site"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"match": Match(subject="**", system="?*")}, {"id": ""}, {"id": "x" * 61}, {"id": "a b"}]
+)
+def test_a_silence_of_everything_or_without_a_proper_name_is_refused(file: TriageFile, more: dict[str, object]) -> None:
+    with pytest.raises(RefusedError):
+        Triage(file).silence(_silence(**more))
+
+
+def test_long_names_are_refused_before_they_could_block_all_others(file: TriageFile) -> None:
+    triage = Triage(file)
+    triage.absorb([_critical("a", f"net.{'k' * 90}.x")], NOW, system="s" * 200)
+
+    assert len(tell(triage, 0)) == 1
+    with pytest.raises(RefusedError, match="200 characters"):
+        triage.absorb([_critical("a")], NOW, system="s" * 201)
