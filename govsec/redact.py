@@ -3,7 +3,7 @@
 Hashes, private keys, tokens of known form, and whatever stands where a password is written: in assignments, settings,
 arguments, statements, headers, addresses, and sentences in Chinese. The same idea stands twice, as awk in the script's
 prelude and as Python here, because neither side trusts the other: a host may be hostile, and an export lies in files. A
-rule that is added on one side is added on the other; a test holds them against each other. A cut is visible as ``[cut]``.
+rule that is added on one side is added on the other; a test holds them against each other. A cut shows as ``[cut]``.
 
 Line by line, and a rule is tried only on a line that has one of its hints: a host sends half a megabyte, and of its
 lines few have any. What is cut without need costs an answer, so plain switches (``yes``, ``no`` …) and the words that
