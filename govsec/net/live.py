@@ -208,7 +208,7 @@ class LiveCapture:
                 self._counters.is_interface_up = True
                 log.info("interface back", extra={"interface": self._wide.interface})
             return
-        events = self._poll.poll(_IDLE_S * 1000 / 4)
+        events = self._poll.poll(_IDLE_S * 1000)
         if any(event & select.POLLERR for _, event in events) and self._lost_interface():
             self._counters.is_interface_up = False
             self._counters.interface_losses += 1
