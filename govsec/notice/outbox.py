@@ -56,6 +56,11 @@ _LAYOUT = Layout(
 _DUE = """
     SELECT id, key, channel, body, tries FROM items
     WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
+#: What is due with no try left: the worker of its last try did not live to tell.
+_BURY = """
+    UPDATE items SET state = 'dead', owner = '',
+      error = CASE error WHEN '' THEN 'no worker lived to tell what came of it' ELSE error END
+    WHERE state = 'waiting' AND channel = ? AND next_ns <= ? AND tries >= ?"""
 _LIST = """
     SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items
     WHERE state = ? AND id > ? ORDER BY id LIMIT ?"""
@@ -140,6 +145,7 @@ class Outbox:
         with self._database.transaction() as work:
             work.execute("DELETE FROM tries WHERE moment_ns < ?", (now_ns - _DAY_NS,))
             for channel, bounds in limits.items():
+                work.execute(_BURY, (channel, now_ns, TRIES_MAX))
                 room = min(limit - len(leased), self._room(work, channel, bounds, now_ns))
                 if room <= 0:
                     continue

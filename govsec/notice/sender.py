@@ -6,9 +6,11 @@ One failing channel never keeps the others waiting: each notice is on its own.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from govsec.clock import Clock
 from govsec.errors import GovsecError
@@ -37,7 +39,10 @@ class Sender:
         self._clock = clock
 
     def step(self, *, limit: int = 10) -> Sent:
-        """Send what is due now, ``limit`` notices a channel at most. Raises only what the outbox raises."""
+        """Send what is due now, ``limit`` notices a channel at most. Raises only what the outbox raises.
+
+        Whatever a channel raises is a try that failed.
+        """
         states: Counter[ItemState] = Counter()
         for _ in range(limit):
             found = 0
@@ -57,6 +62,11 @@ class Sender:
             return self._fail(leased, str(error), is_retryable=error.is_retryable, after_s=error.after_s)
         except GovsecError as error:
             return self._fail(leased, str(error), is_retryable=True, after_s=None)
+        except Exception as error:  # noqa: BLE001 - the edge of a channel: its faults must not keep the others waiting
+            # Only its kind and place: the words of a foreign error may hold a robot's address with its key.
+            kind = type(error).__name__
+            log.error("channel broke", extra={"channel": leased.channel, "fault": kind, "place": _place(error)})
+            return self._fail(leased, f"channel {leased.channel}: broke: {kind}", is_retryable=True, after_s=None)
         self._outbox.record(leased, receipt)
         log.info("notice sent", extra={"channel": leased.channel, "key": leased.notice.key, "tries": leased.tries})
         return ItemState.DONE
@@ -68,3 +78,8 @@ class Sender:
             extra={"channel": leased.channel, "key": leased.notice.key, "state": state.value, "why": why},
         )
         return state
+
+
+def _place(error: BaseException) -> str:
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{Path(last.filename).name}:{last.lineno}"

@@ -87,17 +87,27 @@ def check_answer(name: str, status: int, body: bytes, *, retry_after_s: float | 
         raise DeliveryError(f"channel {name}: HTTP {status}", is_retryable=is_passing, after_s=after_s)
     try:
         answer = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: so many brackets
         raise DeliveryError(f"channel {name}: an answer that is no JSON", is_retryable=True) from error
     if not isinstance(answer, dict):
         raise DeliveryError(f"channel {name}: an answer that is no object", is_retryable=True)
     code = next((answer[key] for key in ("errcode", "code", "StatusCode") if key in answer), None)
-    if code != 0 or isinstance(code, bool):
-        said = str(answer.get("errmsg") or answer.get("msg") or answer.get("StatusMessage") or "")[:200]
-        is_too_much = code in _TOO_MUCH
+    if type(code) is not int or code != 0:  # also true, 0.0 and "0" are no yes
+        is_too_much = type(code) is int and code in _TOO_MUCH
+        is_busy = code is None or (type(code) is int and code in _BUSY)
+        told = _text(code)[:20] if isinstance(code, str | int) else type(code).__name__
         raise DeliveryError(
-            f"channel {name}: error code {str(code)[:20]}: {said!a}",
-            is_retryable=is_too_much or code in _BUSY or code is None,
+            f"channel {name}: error code {told}: {_first(answer, 'errmsg', 'msg', 'StatusMessage')!a}",
+            is_retryable=is_too_much or is_busy,
             after_s=MUTED_S if is_too_much else None,
         )
-    return str(answer.get("messageId") or answer.get("msgid") or "")[:200]
+    return _first(answer, "messageId", "msgid")
+
+
+def _first(answer: Mapping[str, object], *keys: str) -> str:
+    """The first of these that says something. What is no text or number is passed over: it may be nested."""
+    return next((text[:200] for key in keys if (text := _text(answer.get(key)))), "")
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int) else ""
