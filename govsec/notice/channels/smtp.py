@@ -18,7 +18,7 @@ from typing import Literal
 
 from govsec.clock import Clock
 from govsec.notice.api import DeliveryError, Limits, Receipt, ReceiptState
-from govsec.notice.channels.mail import mail_of
+from govsec.notice.channels.mail import check_head, mail_of
 from govsec.notice.words import Wording
 from govsec.records import Notice
 from govsec.web.addresses import Names, Resolve, system_resolve
@@ -38,6 +38,13 @@ class _Session(smtplib.SMTP):
         code, said = self.connect(name, 25)
         if code != 220:
             raise smtplib.SMTPConnectError(code, said)
+
+    def sendmail(  # type: ignore[override]  # what send_message() gives
+        self, from_addr: str, to_addrs: Sequence[str], msg: bytes, *options: Sequence[str]
+    ) -> dict[str, tuple[int, bytes]]:
+        """The finished bytes come by here, whichever way the standard library wrote them."""
+        check_head(msg)
+        return super().sendmail(from_addr, to_addrs, msg, *options)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         return self._connection
