@@ -24,6 +24,8 @@ from govsec.privatefile import make_private_directory
 #: Another process (an agent, a person's command) may hold the file this long before a call gives up.
 BUSY_S = 5.0
 _WAL_KEPT_BYTES = 4 << 20
+#: Each try waits for whoever was faster.
+_WAL_TRIES = 20
 _PRIMARY_CODE_MASK = 0xFF
 _LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
 _CLOSED_TO_US = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
@@ -118,13 +120,24 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """For questions; each statement sees one moment. Raises as :func:`translated`."""
+        """For questions; all statements of the block see one moment. Nothing may be written within it.
+
+        Raises as :func:`translated`.
+        """
         with translated(self.path, self._layout.name):
-            yield self._connection
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def _prepare(self) -> None:
+        self._turn_on_wal()
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "trusted_schema=OFF",
             "mmap_size=0",
@@ -132,15 +145,54 @@ class Database:
             f"journal_size_limit={_WAL_KEPT_BYTES}",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
-        found = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        found = self._format()
         if found > self._layout.format:
             raise IntegrityError(
                 f"{self._layout.name} {self.path}: format {found}, this program knows up to {self._layout.format}"
             )
         for number in range(found, self._layout.format):
-            # A script commits what it does together with its number, so a crash leaves the step before or after it.
-            step = self._layout.steps[number]
-            self._connection.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version={number + 1};COMMIT")
+            self._take_step(number)
+
+    def _turn_on_wal(self) -> None:
+        # SQLite does not wait for another process that turns it on at the same moment, but for a transaction it does.
+        for _ in range(_WAL_TRIES):
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not isinstance(_as_ours("", error), TryAgainError):
+                    raise
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("PRAGMA journal_mode=WAL")
+
+    def _format(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _take_step(self, number: int) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process that opens the file for the first time, too, may have taken the step meanwhile.
+            if self._format() == number:
+                for statement in _statements(self._layout.steps[number]):
+                    self._connection.execute(statement)
+                # The number is committed with the step, so a crash leaves the step before or after it.
+                self._connection.execute(f"PRAGMA user_version={number + 1}")
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript would commit the transaction that it is to be part of.
+    statement = ""
+    for piece in f"{script};".split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            if statement.strip("; \n"):
+                yield statement
+            statement = ""
 
 
 def make_private_file(path: Path, name: str) -> None:

@@ -123,6 +123,12 @@ class CaseFile:
             work.executemany(_REFRESH, [{**_values(summary), "id": summary.id} for summary in summaries])
 
     def entries(self, case_id: str) -> tuple[Entry, ...]:
+        return self._verified(case_id)[0]
+
+    def head(self, case_id: str) -> str:
+        return self._verified(case_id)[1]
+
+    def _verified(self, case_id: str) -> tuple[tuple[Entry, ...], str]:
         with self._database.reading() as work:
             rows = work.execute(
                 "SELECT number, digest, body FROM entries WHERE case_id = ? ORDER BY number", (case_id,)
@@ -130,13 +136,7 @@ class CaseFile:
             held = work.execute("SELECT entries_count, head FROM cases WHERE id = ?", (case_id,)).fetchone()
         if held is None:
             raise _missing(case_id)
-        return verified(case_id, rows, *held)
-
-    def head(self, case_id: str) -> str:
-        self.entries(case_id)
-        with self._database.reading() as work:
-            row = work.execute("SELECT head FROM cases WHERE id = ?", (case_id,)).fetchone()
-        return str(row[0])
+        return verified(case_id, rows, *held), str(held[1])
 
     def find(self, query: Query) -> tuple[Summary, ...]:
         values = _asked(query)

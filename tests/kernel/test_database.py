@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,86 @@ def test_an_earlier_format_is_brought_up_to_date_and_a_later_one_refused(tmp_pat
 
     with pytest.raises(IntegrityError, match="format 2, this program knows up to 1"):
         Database(path, FIRST)
+
+
+def test_questions_of_one_block_see_one_moment_and_the_next_block_a_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.db"
+    count = "SELECT count(*) FROM book"
+    with Database(path, FIRST) as reader, Database(path, FIRST) as writer:
+        with reader.reading() as questions:
+            before = questions.execute(count).fetchone()
+            with writer.transaction() as work:
+                work.execute("INSERT INTO book VALUES ('meanwhile')")
+            assert questions.execute(count).fetchone() == before == (0,)
+        with reader.reading() as questions:
+            assert questions.execute(count).fetchone() == (1,)
+        with reader.transaction() as work:
+            work.execute("INSERT INTO book VALUES ('own')")
+            with reader.reading() as questions:
+                assert questions.execute(count).fetchone() == (2,)
+        with reader.reading() as questions:
+            assert questions.execute(count).fetchone() == (2,)
+
+
+class _Contested(Layout):
+    """Another process opens the file just after this one has looked for its format."""
+
+    path: Path | None = None
+
+    @property
+    def format(self) -> int:
+        path, _Contested.path = self.path, None
+        if path is not None:
+            Database(path, SECOND).close()
+        return len(self.steps)
+
+
+@pytest.mark.parametrize("held", [0, 1])
+def test_two_processes_that_open_a_file_for_the_first_time_make_its_tables_once(tmp_path: Path, held: int) -> None:
+    path = tmp_path / "shelf.db"
+    if held:
+        Database(path, FIRST).close()
+    _Contested.path = path
+
+    with Database(path, _Contested("shelf", SECOND.steps)) as shelf, shelf.reading() as work:
+        assert work.execute("PRAGMA user_version").fetchone() == (2,)
+    assert _Contested.path is None
+
+
+_OPENS = """
+import sys
+from pathlib import Path
+from govsec.database import Database, Layout
+print("ready", flush=True)
+for place in sys.stdin:
+    with Database(Path(place.strip()), Layout("shelf", ("CREATE TABLE book (title TEXT)",)), busy_s=60):
+        print("open", flush=True)
+"""
+
+
+def test_four_processes_that_open_new_files_at_once_all_get_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _OPENS]
+    others = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    places = [str(tmp_path / str(number) / "shelf.db") for number in range(10)]
+    try:
+        assert [other.stdout.readline() for other in others if other.stdout] == ["ready\n"] * 4
+        for place in places:
+            for other in others:
+                assert other.stdin is not None
+                other.stdin.write(f"{place}\n")
+                other.stdin.flush()
+        answers = [other.communicate(timeout=300)[0] for other in others]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert answers == ["open\n" * 10] * 4
+
+
+def test_a_step_may_hold_semicolons_in_words_and_triggers(tmp_path: Path) -> None:
+    step = "CREATE TABLE a (b DEFAULT ';'); -- one; two\nCREATE TRIGGER t INSERT ON a BEGIN SELECT 1; SELECT 2; END"
+    with Database(tmp_path / "shelf.db", Layout("shelf", (step,))) as shelf, shelf.reading() as work:
+        assert work.execute("SELECT count(*) FROM sqlite_master").fetchone() == (2,)
 
 
 def test_a_step_that_fails_leaves_the_format_before_it(tmp_path: Path) -> None:
