@@ -6,7 +6,9 @@ note of it; the notice's key lets the far side tell. Failures that may pass are 
 chance in it so that a thousand do not knock at once; what does not pass becomes a dead letter that people see and can
 send again.
 
-Limits of channels are kept here, across workers and restarts: tries count, because robots count tries.
+Limits of channels are kept here, across workers and restarts: tries count, because robots count tries. Moments are of
+the wall clock, which may be wrong by days for an hour: what was noted then counts for its own span from now, so that
+limits are kept also when the clock is set back, and nothing waits for a date that was never near.
 """
 
 from __future__ import annotations
@@ -33,9 +35,12 @@ FIRST_WAIT_S = 5.0
 WAIT_MAX_S = 1800.0
 #: With waits that double up to half an hour, a bit more than a day.
 TRIES_MAX = 60
+#: What a far side may ask for.
+_PAUSE_MAX_S = 86_400.0
 _ERROR_MAX = 500
 _SECOND_NS = 1_000_000_000
 _MINUTE_NS, _DAY_NS = 60 * _SECOND_NS, 86_400 * _SECOND_NS
+_LEASE_NS = LEASE // timedelta(microseconds=1) * 1000
 _LAYOUT = Layout(
     "outbox",
     (
@@ -61,6 +66,11 @@ _BURY = """
     UPDATE items SET state = 'dead', owner = '',
       error = CASE error WHEN '' THEN 'no worker lived to tell what came of it' ELSE error END
     WHERE state = 'waiting' AND channel = ? AND next_ns <= ? AND tries >= ?"""
+#: No wait is longer than a day (:data:`_PAUSE_MAX_S`): such a moment is of a clock that was wrong. Who sends it now
+#: keeps it for as long as a lease may be.
+_MEND_ITEMS = """
+    UPDATE items SET next_ns = ? + CASE owner WHEN '' THEN 0 ELSE ? END
+    WHERE state = 'waiting' AND channel = ? AND next_ns > ?"""
 _LIST = """
     SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items
     WHERE state = ? AND id > ? ORDER BY id LIMIT ?"""
@@ -145,6 +155,7 @@ class Outbox:
         with self._database.transaction() as work:
             work.execute("DELETE FROM tries WHERE moment_ns < ?", (now_ns - _DAY_NS,))
             for channel, bounds in limits.items():
+                _mend(work, channel, now_ns)
                 work.execute(_BURY, (channel, now_ns, TRIES_MAX))
                 room = min(limit - len(leased), self._room(work, channel, bounds, now_ns))
                 if room <= 0:
@@ -154,7 +165,7 @@ class Outbox:
                     work.execute("INSERT INTO tries VALUES (?, ?)", (channel, now_ns))
             work.executemany(
                 "UPDATE items SET owner = ?, tries = tries + 1, next_ns = ? WHERE id = ?",
-                [(owner, now_ns + LEASE // timedelta(microseconds=1) * 1000, item.id) for item in leased],
+                [(owner, now_ns + _LEASE_NS, item.id) for item in leased],
             )
         return tuple(leased)
 
@@ -178,7 +189,12 @@ class Outbox:
     def fail(
         self, leased: Leased, error: str, now: datetime, *, is_retryable: bool, after_s: float | None = None
     ) -> ItemState:
-        """It was not taken; gives whether it waits or is dead. ``after_s`` also keeps the whole channel waiting."""
+        """It was not taken; gives whether it waits or is dead.
+
+        ``after_s``, a day at most, also keeps the whole channel waiting.
+        """
+        if after_s is not None:
+            after_s = min(after_s, _PAUSE_MAX_S)
         is_dead = not is_retryable or leased.tries >= TRIES_MAX
         state = ItemState.DEAD if is_dead else ItemState.WAITING
         # Whole microseconds, as moments have: what is due at a moment is due when that moment is said.
@@ -265,12 +281,24 @@ class Outbox:
         room = 1 << 30
         for bound, span_ns in ((bounds.per_minute, _MINUTE_NS), (bounds.per_day, _DAY_NS)):
             if bound is not None:
-                # A clock that was set back must not free what was used up: tries of the future count as well.
                 used = work.execute(
                     "SELECT count(*) FROM tries WHERE channel = ? AND moment_ns > ?", (channel, now_ns - span_ns)
                 ).fetchone()[0]
                 room = min(room, bound - used)
         return room
+
+
+def _mend(work: sqlite3.Connection, channel: str, now_ns: int) -> None:
+    """What lies so far ahead that the clock must have been wrong counts from now.
+
+    A clock that was set back must not free what was used up: tries of the future are tries of now.
+    """
+    work.execute(_MEND_ITEMS, (now_ns, _LEASE_NS, channel, now_ns + _DAY_NS))
+    work.execute("UPDATE tries SET moment_ns = ? WHERE channel = ? AND moment_ns > ?", (now_ns, channel, now_ns))
+    work.execute(
+        "UPDATE pauses SET until_ns = ? WHERE channel = ? AND until_ns > ?",
+        (now_ns + _DAY_NS, channel, now_ns + _DAY_NS),
+    )
 
 
 def _wait_s(tries: int) -> float:
