@@ -86,26 +86,13 @@ def run_move(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_receipt(args: argparse.Namespace, io: frame.IO) -> int:
     """Write down who took a report."""
-    from govsec.assemble.incident import build_desk, open_cases
-
-    with open_cases(io.config()) as store:
-        desk = build_desk(io.config(), store, io.clock)
-        _known(desk.view(args.case), args.duty)
-        said = {"duty": args.duty, "taken_by": args.taken_by, "number": args.number, "channel": args.channel}
-        taken_at = moment_of(args.taken, "--taken", io)
-        tell(desk.add(args.case, entry_of("receipt", args, io, taken_at=taken_at, **said)), io)
-    return 0
+    said = {"duty": args.duty, "taken_by": args.taken_by, "number": args.number, "channel": args.channel}
+    return _change(args, io, "receipt", taken_at=moment_of(args.taken, "--taken", io), **said)
 
 
 def run_late(args: argparse.Namespace, io: frame.IO) -> int:
     """Say why a report was late."""
-    from govsec.assemble.incident import build_desk, open_cases
-
-    with open_cases(io.config()) as store:
-        desk = build_desk(io.config(), store, io.clock)
-        _known(desk.view(args.case), args.duty)
-        tell(desk.add(args.case, entry_of("late", args, io, duty=args.duty, reason=args.reason)), io)
-    return 0
+    return _change(args, io, "late", duty=args.duty, reason=args.reason)
 
 
 def run_ended(args: argparse.Namespace, io: frame.IO) -> int:
@@ -198,10 +185,3 @@ def _change(args: argparse.Namespace, io: frame.IO, kind: str, **said: Any) -> i
         desk = build_desk(io.config(), store, io.clock)
         tell(desk.add(args.case, entry_of(kind, args, io, **said)), io)
     return 0
-
-
-def _known(view: View, duty: str) -> None:
-    if duty not in {owed.id for owed in view.duties}:
-        raise UsageError(
-            f"{duty}: no duty of this case; there are {', '.join(owed.id for owed in view.duties) or 'none'}"
-        )

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from govsec.errors import RefusedError
 from govsec.incident import entries as e
-from govsec.incident.deadlines import Duty, LateReason, Receipt, Situation
+from govsec.incident.deadlines import Duty, LateReason, Receipt, Situation, counts_from
 from govsec.incident.deadlinetable import Circumstance, ReportKind
 from govsec.incident.entries import Entry, Stage
 from govsec.incident.levels import EventLevel, WarningColor, level_of
@@ -155,6 +155,8 @@ def add(case: Case, entry: Entry, found: Sequence[Duty] = (), *, suggested: Even
     if case.stage is Stage.CLOSED and not isinstance(entry, e.Moved | e.Noted):
         raise RefusedError(f"case {case.id}: is closed; move it back with a reason first")
     changed = _move(case, entry, found, suggested) if isinstance(entry, e.Moved) else _apply(case, entry)
+    if isinstance(entry, e.ReceiptTaken | e.LateExplained):
+        _fits(case, entry, found)
     return replace(changed, number=case.number + 1, updated_at=max(case.updated_at, entry.time))
 
 
@@ -171,6 +173,17 @@ def replay(case_id: str, written: Sequence[Entry]) -> Case:
         changed = _apply(case, entry)
         case = replace(changed, number=case.number + 1, updated_at=max(case.updated_at, entry.time))
     return case
+
+
+def _fits(case: Case, entry: e.ReceiptTaken | e.LateExplained, found: Sequence[Duty]) -> None:
+    running = {duty.id: duty for duty in found if duty.started_at is not None}
+    duty = running.get(entry.duty)
+    if duty is None:
+        named = ", ".join(running) or "none"
+        raise RefusedError(f"case {case.id}: {entry.duty}: no duty whose time runs; there are {named}")
+    since = counts_from(duty.rule, duty.started_at, case.opened.aware_at)
+    if isinstance(entry, e.ReceiptTaken) and (since is None or entry.taken_at < since):
+        raise RefusedError(f"case {case.id}: {entry.duty}: was taken before its time began to run")
 
 
 def open_questions(

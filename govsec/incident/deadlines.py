@@ -3,8 +3,8 @@
 Every limit runs from the moment that its rule names, in wall-clock time. The level decides whether a duty holds, not
 when its time began: an event that grows from 较大 to 重大 is judged from the first awareness, unless the site has
 decided otherwise (``Restart``). A duty is met by a receipt (who took the report, when, under which number); a report
-without a receipt is not handed in. A duty that is late stays late, also when it is met in the end, and asks for a
-reason.
+without a receipt is not handed in, and a receipt from before the clock's start belongs to something else. A duty that
+is late stays late, also when it is met in the end, and asks for a reason.
 
 While the level is not settled, duties that only the highest possible level would bring are shown as possible: their
 time runs all the same.
@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
 from govsec.incident.deadlinetable import Circumstance, DeadlineTable, ReportKind, Rule, StartsAt
 from govsec.incident.levels import EventLevel
 
 #: Shares of the time after which people are warned.
 WARNED_AT = (0.5, 0.75, 0.9)
+#: Clocks of two machines or of a telephone's display differ by so much; a receipt from before cannot belong to a duty.
+SLACK = timedelta(minutes=5)
 
 
 class DutyState(StrEnum):
@@ -64,6 +67,9 @@ class LateReason:
     time: datetime
     by: str
     text: str
+
+
+_Said = TypeVar("_Said", Receipt, LateReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +134,7 @@ def duties(
     restart: Restart = Restart.FIRST_AWARENESS,
 ) -> tuple[Duty, ...]:
     """Every duty of this situation at ``now``: late ones first, then by the time that is left, waiting ones last."""
-    taken = _earliest(receipts)
-    said = {reason.duty: reason for reason in reasons}
+    taken, said = _by_duty(receipts), _by_duty(reasons)
     found: list[Duty] = []
     for rule in table.duties:
         if not _concerns(rule, situation):
@@ -138,8 +143,21 @@ def duties(
         for suffix, start in _starts(rule, situation, restart):
             for recipient in rule.to:
                 name = f"{rule.id}/{recipient}{suffix}"
-                found.append(_duty(name, rule, recipient, start, now, is_certain, taken.get(name), said.get(name)))
+                since = counts_from(rule, start, situation.aware_at)
+                receipt = min(_after(since, taken.get(name, ())), key=lambda held: held.time, default=None)
+                reason = max(_after(since, said.get(name, ())), key=lambda held: held.time, default=None)
+                found.append(_duty(name, rule, recipient, start, now, is_certain, receipt, reason))
     return tuple(sorted(found, key=_order))
+
+
+def counts_from(rule: Rule, start: datetime | None, aware_at: datetime) -> datetime | None:
+    """The earliest moment at which a receipt can belong to a duty whose clock starts at ``start``; None before that.
+
+    Where a site lets a higher level restart the clock, what was handed in before that is handed in all the same.
+    """
+    if start is None:
+        return None
+    return (aware_at if rule.clock is StartsAt.AWARE else start) - SLACK
 
 
 def next_change(found: Sequence[Duty], now: datetime) -> datetime | None:
@@ -175,6 +193,17 @@ def _starts(rule: Rule, situation: Situation, restart: Restart) -> list[tuple[st
     return [("", start)]
 
 
+def _by_duty(said: Sequence[_Said]) -> dict[str, list[_Said]]:
+    found: dict[str, list[_Said]] = {}
+    for one in said:
+        found.setdefault(one.duty, []).append(one)
+    return found
+
+
+def _after(since: datetime | None, said: Sequence[_Said]) -> list[_Said]:
+    return [one for one in said if since is not None and one.time >= since]
+
+
 def _duty(
     name: str,
     rule: Rule,
@@ -196,15 +225,6 @@ def _duty(
     end = receipt.time if receipt is not None else now
     spent = max((end - start) / rule.limit, 0.0)
     return Duty(name, rule, recipient, state, is_certain, start, due, spent, receipt, reason)
-
-
-def _earliest(receipts: Sequence[Receipt]) -> dict[str, Receipt]:
-    taken: dict[str, Receipt] = {}
-    for receipt in receipts:
-        held = taken.get(receipt.duty)
-        if held is None or receipt.time < held.time:
-            taken[receipt.duty] = receipt
-    return taken
 
 
 _FIRST_STATES = (DutyState.LATE, DutyState.OPEN, DutyState.WAITING, DutyState.MET_LATE, DutyState.MET)

@@ -99,7 +99,7 @@ def test_a_late_report_is_told_by_exit_code_and_asks_for_a_reason(person: _Perso
     assert person.run("late", case, "R5/provincial_cyberspace", "--reason", "电话占线") == 0
     assert person.run("deadlines", case, "--lang", "en") == 1
     assert "reason: 电话占线" in person.out and "LATE" in person.out
-    assert person.run("late", case, "R99/nobody", "--reason", "x") == 2
+    assert person.run("late", case, "R99/nobody", "--reason", "x") == 5
     assert "R5/provincial_cyberspace" in person.err
 
 

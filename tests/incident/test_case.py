@@ -236,6 +236,27 @@ def test_what_becomes_possible_after_a_confirmation_is_shown_as_possible(story: 
     assert found.summary().is_confirmed
 
 
+@pytest.mark.parametrize("duty", ["R10/original_channel", "R9/original_channel#1", "R1/public_security", "R99/nobody"])
+@pytest.mark.parametrize("kind", [e.ReceiptTaken, e.LateExplained])
+def test_a_receipt_or_a_reason_for_a_duty_that_waits_or_is_none_of_this_case_is_refused(
+    story: _Story, kind: Any, duty: str
+) -> None:
+    story.confirm()
+    more = {"reason": "x"} if kind is e.LateExplained else {"taken_at": NOW, "taken_by": "李四", "channel": "12387"}
+
+    with pytest.raises(RefusedError, match="no duty whose time runs; there are R5/provincial_cyberspace"):
+        story.say(kind, duty=duty, **more)
+
+
+def test_a_receipt_from_before_anybody_knew_is_refused(story: _Story) -> None:
+    story.confirm()
+    more = {"taken_by": "李四", "channel": "12387", "duty": "R5/provincial_cyberspace"}
+    with pytest.raises(RefusedError, match="before its time began"):
+        story.say(e.ReceiptTaken, taken_at=NOW - timedelta(days=900), **more)
+
+    assert story.say(e.ReceiptTaken, taken_at=NOW - timedelta(minutes=5), **more).receipts
+
+
 def test_evidence_has_one_digest_and_a_chain_of_hands(story: _Story, clock: FakeClock) -> None:
     kept = {"name": "capture.pcapng", "digest": DIGEST, "size_bytes": 4096, "holder": "张三"}
     story.say(e.EvidenceKept, **kept)

@@ -144,6 +144,37 @@ def test_a_second_receipt_never_makes_an_early_one_late() -> None:
     assert found["R1/public_security"].state is DutyState.MET
 
 
+@pytest.mark.parametrize("before", [timedelta(days=900), timedelta(minutes=5, seconds=1)])
+def test_a_receipt_or_a_reason_from_before_the_clock_belongs_to_something_else(before: timedelta) -> None:
+    name = "R1/public_security"
+    early, slack = _receipt(name, -before), _receipt(name, -timedelta(minutes=5))
+    reason = LateReason(name, AWARE - before, "张三", "x")
+    now = AWARE + timedelta(hours=2)
+
+    ignored = _by_id(duties(TABLE, _situation("cii_operator"), now, [early], [reason]))[name]
+    assert (ignored.state, ignored.receipt, ignored.needs_reason) == (DutyState.LATE, None, True)
+    met = _by_id(duties(TABLE, _situation("cii_operator"), now, [early, slack]))[name]
+    assert (met.state, met.receipt) == (DutyState.MET, slack)
+
+
+def test_a_receipt_for_what_waits_does_not_meet_it_when_its_clock_starts() -> None:
+    early = _receipt("R10/original_channel", timedelta(hours=1))
+    ended = _situation("other_operator", handling_ended_at=AWARE + timedelta(days=3))
+
+    waiting = _by_id(duties(TABLE, _situation("other_operator"), AWARE, [early]))["R10/original_channel"]
+    assert (waiting.state, waiting.receipt) == (DutyState.WAITING, None)
+    started = _by_id(duties(TABLE, ended, AWARE + timedelta(days=4), [early]))["R10/original_channel"]
+    assert started.state is DutyState.OPEN
+
+
+def test_what_was_handed_in_before_a_level_restarted_the_clock_is_handed_in() -> None:
+    situation = _situation("other_operator", LARGE, level_reached_at={LARGE: AWARE + timedelta(hours=3)})
+    receipt = _receipt("R5/provincial_cyberspace", timedelta(hours=1))
+    found = _by_id(duties(TABLE, situation, AWARE + timedelta(days=1), [receipt], restart=Restart.LEVEL_REACHED))
+
+    assert found["R5/provincial_cyberspace"].state is DutyState.MET
+
+
 def test_a_higher_level_does_not_restart_the_clock_unless_the_site_says_so() -> None:
     reached = {LARGE: AWARE + timedelta(hours=3)}
     situation = _situation("other_operator", LARGE, level_reached_at=reached)
