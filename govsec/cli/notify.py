@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # pydantic takes its time; `govsec notify --help` does withou
 
 _EXIT_FINDINGS = 1
 _EXIT_UNREACHABLE = 4
+#: Turns of a channel that is so slow that it has one a step.
+_STEPS_MAX = 1000
 
 
 def register(parser: frame.Parser) -> None:
@@ -115,10 +117,16 @@ def run_send(_: argparse.Namespace, io: frame.IO) -> int:
     from govsec.notice.sender import Sender
 
     with open_outbox(io.config()) as outbox:
-        sent = Sender(outbox, build_channels(io.config(), io.clock), io.clock).step(limit=1000)
-    record = {"delivered": sent.delivered, "failed": sent.failed, "dead": sent.dead}
+        sender = Sender(outbox, build_channels(io.config(), io.clock), io.clock)
+        record = {"delivered": 0, "failed": 0, "dead": 0}
+        for _turn in range(_STEPS_MAX):
+            sent = sender.step(limit=1000)
+            for name in record:
+                record[name] += getattr(sent, name)
+            if not sent.delivered and not sent.dead:
+                break
     io.result(record, "  ".join(f"{name}: {count}" for name, count in record.items()))
-    return _EXIT_UNREACHABLE if sent.failed or sent.dead else 0
+    return _EXIT_UNREACHABLE if record["failed"] or record["dead"] else 0
 
 
 def _record(item: Item) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A worker: takes what is due from the outbox, sends it, and writes down what came of it.
 
-One failing channel never keeps the others waiting: each notice is on its own.
+One failing channel never keeps the others waiting: each notice is on its own, and whoever is slow or in trouble has one
+turn a step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from govsec.notice.api import Channel, DeliveryError
 from govsec.notice.outbox import ItemState, Leased, Outbox
 
 log = logging.getLogger(__name__)
+
+#: A channel that took so long for one notice waits until the others had their turns.
+SLOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,20 @@ class Sender:
     def step(self, *, limit: int = 10) -> Sent:
         """Send what is due now, ``limit`` notices a channel at most. Raises only what the outbox raises.
 
-        Whatever a channel raises is a try that failed.
+        Whatever a channel raises is a try that failed. What may pass, or takes longer than :data:`SLOW_S`, ends the
+        channel's turn in this step; a notice that is refused for itself does not.
         """
         states: Counter[ItemState] = Counter()
+        willing = dict(self._limits)
         for _ in range(limit):
-            found = 0
             # One of each channel in turn, and leased only when it is its turn: a slow one lets no other lease run out.
-            for name, bounds in self._limits.items():
-                for leased in self._outbox.lease({name: bounds}, self._clock.now(), limit=1):
-                    states[self._send(leased)] += 1
-                    found += 1
-            if not found:
-                break
+            for name, bounds in list(willing.items()):
+                leased = self._outbox.lease({name: bounds}, self._clock.now(), limit=1)
+                begun = self._clock.monotonic()
+                came = [self._send(one) for one in leased]
+                states.update(came)
+                if not came or ItemState.WAITING in came or self._clock.monotonic() - begun > SLOW_S:
+                    del willing[name]
         return Sent(states[ItemState.DONE], states[ItemState.WAITING], states[ItemState.DEAD])
 
     def _send(self, leased: Leased) -> ItemState:

@@ -39,10 +39,10 @@ class _Site:
         path.chmod(0o600)
         return str(path)
 
-    def run(self, *argv: str) -> int:
+    def run(self, *argv: str, clock: FakeClock | None = None) -> int:
         out, err = io.StringIO(), io.StringIO()
         line = ["notify", *argv, "--config", str(self.folder / "govsec.yaml")]
-        code = frame.run(build_parser(), line, stdout=out, stderr=err, clock=FakeClock(NOW))
+        code = frame.run(build_parser(), line, stdout=out, stderr=err, clock=clock or FakeClock(NOW))
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
 
@@ -107,6 +107,25 @@ def test_what_is_in_the_outbox_is_sent_shown_and_sent_again(site: _Site) -> None
     assert site.run("queue", "--json") == 0
     assert json.loads(site.out)["counters"] == {"waiting": 1, "done": 1, "dead": 0}
     assert (site.folder / "notices.jsonl").read_text().count("\n") == 1
+
+
+class _Hurried(FakeClock):
+    """Whatever is timed took six seconds."""
+
+    def monotonic(self) -> float:
+        self.advance(6)
+        return super().monotonic()
+
+
+def test_a_channel_that_is_slow_gets_everything_all_the_same(site: _Site) -> None:
+    config = load_config(
+        site.write({"channels": {"log": {"kind": "file", "path": str(site.folder / "notices.jsonl")}}})
+    )
+    with open_outbox(config) as outbox:
+        outbox.put([notice(f"k{number}") for number in range(3)], ["log"], NOW)
+
+    assert site.run("send", "--json", clock=_Hurried(NOW)) == 0
+    assert json.loads(site.out) == {"delivered": 3, "failed": 0, "dead": 0}
 
 
 def test_routes_send_by_severity_and_system_and_must_lead_somewhere(site: _Site) -> None:
