@@ -247,6 +247,9 @@ def _reach(case: Case, entry: e.Moved) -> Case:
     # Reporting beside the work marks the stage as reached and does not take the case back to it.
     is_beside = entry.to is Stage.NOTIFIED and _STAGES.index(case.stage) > _STAGES.index(Stage.NOTIFIED)
     stage = case.stage if is_beside and not entry.reason else entry.to
+    if _STAGES.index(stage) < _STAGES.index(case.stage) and _STAGES.index(stage) <= _STAGES.index(Stage.HANDLING):
+        # Handled again: what was over and found whole is neither now.
+        case = replace(case, handling_ended_at=None, recovered_at=None)
     return replace(case, stage=stage, reached={entry.to: entry.time, **case.reached})
 
 
@@ -318,7 +321,8 @@ def _report(case: Case, entry: e.NewFacts | e.Received | e.ReceiptTaken | e.Late
             _not_ahead(entry, entry.ended_at, "ended_at")
             if entry.ended_at < case.opened.aware_at:
                 raise RefusedError(f"case {case.id}: handling cannot have ended before anybody knew of the event")
-            return replace(case, handling_ended_at=entry.ended_at)
+            # Said again, it does not give another thirty days; what gives them is going back, with a reason.
+            return replace(case, handling_ended_at=min(case.handling_ended_at or entry.ended_at, entry.ended_at))
 
 
 def _keep(case: Case, entry: e.EvidenceKept | e.CustodyPassed | e.TaskGiven | e.TaskDone) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -257,6 +258,43 @@ def test_a_receipt_from_before_anybody_knew_is_refused(story: _Story) -> None:
     assert story.say(e.ReceiptTaken, taken_at=NOW - timedelta(minutes=5), **more).receipts
 
 
+def test_the_end_of_handling_that_is_said_again_does_not_push_the_final_report_on(
+    story: _Story, clock: FakeClock
+) -> None:
+    story.confirm()
+    story.go_to_recovering()
+    clock.advance(31 * 86400)
+    again = story.say(e.HandlingEnded, ended_at=clock.now())
+    assert again.handling_ended_at == NOW
+    final = {duty.rule.id: duty.state for duty in story.desk.view(story.id).duties}["R10"]
+    assert final is DutyState.LATE
+
+    assert story.say(e.HandlingEnded, ended_at=NOW).handling_ended_at == NOW
+
+
+def test_a_case_that_goes_back_to_handling_asks_for_its_end_its_recovery_and_its_final_report_again(
+    story: _Story, clock: FakeClock
+) -> None:
+    story.confirm()
+    story.receipt("R5/provincial_cyberspace")
+    story.go_to_recovering()
+    story.move(Stage.REVIEWED)
+    story.receipt("R10/original_channel")
+    assert story.move(Stage.RECOVERING, "漏了一页").handling_ended_at == NOW
+    reopened = story.move(Stage.HANDLING, "再次被改")
+    assert (reopened.handling_ended_at, reopened.recovered_at) == (None, None)
+    clock.advance(3600)
+    story.move(Stage.RECOVERING)
+    with pytest.raises(RefusedError, match="whole again; the end of handling is not said"):
+        story.move(Stage.REVIEWED)
+    story.say(e.RecoveryProved, text="正常")
+    story.say(e.HandlingEnded, ended_at=clock.now())
+    story.move(Stage.REVIEWED)
+    story.say(e.LessonLearnt, text="x")
+    with pytest.raises(RefusedError, match="report owed: R10/original_channel"):
+        story.move(Stage.CLOSED)
+
+
 def test_evidence_has_one_digest_and_a_chain_of_hands(story: _Story, clock: FakeClock) -> None:
     kept = {"name": "capture.pcapng", "digest": DIGEST, "size_bytes": 4096, "holder": "张三"}
     story.say(e.EvidenceKept, **kept)
@@ -297,7 +335,7 @@ class _Contested(MemoryCases):
 
     count = 0
 
-    def append(self, case_id: str, number: int, entries: object, summary: Summary) -> None:
+    def append(self, case_id: str, number: int, entries: Sequence[Entry], summary: Summary) -> None:
         if self.count:
             self.count -= 1
             super().append(case_id, number, [note("somebody else")], summary)
