@@ -22,6 +22,8 @@ from govsec.web.addresses import Address
 #: This machine has no way there at all: that says nothing about the service.
 NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _READ_SIZE = 64 << 10
+#: A record of TLS (RFC 8446, 5.1): over TLS a timeout is for each of them, so each has what is left.
+_WRITE_SIZE = 16 << 10
 
 
 class RequestError(HostUnreachableError):
@@ -176,9 +178,11 @@ def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
     Raises:
         RequestError: the server did not take it.
     """
+    view = memoryview(data)
     try:
-        connection.settimeout(deadline.left("send"))
-        connection.sendall(data)
+        for begin in range(0, len(view), _WRITE_SIZE):
+            connection.settimeout(deadline.left("send"))
+            connection.sendall(view[begin : begin + _WRITE_SIZE])
     except TimeoutError as error:
         raise deadline.over("send") from error
     except OSError as error:

@@ -8,10 +8,12 @@ Source: RFC 5321, RFC 3207 (STARTTLS), RFC 8314 (TLS from the first byte), RFC 4
 
 from __future__ import annotations
 
+import io
 import smtplib
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from email.headerregistry import Address
 from pathlib import Path
 from typing import Literal
@@ -22,22 +24,66 @@ from govsec.notice.channels.mail import check_head, mail_of
 from govsec.notice.words import Wording
 from govsec.records import Notice
 from govsec.web.addresses import Names, Resolve, system_resolve
-from govsec.web.connection import Deadline, RequestError, secure, tls_context
+from govsec.web.connection import BoundedReader, Deadline, RequestError, secure, send, tls_context
 from govsec.web.reach import reach
 
+#: The whole session; an outbox's lease is three minutes.
 TIMEOUT_S = 50.0
+#: Answers of a session, before and after STARTTLS each.
+_ANSWERS_SIZE_MAX = 256 << 10
+
+
+class _Line:
+    """A connection as ``smtplib`` uses one: every read and write takes what is left of one deadline."""
+
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Verified TLS from here on; what the far side sent before it is forgotten with the old reader."""
+        self._connection = secure(self._connection, context, name, self._deadline)
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(BoundedReader(self._connection, self._deadline, _ANSWERS_SIZE_MAX))
+
+    def sendall(self, data: bytes) -> None:
+        send(self._connection, data, self._deadline)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def own_name(self) -> str:
+        """This end's address as EHLO takes it (RFC 5321, 4.1.3): asking a resolver for it would have no deadline."""
+        address = self._connection.getsockname()[0]
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 class _Session(smtplib.SMTP):
-    """A session over a connection that is open already; the name is what TLS verifies."""
+    """A session over a line that is open already."""
 
-    def __init__(self, connection: socket.socket, name: str) -> None:
-        self._connection = connection
-        super().__init__(timeout=TIMEOUT_S)
-        self._host = name  # what starttls() asks the server to be
+    def __init__(self, line: _Line, name: str) -> None:
+        self._line = line
+        self._name = name
+        super().__init__(local_hostname=line.own_name())
         code, said = self.connect(name, 25)
         if code != 220:
             raise smtplib.SMTPConnectError(code, said)
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """STARTTLS, for the server of the name. Raises as ``smtplib`` and ``connection.secure``."""
+        self.ehlo_or_helo_if_needed()
+        if not self.has_extn("starttls"):
+            raise RequestError("tls", "the server offers no STARTTLS; nothing is sent without TLS")
+        code, said = self.docmd("STARTTLS")
+        if code != 220:
+            raise smtplib.SMTPResponseException(code, said)
+        self._line.secure(context, self._name)
+        # RFC 3207, 4.2: what was learned before TLS is forgotten.
+        self.file = None
+        self.helo_resp = self.ehlo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
 
     def sendmail(  # type: ignore[override]  # what send_message() gives
         self, from_addr: str, to_addrs: Sequence[str], msg: bytes, *options: Sequence[str]
@@ -46,8 +92,13 @@ class _Session(smtplib.SMTP):
         check_head(msg)
         return super().sendmail(from_addr, to_addrs, msg, *options)
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return self._connection
+    def say_goodbye(self) -> None:
+        """What was taken is taken, whatever comes of this (RFC 5321, 4.1.1.10)."""
+        with suppress(smtplib.SMTPException, RequestError, OSError):
+            self.docmd("QUIT")
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> _Line:
+        return self._line
 
 
 class Mail:
@@ -86,10 +137,14 @@ class Mail:
         """Send the mail. Raises as ``Channel.send``."""
         message = mail_of(notice, self._wording(notice), self._sender, self._recipients)
         try:
-            with self._session() as session:
+            with closing(self._connected(Deadline(self._clock, TIMEOUT_S))) as line:
+                session = _Session(line, self._host)
+                if self._tls == "starttls":
+                    session.secure(self._context)
                 if self._user:
                     session.login(self._user, self._password)
                 refused = session.send_message(message)
+                session.say_goodbye()
         except smtplib.SMTPRecipientsRefused as error:
             raise self._failed("recipients refused", min(code for code, _ in error.recipients.values())) from error
         except smtplib.SMTPAuthenticationError as error:
@@ -104,21 +159,12 @@ class Mail:
             raise self._failed(f"{len(refused)} of the recipients refused", min(code for code, _ in refused.values()))
         return Receipt(ReceiptState.ACCEPTED, self._clock.now(), str(message["Message-ID"]))
 
-    def _session(self) -> _Session:
+    def _connected(self, deadline: Deadline) -> _Line:
         names = Names(self._named, self._resolve, is_loopback_normal=False)
-        deadline = Deadline(self._clock, TIMEOUT_S)
-        connection = reach(names, names.addresses(self._host), self._port, deadline)
+        line = _Line(reach(names, names.addresses(self._host), self._port, deadline), deadline)
         if self._tls == "implicit":
-            connection = secure(connection, self._context, self._host, deadline)
-        connection.settimeout(deadline.left("send"))
-        session = _Session(connection, self._host)
-        if self._tls == "starttls":
-            session.ehlo_or_helo_if_needed()
-            if not session.has_extn("starttls"):
-                session.close()
-                raise RequestError("tls", "the server offers no STARTTLS; nothing is sent without TLS")
-            session.starttls(context=self._context)
-        return session
+            line.secure(self._context, self._host)
+        return line
 
     def _failed(self, what: str, code: int) -> DeliveryError:
         # RFC 5321, 4.2.1: 4yz may pass, 5yz will not.
