@@ -167,6 +167,16 @@ def _register_working(verbs: frame.Verbs[frame.Parser]) -> None:
     receipt.add_argument("--taken", metavar="TIME", help="when (RFC 3339; default: now)")
     receipt.add_argument("--number", default="")
     receipt.add_argument("--channel", required=True, help="telephone, site, fax …")
+    received = _changing(
+        verbs,
+        "received",
+        incidentchange.run_received,
+        "a report from below came in; the time for passing it on runs from then",
+        ["govsec incident received 20261122-0001 --from '某县网信办' --number 2026-17"],
+    )
+    received.add_argument("--from", dest="sender", required=True, metavar="SENDER", help="who handed it in")
+    received.add_argument("--number", default="", help="the number that the sender gave it")
+    received.add_argument("--at", metavar="TIME", help="when (RFC 3339; default: now)")
     late = _changing(
         verbs,
         "late",

@@ -95,6 +95,12 @@ def run_late(args: argparse.Namespace, io: frame.IO) -> int:
     return _change(args, io, "late", duty=args.duty, reason=args.reason)
 
 
+def run_received(args: argparse.Namespace, io: frame.IO) -> int:
+    """Write down that a report from below came in."""
+    said = {"sender": args.sender, "number": args.number}
+    return _change(args, io, "received", received_at=moment_of(args.at, "--at", io), **said)
+
+
 def run_ended(args: argparse.Namespace, io: frame.IO) -> int:
     """Say when handling ended."""
     return _change(args, io, "handling_ended", ended_at=moment_of(args.at, "--at", io))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from govsec.errors import RefusedError
 from govsec.incident import entries as e
-from govsec.incident.deadlines import Duty, LateReason, Receipt, Situation, counts_from
+from govsec.incident.deadlines import Duty, DutyState, LateReason, Receipt, Situation, counts_from
 from govsec.incident.deadlinetable import Circumstance, ReportKind
 from govsec.incident.entries import Entry, Stage
 from govsec.incident.levels import EventLevel, WarningColor, level_of
@@ -223,8 +223,12 @@ def open_questions(
 
 
 def _owed(found: Sequence[Duty], *kinds: ReportKind) -> list[str]:
+    owed = [duty for duty in found if duty.is_certain and duty.rule.report in kinds]
+    # What is to be passed on waits for the report from below; without one nobody has shown that there is nothing to pass.
+    waiting = [duty for duty in owed if duty.state is DutyState.WAITING and duty.rule.report is ReportKind.RELAY]
     return [
-        f"report owed: {duty.id}" for duty in found if duty.is_certain and duty.is_open and duty.rule.report in kinds
+        *(f"report owed: {duty.id}" for duty in owed if duty.is_open),
+        *(f"report to be passed on: {duty.id}, its report from below has not been received" for duty in waiting),
     ]
 
 

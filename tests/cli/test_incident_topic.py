@@ -103,6 +103,21 @@ def test_a_late_report_is_told_by_exit_code_and_asks_for_a_reason(person: _Perso
     assert "R5/provincial_cyberspace" in person.err
 
 
+def test_a_report_from_below_starts_the_time_for_passing_it_on(person: _Person) -> None:
+    case = person.new("--role", "provincial_cyberspace_office")
+    person.run("confirm", case, "major", "--reason", "研判", "--by", "张三")
+    before = {duty["id"]: duty["state"] for duty in person.json("show", case)["duties"]}
+    said = ["--from", "某县网信办", "--number", "2026-17", "--at", "2026-11-22T01:30:00Z"]
+    assert person.run("received", case, *said, "--by", "李四") == 0, person.err
+    after = person.json("show", case)
+
+    assert set(before.values()) == {"waiting"}
+    assert {duty["due_at"] for duty in after["duties"]} == {"2026-11-22T02:30:00Z"}
+    assert (after["timeline"][-1]["sender"], after["timeline"][-1]["number"]) == ("某县网信办", "2026-17")
+    assert person.run("received", case) == 2
+    assert "--from" in person.err
+
+
 def test_rules_can_be_asked_without_a_case_or_a_configuration(person: _Person) -> None:
     person.config.unlink()
     found = person.json("classify", "--fact", "cii_total_min=12")

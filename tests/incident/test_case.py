@@ -45,9 +45,9 @@ def desk(clock: FakeClock) -> Desk:
 class _Story:
     """One case, with entries at the clock's time."""
 
-    def __init__(self, desk: Desk, clock: FakeClock) -> None:
+    def __init__(self, desk: Desk, clock: FakeClock, **more: object) -> None:
         self.desk, self.clock = desk, clock
-        self.id = desk.open(opened()).case.id
+        self.id = desk.open(opened(**more)).case.id
 
     def say(self, kind: Any, **more: object) -> Case:
         return self.desk.add(self.id, kind.model_validate({"time": self.clock.now(), "by": "张三", **more})).case
@@ -293,6 +293,30 @@ def test_a_case_that_goes_back_to_handling_asks_for_its_end_its_recovery_and_its
     story.say(e.LessonLearnt, text="x")
     with pytest.raises(RefusedError, match="report owed: R10/original_channel"):
         story.move(Stage.CLOSED)
+
+
+def test_who_passes_reports_on_has_notified_nobody_before_the_report_from_below_came_in(
+    desk: Desk, clock: FakeClock
+) -> None:
+    story = _Story(desk, clock, roles=("protection_department",))
+    story.confirm("major")
+    story.move(Stage.ASSESSED)
+    waiting = "R2/national_cyberspace, its report from below has not been received"
+    with pytest.raises(RefusedError, match=waiting):
+        story.move(Stage.NOTIFIED)
+    story.say(e.Assigned, to="王五")
+    story.move(Stage.RESPONDING)
+    story.move(Stage.HANDLING)
+    story.say(e.ActionTaken, action="nft.block", outcome="done")
+    story.move(Stage.RECOVERING)
+    with pytest.raises(RefusedError, match=waiting):
+        story.move(Stage.REVIEWED)
+    story.say(e.Received, sender="某运营者", received_at=clock.now())
+    with pytest.raises(RefusedError, match="report owed: R2/national_cyberspace"):
+        story.move(Stage.NOTIFIED)
+    for duty in story.desk.view(story.id).duties:
+        story.receipt(duty.id)
+    assert story.move(Stage.NOTIFIED).reached[Stage.NOTIFIED] == NOW
 
 
 def test_evidence_has_one_digest_and_a_chain_of_hands(story: _Story, clock: FakeClock) -> None:

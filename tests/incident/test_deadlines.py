@@ -52,7 +52,7 @@ def _by_id(found: tuple[Duty, ...]) -> dict[str, Duty]:
         ("central_cyberspace_office", MAJOR, {"received_at": AWARE}, {"R4/national_cyberspace": 60}),
         ("other_operator", LARGE, {}, {"R5/provincial_cyberspace": 240}),
         ("provincial_cyberspace_office", MAJOR, {"received_at": AWARE}, {"R6/national_cyberspace": 60, "R6/peers": 60}),
-        ("county_government", LARGE, {}, {"R14/government_above": 60}),
+        ("county_government", LARGE, {}, {"R14/government_above": 60, "R5/provincial_cyberspace": 240}),
     ],
 )
 def test_every_role_owes_its_first_report_in_its_own_time(
@@ -81,6 +81,30 @@ def test_a_general_event_brings_no_report_but_a_crime_or_a_leak_does() -> None:
         "R13-authority/personal_information_authority",
         "R13-individuals/individuals",
     }
+
+
+def test_a_county_government_tells_the_one_above_of_any_event_and_owes_what_an_operator_owes() -> None:
+    every = frozenset(Circumstance)
+    general = duties(TABLE, _situation("county_government", EventLevel.GENERAL), AWARE)
+    operator = duties(
+        TABLE, _situation("other_operator", new_facts_at=(AWARE,), handling_ended_at=AWARE, circumstances=every), AWARE
+    )
+    county = duties(
+        TABLE,
+        _situation("county_government", new_facts_at=(AWARE,), handling_ended_at=AWARE, circumstances=every),
+        AWARE,
+    )
+
+    assert [(duty.id, duty.rule.is_ours) for duty in general] == [("R14/government_above", True)]
+    assert set(_by_id(county)) == {*_by_id(operator), "R14/government_above"}
+    assert {duty.rule.id for duty in operator} == {"R5", "R7", "R9", "R10", "R12", "R13-authority", "R13-individuals"}
+
+
+@pytest.mark.parametrize("role", sorted(TABLE.roles))
+def test_whoever_suspects_a_crime_reports_it(role: str) -> None:
+    crime = _situation(role, EventLevel.GENERAL, circumstances=frozenset({Circumstance.CRIME}))
+
+    assert "R7/public_security" in _by_id(duties(TABLE, crime, AWARE))
 
 
 def test_the_clock_of_who_passes_on_starts_with_the_receipt_from_below() -> None:
