@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from importlib.metadata import version
 from pathlib import Path
@@ -57,13 +57,25 @@ def build_channels(config: Config, clock: Clock, *, names: Sequence[str] | None 
 
 
 def channels_of(notice: Notice, notify: NotifyConfig) -> tuple[str, ...]:
-    """The channels that a notice goes to: those of every route that fits, each once."""
-    found: dict[str, None] = {}
-    for route in notify.routes:
-        is_meant = not route.systems or notice.system in route.systems
-        if is_meant and notice.severity >= Severity[route.severity_min.upper()]:
-            found |= dict.fromkeys(route.channels)
-    return tuple(found)
+    """The channels that a notice goes to: those of every route that fits, each once.
+
+    A notice of systems that no route names goes by every route that takes its severity: somebody is told. None are left
+    when no route takes its severity, or there are no routes.
+    """
+    due = [route for route in notify.routes if notice.severity >= Severity[route.severity_min.upper()]]
+    systems = _systems_of(notice)
+    meant = [route for route in due if not route.systems or systems is None or not systems.isdisjoint(route.systems)]
+    return tuple(dict.fromkeys(channel for route in meant or due for channel in route.channels))
+
+
+def _systems_of(notice: Notice) -> frozenset[str] | None:
+    """The systems that it is about; a digest names those of its groups. None when it does not name them all."""
+    if notice.kind != "incident.digest":
+        return frozenset({notice.system})
+    listed = notice.facts.get("listed")
+    if not isinstance(listed, list) or notice.facts.get("groups_count") != len(listed):
+        return None
+    return frozenset(str(entry.get("system")) for entry in listed if isinstance(entry, Mapping))
 
 
 def trial_notice(channel: str, clock: Clock) -> Notice:

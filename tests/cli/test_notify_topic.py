@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from govsec.assemble.notify import channels_of, open_outbox
 from govsec.cli import frame
@@ -139,6 +140,41 @@ def test_routes_send_by_severity_and_system_and_must_lead_somewhere(site: _Site)
     site.write({"channels": {}, "routes": routes})
     assert site.run("queue") == 3
     assert "no channel" in site.err
+
+
+def _digest(*systems: str, count: int | None = None) -> Notice:
+    listed: list[JsonValue] = [{"group": f"{system}|net.scan", "system": system} for system in systems]
+    facts: dict[str, JsonValue] = {"groups_count": count or len(systems), "listed": listed}
+    return notice(system="").model_copy(update={"kind": "incident.digest", "facts": facts})
+
+
+def test_a_digest_goes_where_its_systems_go_and_nothing_goes_nowhere_for_its_system(site: _Site) -> None:
+    file = {"kind": "file", "path": "/var/log/notices"}
+    routes = [
+        {"channels": ["portal"], "systems": ["portal"]},
+        {"channels": ["oa"], "systems": ["oa"]},
+        {"channels": ["sms"], "severity_min": "critical", "systems": ["oa"]},
+    ]
+    channels = dict.fromkeys(("portal", "oa", "sms"), file)
+    notify = load_config(site.write({"channels": channels, "routes": routes})).notify
+
+    assert channels_of(_digest("portal"), notify) == ("portal",)
+    assert channels_of(_digest("tax", "oa"), notify) == ("oa",)
+    assert channels_of(_digest("oa", "portal"), notify) == ("portal", "oa")
+    # Eleven groups of which one is named: the others may be anybody's.
+    assert channels_of(_digest("portal", count=11), notify) == ("portal", "oa")
+    assert channels_of(_digest("tax"), notify) == ("portal", "oa")
+    assert channels_of(notice(system=""), notify) == ("portal", "oa")
+    assert channels_of(notice(system="tax"), notify) == ("portal", "oa")
+    assert channels_of(_digest("oa").model_copy(update={"facts": {"listed": "nonsense"}}), notify) == ("portal", "oa")
+
+
+def test_what_is_below_every_route_is_told_to_nobody_and_without_routes_nobody_is_there(site: _Site) -> None:
+    channels = {"sms": {"kind": "file", "path": "/var/log/notices"}}
+    routes = [{"channels": ["sms"], "severity_min": "critical"}]
+
+    assert channels_of(notice(), load_config(site.write({"channels": channels, "routes": routes})).notify) == ()
+    assert channels_of(notice(), load_config(site.write({"channels": channels})).notify) == ()
 
 
 def test_a_secret_that_others_can_read_is_refused(site: _Site) -> None:
