@@ -19,6 +19,7 @@ _SYSLOG = {Severity.CRITICAL: 2, Severity.HIGH: 3, Severity.MEDIUM: 4, Severity.
 _CEF = {Severity.CRITICAL: 10, Severity.HIGH: 8, Severity.MEDIUM: 5, Severity.LOW: 3, Severity.INFO: 1}
 #: What RFC 5425 says a receiver should take.
 LINE_SIZE_MAX = 8192
+_HEAD_MAX = 512
 _NOT_PRINTUSASCII = re.compile(r"[^\x21-\x7e]")
 
 
@@ -29,7 +30,11 @@ def syslog_line(notice: Notice, words: Words, host: str, version: str) -> bytes:
     head = f"<{priority}>1 {format_time(notice.time)} {name} govsec - {notice.kind[:32]} - "
     # The byte order mark says that the message is UTF-8 (RFC 5424, 6.4).
     line = head.encode("ascii") + b"\xef\xbb\xbf" + cef(notice, words, version).encode("utf-8")
-    return line if len(line) <= LINE_SIZE_MAX else line[:LINE_SIZE_MAX].decode("utf-8", "ignore").encode("utf-8")
+    if len(line) <= LINE_SIZE_MAX:
+        return line
+    kept = line[:LINE_SIZE_MAX].decode("utf-8", "ignore").encode("utf-8")
+    # An escape that was cut in two would end in a bare backslash.
+    return kept[:-1] if (len(kept) - len(kept.rstrip(b"\\"))) % 2 else kept
 
 
 def framed(line: bytes) -> bytes:
@@ -54,7 +59,8 @@ def cef(notice: Notice, words: Words, version: str) -> str:
 
 
 def _head(text: str) -> str:
-    return _flat(text).replace("\\", "\\\\").replace("|", "\\|")[:512]
+    # Cut first: half an escape would take the bar behind it along.
+    return _flat(text)[:_HEAD_MAX].replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _value(text: str) -> str:

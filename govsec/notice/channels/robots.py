@@ -27,6 +27,7 @@ MUTED_S = 600.0
 DINGTALK_SIZE = 18_000
 WECOM_SIZE = 4_000
 FEISHU_SIZE = 18_000
+_FULL_WIDTH = str.maketrans({"<": "＜", ">": "＞"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,13 @@ def wecom_post(words: Words) -> Post:
 
 
 def feishu_post(words: Words, secret: str, moment_s: int) -> Post:
-    """A text message: Feishu's robots show it as it is. The signature goes into the body."""
-    body: dict[str, JsonValue] = {"msg_type": "text", "content": {"text": cut(words.text(), FEISHU_SIZE)}}
+    """A text message; the signature goes into the body.
+
+    Feishu's robots show it as it is, but for tags: ``<at user_id="all">`` calls everybody. It documents no escape for
+    them, so angle brackets are written full width.
+    """
+    text = words.text().translate(_FULL_WIDTH)
+    body: dict[str, JsonValue] = {"msg_type": "text", "content": {"text": cut(text, FEISHU_SIZE)}}
     if secret:
         signed = hmac.digest(f"{moment_s}\n{secret}".encode(), b"", hashlib.sha256)
         body |= {"timestamp": str(moment_s), "sign": base64.b64encode(signed).decode()}
