@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, incidentchange
 from govsec.cli.incidentchange import facts_of, tongue
-from govsec.errors import UsageError
+from govsec.errors import IntegrityError, RefusedError, UsageError
+
+if TYPE_CHECKING:  # pydantic takes its time; `govsec incident --help` does without it
+    from govsec.incident.desk import Desk
 
 _EXIT_LATE = 1
 _STAGES = ("found", "assessed", "notified", "responding", "handling", "recovering", "reviewed", "closed")
@@ -263,10 +266,15 @@ def run_list(args: argparse.Namespace, io: frame.IO) -> int:
         limit=args.limit,
     )
     with open_cases(io.config()) as store:
-        build_desk(io.config(), store, io.clock).refresh()
+        _refresh(build_desk(io.config(), store, io.clock), io)
         lines = [summary_record(line) for line in store.find(query)]
     io.result({"cases": lines}, lambda: case_list(lines, tongue(io)))
     return 0
+
+
+def _refresh(desk: Desk, io: frame.IO) -> None:
+    for words in desk.refresh().unreadable.values():
+        io.warn(words)
 
 
 def run_show(args: argparse.Namespace, io: frame.IO) -> int:
@@ -292,7 +300,7 @@ def run_board(_: argparse.Namespace, io: frame.IO) -> int:
     from govsec.report.incident import board_words
 
     with open_cases(io.config()) as store:
-        build_desk(io.config(), store, io.clock).refresh()
+        _refresh(build_desk(io.config(), store, io.clock), io)
         record = board_record(store.board(io.clock.now()), io.clock.now())
     io.result(record, lambda: board_words(record, tongue(io)))
     return 0
@@ -310,8 +318,14 @@ def run_deadlines(args: argparse.Namespace, io: frame.IO) -> int:
         desk = build_desk(io.config(), store, io.clock)
         lines = store.find(Query(is_open=True, by_due=True, limit=1000))
         for case_id in [args.case] if args.case else [line.id for line in lines]:
-            duties = [duty_record(duty) for duty in desk.view(case_id).duties]
-            found.append({"case": case_id, "duties": duties})
+            try:
+                view = desk.view(case_id)
+            except (IntegrityError, RefusedError, UsageError) as error:
+                if args.case:
+                    raise
+                io.warn(str(error))
+                continue
+            found.append({"case": case_id, "duties": [duty_record(duty) for duty in view.duties]})
 
     def words() -> str:
         parts = [f"{entry['case']}\n{duty_words(entry['duties'], io.clock.now(), tongue(io))}" for entry in found]

@@ -22,7 +22,7 @@ from govsec.incident.levels import EventLevel, WarningColor, level_of
 #: What a person can read; more of one kind is refused and belongs into a file whose digest is kept.
 ENTRIES_MAX = 100_000
 #: A moment said by hand may be ahead of this machine's clock by so much.
-_AHEAD_MAX = timedelta(minutes=5)
+AHEAD_MAX = timedelta(minutes=5)
 _STAGES = tuple(Stage)
 _FORWARD: Mapping[Stage, frozenset[Stage]] = {
     Stage.FOUND: frozenset({Stage.ASSESSED}),
@@ -224,7 +224,7 @@ def open_questions(
 
 def _owed(found: Sequence[Duty], *kinds: ReportKind) -> list[str]:
     owed = [duty for duty in found if duty.is_certain and duty.rule.report in kinds]
-    # What is to be passed on waits for the report from below; without one nobody has shown that there is nothing to pass.
+    # What is to be passed on waits for the report from below: while none came in, nobody has passed anything on.
     waiting = [duty for duty in owed if duty.state is DutyState.WAITING and duty.rule.report is ReportKind.RELAY]
     return [
         *(f"report owed: {duty.id}" for duty in owed if duty.is_open),
@@ -355,5 +355,5 @@ def _keep(case: Case, entry: e.EvidenceKept | e.CustodyPassed | e.TaskGiven | e.
 
 
 def _not_ahead(entry: Entry, moment: datetime, name: str) -> None:
-    if moment > entry.time + _AHEAD_MAX:
+    if moment > entry.time + AHEAD_MAX:
         raise RefusedError(f"{entry.kind}: {name} lies in the future of the entry that says so")

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from govsec.clock import Clock
-from govsec.errors import TryAgainError
+from govsec.errors import IntegrityError, RefusedError, TryAgainError, UsageError
 from govsec.incident.api import CaseStore, Query, Summary
-from govsec.incident.case import Case, add, open_case, open_questions, replay
+from govsec.incident.case import AHEAD_MAX, Case, add, open_case, open_questions, replay
 from govsec.incident.classify import Classification, classify
 from govsec.incident.deadlines import Duty, Restart, duties
 from govsec.incident.deadlinetable import DeadlineTable
-from govsec.incident.entries import Entry, Opened, Stage
-from govsec.incident.facts import FactSheet, parse_fact, parse_facts
+from govsec.incident.entries import Entry, FactsSaid, Opened, Stage
+from govsec.incident.facts import FactSheet, Since, is_sound, parse_fact, parse_facts
 from govsec.incident.rulepack import RulePack, fields_of
 
 #: Days are counted where the people are: the law's and everybody's day in China.
@@ -62,6 +62,14 @@ class View:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What became of looking at every open case again: lines that changed, and cases that could not be read and why."""
+
+    changed_count: int
+    unreadable: Mapping[str, str]
+
+
 class Desk:
     """Cases of one store under one set of rules."""
 
@@ -85,9 +93,13 @@ class Desk:
         """A new case.
 
         Raises:
-            RefusedError: the entry says that somebody knew of the event before it will have happened, or names a
-                role or system that nobody knows.
+            RefusedError: the entry says that somebody knew of the event before it will have happened, holds a
+                moment that cannot be, or names a role that no rule knows.
         """
+        strangers = [role for role in entry.roles if role not in self.table.roles]
+        if strangers:
+            raise RefusedError(f"role {strangers[0][:40]!r}: there are {', '.join(sorted(self.table.roles))}")
+        _timely(entry, self._clock.now())
         day = entry.time.astimezone(CHINA).strftime("%Y%m%d")
         summary = self._view(open_case(day, entry), self._clock.now()).summary()
         return self.view(self.store.create(day, entry, summary))
@@ -100,10 +112,15 @@ class Desk:
         """Write entries into a case, all or none.
 
         Raises:
-            RefusedError: no such case, or an entry does not fit it.
+            RefusedError: no such case, or an entry does not fit it, or holds a moment that cannot be.
             UsageError: a fact is not written as its field asks.
             TryAgainError: others write into the case all the time.
         """
+        now = self._clock.now()
+        for entry in entries:
+            _timely(entry, now)
+            if isinstance(entry, FactsSaid):
+                self._started(self._sheet(entry.facts), now)
         for _ in range(_TRIES_MAX):
             case = before = replay(case_id, self.store.entries(case_id))
             for entry in entries:
@@ -122,8 +139,10 @@ class Desk:
 
         Raises:
             UsageError: names the field, what was expected and what was found.
+            RefusedError: something lasts since a moment that is still to come.
         """
-        parse_facts([f"{name}={text}" for name, text in facts.items()], self.fields)
+        sheet = parse_facts([f"{name}={text}" for name, text in facts.items()], self.fields)
+        self._started(sheet, self._clock.now())
 
     def questions(self, view: View) -> tuple[str, ...]:
         """What keeps a case from the next stage; empty when it may go on, or is closed."""
@@ -132,32 +151,53 @@ class Desk:
             return ()
         return open_questions(view.case, ahead[0], view.duties, view.classification.suggested)
 
-    def refresh(self) -> int:
-        """Look at every open case again, because time alone changes levels and deadlines; gives how many changed."""
+    def refresh(self) -> Refreshed:
+        """Look at every open case again, because time alone changes levels and deadlines.
+
+        A case that cannot be read keeps its line as it was, is named, and keeps no other from being looked at.
+        """
         changed: list[Summary] = []
+        unreadable: dict[str, str] = {}
         after = None
         while page := self.store.find(Query(is_open=True, after=after, limit=_PAGE)):
             for line in page:
-                now = self.view(line.id).summary()
+                try:
+                    now = self.view(line.id).summary()
+                except (IntegrityError, RefusedError, UsageError) as error:
+                    unreadable[line.id] = str(error)
+                    continue
                 if replace(now, updated_at=line.updated_at) != line:
                     changed.append(replace(now, updated_at=line.updated_at))
             after = page[-1].id
         if changed:
             self.store.refresh(changed)
-        return len(changed)
+        return Refreshed(len(changed), unreadable)
 
     def _view(self, case: Case, now: datetime) -> View:
-        found = classify(self.packs, self._sheet(case), now)
+        found = classify(self.packs, self._sheet(case.facts), now)
         situation = case.situation(found.suggested, found.highest_possible)
         owed = duties(self.table, situation, now, case.receipts, case.reasons, restart=self._restart)
         return View(case, found, owed)
 
-    def _sheet(self, case: Case) -> FactSheet:
+    def _started(self, sheet: FactSheet, now: datetime) -> None:
+        for name, fact in sheet.facts.items():
+            if isinstance(fact, Since) and fact.start > now + AHEAD_MAX:
+                raise RefusedError(f"{name}: cannot last since a moment in the future")
+
+    def _sheet(self, written: Mapping[str, str]) -> FactSheet:
         facts = {}
-        for name, text in case.facts.items():
+        for name, text in written.items():
             # A field of a pack that is no longer loaded stays in the case and says nothing here.
             field = self.fields.get(name)
             fact = parse_fact(field, text) if field is not None else None
             if fact is not None:
                 facts[name] = fact
         return FactSheet(facts)
+
+
+def _timely(entry: Entry, now: datetime) -> None:
+    for name, value in entry:
+        if isinstance(value, datetime) and not is_sound(value):
+            raise RefusedError(f"{entry.kind}: {name} lies outside the years 2000 to 2100")
+    if entry.time > now + AHEAD_MAX:
+        raise RefusedError(f"{entry.kind}: time lies in the future")

@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from govsec.clock import format_time, parse_time
 from govsec.errors import UsageError
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -180,6 +181,11 @@ def format_fact(field: Field, fact: Fact) -> str:
     return f"{low}..{'' if is_open else _word(field, fact.high)}"
 
 
+def is_sound(moment: datetime) -> bool:
+    """True from 2000 to 2100: what lies outside is a slip of the pen, or made to break what counts with moments."""
+    return _FIRST <= moment < _LAST
+
+
 def _since(field: Field, text: str) -> Since:
     if field.kind is not FieldKind.DURATION:
         raise UsageError(f"{field.name}: only a duration has a begin")
@@ -189,6 +195,8 @@ def _since(field: Field, text: str) -> Since:
         end = parse_time(end_text) if until else None
     except ValueError as error:
         raise UsageError(f"{field.name}: {error}") from error
+    if not all(is_sound(moment) for moment in (start, end) if moment is not None):
+        raise UsageError(f"{field.name}: only moments of the years 2000 to 2100 are counted from")
     if end is not None and end < start:
         raise UsageError(f"{field.name}: it ends before it begins")
     return Since(start, end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,20 @@ def test_the_board_and_the_list_follow_time_without_anybody_writing(person: _Per
     assert "Ⅲ级 较大（建议）" in person.out and "【演练】" in person.out
     worse = person.json("list", "--level", "relatively_major")["cases"]
     assert [line["level"] for line in worse] == ["relatively_major"]
+
+
+def test_a_damaged_case_is_named_beside_the_list_and_the_board_of_the_others(person: _Person) -> None:
+    damaged, whole = person.new(), person.new()
+    file = sqlite3.connect(person.config.parent / "state" / "incidents" / "cases.db")
+    file.execute("UPDATE entries SET digest = 'x' WHERE case_id = ?", (damaged,))
+    file.commit()
+    file.close()
+
+    for verb in ("list", "board", "deadlines"):
+        assert person.run(verb) == 0, person.err
+        assert f"case {damaged}: entry 1 is missing or was changed" in person.err
+    assert {line["id"] for line in person.json("list")["cases"]} == {damaged, whole}
+    assert person.run("show", damaged) == 6
 
 
 @pytest.mark.parametrize(

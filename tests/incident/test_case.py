@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from govsec.errors import RefusedError, TryAgainError, UsageError
+from govsec.errors import IntegrityError, RefusedError, TryAgainError, UsageError
 from govsec.incident import entries as e
 from govsec.incident.api import Query, Summary
 from govsec.incident.case import Case, add, open_case, replay
@@ -164,9 +164,9 @@ def test_facts_that_flow_in_raise_the_level_and_start_countdowns(story: _Story, 
     assert after.classification.suggested == EventLevel.RELATIVELY_MAJOR
     assert [duty.due_at for duty in after.duties if duty.rule.id == "R5"] == [NOW + timedelta(hours=4)]
     assert [line.level for line in story.desk.store.find(Query())] == [EventLevel.GENERAL]
-    assert story.desk.refresh() == 1
+    assert story.desk.refresh().changed_count == 1
     assert [line.level for line in story.desk.store.find(Query())] == [EventLevel.RELATIVELY_MAJOR]
-    assert story.desk.refresh() == 0
+    assert story.desk.refresh().changed_count == 0
 
 
 def test_a_fact_that_no_rule_understands_is_refused_before_it_is_written(story: _Story) -> None:
@@ -352,6 +352,62 @@ def test_moments_that_cannot_be_are_refused(story: _Story, kind: Any, more: dict
 def test_awareness_in_the_future_opens_no_case(desk: Desk) -> None:
     with pytest.raises(RefusedError, match="aware_at lies in the future"):
         desk.open(opened(aware_at=NOW + timedelta(hours=1)))
+
+
+def test_a_role_that_no_rule_knows_opens_no_case(desk: Desk) -> None:
+    with pytest.raises(RefusedError, match="role 'king': there are central"):
+        desk.open(opened(roles=("other_operator", "king")))
+    assert desk.store.find(Query()) == ()
+
+
+@pytest.mark.parametrize("year", [1, 1999, 2101, 9999])
+def test_moments_outside_the_years_that_anybody_means_are_refused(story: _Story, year: int) -> None:
+    then = NOW.replace(year=year)
+    with pytest.raises(RefusedError, match="task: due_at lies outside the years 2000 to 2100"):
+        story.say(e.TaskGiven, task="t1", title="x", owner="王五", due_at=then)
+    with pytest.raises(RefusedError, match="aware_at lies outside"):
+        story.desk.open(opened(aware_at=then))
+    with pytest.raises(UsageError, match="portal_down_h: only moments of the years 2000 to 2100"):
+        story.say(e.FactsSaid, facts={"portal_down_h": f"since {year:04d}-01-01T00:00:00Z"})
+    with pytest.raises(UsageError, match="portal_down_h: only moments of the years 2000 to 2100"):
+        story.desk.check({"portal_down_h": f"since 2026-01-01T00:00:00Z until {year:04d}-06-01T00:00:00Z"})
+
+
+def test_an_entry_and_a_duration_that_begin_in_the_future_are_refused(story: _Story) -> None:
+    soon, later = (NOW + timedelta(minutes=5)), (NOW + timedelta(minutes=5, seconds=1))
+    with pytest.raises(RefusedError, match="note: time lies in the future"):
+        story.say(e.Noted, text="x", time=later)
+    for write in (
+        lambda moment: story.say(e.FactsSaid, facts={"portal_down_h": f"since {moment.isoformat()}"}),
+        lambda moment: story.desk.check({"portal_down_h": f"since {moment.isoformat()}"}),
+    ):
+        with pytest.raises(RefusedError, match="portal_down_h: cannot last since a moment in the future"):
+            write(later)
+        write(soon)
+
+
+class _Damaged(MemoryCases):
+    bad = ""
+
+    def entries(self, case_id: str) -> tuple[Entry, ...]:
+        if case_id == self.bad:
+            raise IntegrityError(f"case {case_id}: entry 1 is missing or was changed")
+        return super().entries(case_id)
+
+
+def test_a_damaged_case_is_named_and_keeps_no_other_from_being_looked_at(clock: FakeClock) -> None:
+    store = _Damaged()
+    desk = Desk(store, shipped_packs(), shipped_deadlines(), clock)
+    ids = [desk.open(opened()).case.id for _ in range(3)]
+    for case_id in ids:
+        facts = {"portal_down_h": f"since {NOW.isoformat()}", "portal_kind": "prefecture_government"}
+        desk.add(case_id, e.FactsSaid(time=NOW, by="张三", facts=facts))
+    store.bad = ids[1]
+    clock.advance(3 * 3600)
+    refreshed = desk.refresh()
+
+    assert (refreshed.changed_count, list(refreshed.unreadable)) == (2, [ids[1]])
+    assert {line.id for line in store.find(Query(level_min=LARGE))} == {ids[0], ids[2]}
 
 
 class _Contested(MemoryCases):
