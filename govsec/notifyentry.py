@@ -109,6 +109,9 @@ class NotifyConfig(_Entry):
 
     channels: Mapping[_Name, ChannelConfig] = Field(default_factory=dict)
     routes: tuple[RouteConfig, ...] = Field(default=(), max_length=100, description="every route that fits is used")
+    kept_days: int = Field(
+        default=90, ge=1, le=36_500, description="how long what was delivered stays in the outbox, with its receipt"
+    )
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> NotifyConfig:

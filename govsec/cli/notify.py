@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
@@ -117,7 +118,8 @@ def run_send(_: argparse.Namespace, io: frame.IO) -> int:
     from govsec.notice.sender import Sender
 
     with open_outbox(io.config()) as outbox:
-        sender = Sender(outbox, build_channels(io.config(), io.clock), io.clock)
+        channels, kept = build_channels(io.config(), io.clock), timedelta(days=io.config().notify.kept_days)
+        sender = Sender(outbox, channels, io.clock, kept=kept)
         record = {"delivered": 0, "failed": 0, "dead": 0}
         for _turn in range(_STEPS_MAX):
             sent = sender.step(limit=1000)

@@ -269,9 +269,12 @@ class Outbox:
         return from_ns(min(moments)) if moments else None
 
     def forget(self, before: datetime) -> int:
-        """Remove what was delivered before a moment; gives how many. What waits or is dead is never removed."""
+        """Remove what was delivered before a moment; gives how many. What waits or is dead is never removed.
+
+        By the end of its last lease: what lay here for months and was delivered yesterday is yesterday's.
+        """
         with self._database.transaction() as work:
-            return work.execute("DELETE FROM items WHERE state = 'done' AND created_ns < ?", (to_ns(before),)).rowcount
+            return work.execute("DELETE FROM items WHERE state = 'done' AND next_ns < ?", (to_ns(before),)).rowcount
 
     @staticmethod
     def _room(work: sqlite3.Connection, channel: str, bounds: Limits, now_ns: int) -> int:

@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from govsec.clock import Clock
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 #: A channel that took so long for one notice waits until the others had their turns.
 SLOW_S = 5.0
+_FORGETTING_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,17 @@ class Sent:
 
 
 class Sender:
-    """Over one outbox and its channels by name."""
+    """Over one outbox and its channels by name; forgets what was delivered longer ago than ``kept``, once a day."""
 
-    def __init__(self, outbox: Outbox, channels: Mapping[str, Channel], clock: Clock) -> None:
+    def __init__(
+        self, outbox: Outbox, channels: Mapping[str, Channel], clock: Clock, *, kept: timedelta = timedelta(days=90)
+    ) -> None:
         self._outbox = outbox
         self._channels = channels
         self._limits = {name: channel.limits for name, channel in channels.items()}
         self._clock = clock
+        self._kept = kept
+        self._looked_at: datetime | None = None
 
     def step(self, *, limit: int = 10) -> Sent:
         """Send what is due now, ``limit`` notices a channel at most. Raises only what the outbox raises.
@@ -48,6 +54,7 @@ class Sender:
         Whatever a channel raises is a try that failed. What may pass, or takes longer than :data:`SLOW_S`, ends the
         channel's turn in this step; a notice that is refused for itself does not.
         """
+        self._forget()
         states: Counter[ItemState] = Counter()
         willing = dict(self._limits)
         for _ in range(limit):
@@ -60,6 +67,15 @@ class Sender:
                 if not came or ItemState.WAITING in came or self._clock.monotonic() - begun > SLOW_S:
                     del willing[name]
         return Sent(states[ItemState.DONE], states[ItemState.WAITING], states[ItemState.DEAD])
+
+    def _forget(self) -> None:
+        now = self._clock.now()
+        # In both directions: a clock that was set back must not put it off.
+        if self._looked_at is not None and abs(now - self._looked_at) < _FORGETTING_EVERY:
+            return
+        self._looked_at = now
+        if count := self._outbox.forget(now - self._kept):
+            log.info("notices forgotten", extra={"count": count, "kept_days": self._kept.days})
 
     def _send(self, leased: Leased) -> ItemState:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,20 @@ def test_a_channel_that_is_slow_gets_everything_all_the_same(site: _Site) -> Non
 
     assert site.run("send", "--json", clock=_Hurried(NOW)) == 0
     assert json.loads(site.out) == {"delivered": 3, "failed": 0, "dead": 0}
+
+
+def test_what_was_delivered_is_forgotten_after_the_days_of_the_configuration(site: _Site) -> None:
+    log = {"kind": "file", "path": str(site.folder / "notices.jsonl")}
+    config = load_config(site.write({"channels": {"log": log}, "kept_days": 10}))
+    with open_outbox(config) as outbox:
+        outbox.put([notice()], ["log"], NOW)
+    counts = []
+    for days in (0, 9, 11):
+        site.run("send", clock=FakeClock(NOW + timedelta(days=days)))
+        site.run("queue", "--json")
+        counts.append(json.loads(site.out)["counters"]["done"])
+
+    assert counts == [1, 1, 0]
 
 
 def test_routes_send_by_severity_and_system_and_must_lead_somewhere(site: _Site) -> None:

@@ -1,4 +1,4 @@
-"""Turns: whoever fails or is slow lets the others go first."""
+"""Turns: whoever fails or is slow lets the others go first, and what was delivered long ago is forgotten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from govsec.notice.api import DeliveryError, Limits, Receipt, ReceiptState
-from govsec.notice.outbox import Outbox
+from govsec.notice.outbox import ItemState, Outbox
 from govsec.notice.sender import Sender
 from govsec.records import Notice, Severity
 from govsec.testing.clock import FakeClock
@@ -78,3 +78,29 @@ def test_what_is_refused_for_itself_does_not_keep_the_next_waiting(outbox: Outbo
     outbox.put(notices(100), ["picky"], NOW)
 
     assert Sender(outbox, {"picky": picky}, clock).step(limit=1000).dead == 100
+
+
+def test_what_was_delivered_long_ago_is_forgotten_once_a_day(outbox: Outbox) -> None:
+    clock = FakeClock(NOW)
+    channel = _Slow("file", clock, 0)
+    sender = Sender(outbox, {"file": channel}, clock, kept=timedelta(days=7))
+    outbox.put(notices(2)[:1], ["file"], NOW)
+    sender.step()
+    clock.advance(6.5 * 86_400)
+    sender.step()
+    assert outbox.counters()["done"] == 1
+    # What lay for long and was delivered today is news.
+    outbox.put(notices(2)[1:], ["file"], NOW)
+    sender.step()
+    clock.advance(0.6 * 86_400)
+    sender.step()
+    assert outbox.counters()["done"] == 2, "looked again before a day was over"
+    clock.advance(0.5 * 86_400)
+    sender.step()
+
+    assert [item.notice.key for item in outbox.items(ItemState.DONE)] == ["k1"]
+    clock.jump(-30 * 86_400)
+    sender.step()
+    clock.jump(60 * 86_400)
+    sender.step()
+    assert outbox.counters()["done"] == 0
