@@ -221,7 +221,7 @@ def _register_working(verbs: frame.Verbs[frame.Parser]) -> None:
             verbs, name, incidentchange.run_text, summary, [f"govsec incident {name} 20261122-0001 '{example}'"]
         )
         verb.add_argument("text", metavar="TEXT")
-        verb.set_defaults(entry=name)
+        verb.set_defaults(entry="new_facts" if name == "news" else name)
 
 
 def _changing(
