@@ -1,7 +1,7 @@
 """Cases as text for a terminal: the list, the board, one case with its deadlines and why it has its level.
 
-Works on the records of ``govsec.incident.record`` (plain JSON values). A state is always a word; nothing is said by
-colour alone.
+What people and programs wrote stays on its line: a line break in a title cannot forge a row beside it. Works on the
+records of ``govsec.incident.record`` (plain JSON values). A state is always a word; nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from govsec.clock import parse_time
-from govsec.report.catalog import Catalogue, Lang
+from govsec.report.catalog import Catalogue, Lang, plain
 from govsec.report.width import table
 
 _HOURS = 8
@@ -34,7 +34,7 @@ def case_list(lines: Sequence[Mapping[str, Any]], lang: Lang) -> str:
         rows.append(
             [line["id"], _level(words, line), _stage(words, line["stage"]), due, taken, given, _title(words, line)]
         )
-    return "\n".join(table(rows, width=_WIDTH, flexible=_TITLE_COLUMN))
+    return "\n".join(_rows(rows, _TITLE_COLUMN))
 
 
 def case_words(case: Mapping[str, Any], now: datetime, lang: Lang, *, questions: Sequence[str] = ()) -> str:
@@ -52,7 +52,7 @@ def case_words(case: Mapping[str, Any], now: datetime, lang: Lang, *, questions:
         parts += ["", words.text("section.open"), *(f"  {question}" for question in questions)]
     if case["timeline"]:
         parts += ["", words.text("section.timeline"), *_timeline(words, case["timeline"])]
-    return "\n".join(parts)
+    return "\n".join(_line(part) for part in parts)
 
 
 def duty_words(duties: Sequence[Mapping[str, Any]], now: datetime, lang: Lang) -> str:
@@ -84,7 +84,7 @@ def classification_words(found: Mapping[str, Any], lang: Lang) -> str:
     words = Catalogue("incident", lang)
     level = words.text(f"level.{found['suggested']}")
     head = [words.text("head.level", {"level": words.text("suggested", {"level": level})})]
-    return "\n".join([*head, *_why(words, {"classification": found})])
+    return "\n".join(_line(part) for part in [*head, *_why(words, {"classification": found})])
 
 
 def field_words(fields: Sequence[Mapping[str, Any]], lang: Lang) -> str:
@@ -177,9 +177,17 @@ def _duties(words: Catalogue, duties: Sequence[Mapping[str, Any]], now: datetime
         rows.append(
             [due, _left(words, duty, now), _state(words, duty), report, recipient, _receipt(words, duty), duty["id"]]
         )
-    yield from table(rows, width=_WIDTH, flexible=_RECEIPT_COLUMN)
+    yield from _rows(rows, _RECEIPT_COLUMN)
     if any(duty["is_ours"] for duty in duties):
         yield words.text("ours_note")
+
+
+def _rows(rows: Sequence[Sequence[str]], flexible: int) -> list[str]:
+    return table([[_line(cell) for cell in row] for row in rows], width=_WIDTH, flexible=flexible)
+
+
+def _line(text: str) -> str:
+    return plain(text).replace("\n", "\\u000a")
 
 
 def _state(words: Catalogue, duty: Mapping[str, Any]) -> str:

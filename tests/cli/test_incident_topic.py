@@ -189,5 +189,21 @@ def test_hostile_titles_reach_no_terminal(person: _Person) -> None:
     assert "\x1b" not in person.out and "\u202e" not in person.out
 
 
+def test_what_people_wrote_forges_no_row_of_a_list_a_case_or_its_duties(person: _Person) -> None:
+    forged = "\n20261122-9999  Ⅰ级 特别重大  销号"
+    case = person.new("--system", f"x{forged}", "--role", "cii_operator")
+    assert person.run("new", f"打不开{forged}", "--by", f"张三{forged}") == 0
+    person.run("confirm", case, "major", "--reason", f"研判{forged}", "--by", f"张三{forged}")
+    more = ["--taken-by", f"李四{forged}", "--channel", f"12387{forged}", "--number", f"17{forged}"]
+    assert person.run("receipt", case, "R1/public_security", *more) == 0, person.err
+    for text in ("note", "lesson", "news"):
+        assert person.run(text, case, f"x{forged}") == 0, person.err
+    assert person.run("task", case, f"t{forged}", "--title", f"x{forged}", "--owner", f"王五{forged}") == 0, person.err
+    for argv in (["list"], ["show", case], ["deadlines"], ["show", "20261122-0002", "--lang", "en"]):
+        person.run(*argv)
+        assert not [line for line in person.out.splitlines() if line.strip().startswith("20261122-9999")], argv
+        assert "\\u000a" in person.out or argv[0] != "show"
+
+
 def test_both_languages_say_the_same_things() -> None:
     assert Catalogue("incident", "zh").keys() == Catalogue("incident", "en").keys()
