@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from govsec.clock import SystemClock
 from govsec.errors import ConfigurationError
 from govsec.notice.api import Channel, DeliveryError, ReceiptState
 from govsec.notice.channels.chat import dingtalk, feishu, wecom
-from govsec.notice.channels.command import Command
+from govsec.notice.channels.command import ERRORS_KEPT_SIZE, Command, run
 from govsec.notice.channels.file import FileChannel
 from govsec.notice.channels.syslog import Syslog
 from govsec.notice.channels.webhook import Webhook, signature
@@ -28,6 +29,7 @@ from govsec.notice.post import HttpPoster, checked_url
 from govsec.notice.words import english
 from govsec.records import Notice, Severity
 from govsec.testing.clock import FakeClock
+from govsec.web.connection import Deadline
 from tests.notice.far import LOOPBACK, Far, far_side
 from tests.support.authority import Authority
 
@@ -283,9 +285,29 @@ def test_a_program_of_the_site_says_yes_by_its_exit_code(
     assert raised.value.is_retryable is is_retryable
 
 
+def test_a_program_that_talks_without_end_is_heard_for_so_long_and_let_talk() -> None:
+    script = (
+        "import os, sys\nos.write(2, b'first words\\n')\nfor _ in range(512): os.write(2, b'x' * 65536)\nsys.exit(1)"
+    )
+    code, said = run(["python3", "-c", script], b"", Deadline(SystemClock(), 120))
+
+    assert (code, len(said)) == (1, ERRORS_KEPT_SIZE)
+    with pytest.raises(DeliveryError, match="first words") as raised:
+        Command("script", ["python3", "-c", script], CLOCK).send(notice())
+    assert not raised.value.is_retryable
+
+
+def test_a_program_that_reads_nothing_of_a_long_notice_may_say_yes() -> None:
+    long = notice().model_copy(update={"facts": {"long": "x" * (1 << 20)}})
+
+    assert Command("script", ["true"], CLOCK).send(long).state is ReceiptState.ACCEPTED
+    script = "import sys; sys.stderr.write('x' * 200_000); sys.exit(len(sys.stdin.buffer.read()) < 1 << 20)"
+    assert Command("script", ["python3", "-c", script], CLOCK).send(long).state is ReceiptState.ACCEPTED
+
+
 def test_a_program_that_hangs_is_ended_and_one_that_is_not_there_is_named() -> None:
     with pytest.raises(DeliveryError, match="not done within") as raised:
-        Command("script", ["sleep", "600"], CLOCK, timeout_s=0.2).send(notice())
+        Command("script", ["sleep", "600"], SystemClock(), timeout_s=0.2).send(notice())
     assert raised.value.is_retryable
     with pytest.raises(DeliveryError, match="/no/such/program"):
         Command("script", ["/no/such/program"], CLOCK).send(notice())
