@@ -91,6 +91,19 @@ def test_a_server_that_talks_without_end_is_left_at_the_limit(authority: Authori
     assert raised.value.is_retryable
 
 
+@pytest.mark.parametrize(
+    ("greeting", "is_retryable"),
+    [(b"nonsense\r\n", True), (b"421 later\r\n", True), (b"250 what\r\n", True), (b"554 no mail here\r\n", False)],
+)
+def test_only_a_refusal_is_a_refusal(greeting: bytes, is_retryable: bool, authority: Authority) -> None:
+    with (
+        _server(lambda connection: connection.sendall(greeting)) as port,
+        pytest.raises(DeliveryError, match="the server refuses") as raised,
+    ):
+        _mail(port, authority, FakeClock(NOW)).send(NOTICE)
+    assert raised.value.is_retryable is is_retryable
+
+
 @pytest.mark.parametrize("goodbye", [b"", b"421 too late\r\n", b"nonsense\r\n"])
 def test_a_mail_that_was_taken_is_taken_whatever_the_goodbye(goodbye: bytes, authority: Authority) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

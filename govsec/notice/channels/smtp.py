@@ -167,5 +167,5 @@ class Mail:
         return line
 
     def _failed(self, what: str, code: int) -> DeliveryError:
-        # RFC 5321, 4.2.1: 4yz may pass, 5yz will not.
-        return DeliveryError(f"channel {self.name}: {self._host}: {what} ({code})", is_retryable=400 <= code < 500)
+        # RFC 5321, 4.2.1: 5yz will not pass; what is no code at all is no refusal.
+        return DeliveryError(f"channel {self.name}: {self._host}: {what} ({code})", is_retryable=not 500 <= code < 600)
