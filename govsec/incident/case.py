@@ -19,8 +19,10 @@ from govsec.incident.deadlinetable import Circumstance, ReportKind
 from govsec.incident.entries import Entry, Stage
 from govsec.incident.levels import EventLevel, WarningColor, level_of
 
-#: What a person can read; more of one kind is refused and belongs into a file whose digest is kept.
+#: What a person can read; more is refused and belongs into a file whose digest is kept. Findings have a limit of their
+#: own, so that a flood of them leaves the room that people need to report and to close.
 ENTRIES_MAX = 100_000
+FINDINGS_MAX = 20_000
 #: A moment said by hand may be ahead of this machine's clock by so much.
 AHEAD_MAX = timedelta(minutes=5)
 _STAGES = tuple(Stage)
@@ -150,7 +152,10 @@ def add(case: Case, entry: Entry, found: Sequence[Duty] = (), *, suggested: Even
         RefusedError: says what does not fit: a guard that is not met, a task or evidence that is not there, a case
             that is closed.
     """
-    if case.number >= ENTRIES_MAX:
+    if isinstance(entry, e.FindingJoined):
+        if case.findings_count >= FINDINGS_MAX:
+            raise RefusedError(f"case {case.id}: holds {FINDINGS_MAX} findings; no more are joined")
+    elif case.number - case.findings_count >= ENTRIES_MAX:
         raise RefusedError(f"case {case.id}: holds {ENTRIES_MAX} entries; keep more in a file and its digest here")
     if case.stage is Stage.CLOSED and not isinstance(entry, e.Moved | e.Noted):
         raise RefusedError(f"case {case.id}: is closed; move it back with a reason first")
@@ -169,10 +174,18 @@ def replay(case_id: str, written: Sequence[Entry]) -> Case:
     if not written or not isinstance(written[0], e.Opened):
         raise RefusedError(f"case {case_id}: its first entry opens no case")
     case = open_case(case_id, written[0])
+    # Thousands of findings may have joined: they are gathered in place, and no other entry looks at them.
+    findings: dict[str, e.FindingJoined] = {}
+    findings_count = 0
     for entry in written[1:]:
-        changed = _apply(case, entry)
+        changed = case
+        if isinstance(entry, e.FindingJoined):
+            findings[entry.fingerprint] = entry
+            findings_count += 1
+        else:
+            changed = _apply(case, entry)
         case = replace(changed, number=case.number + 1, updated_at=max(case.updated_at, entry.time))
-    return case
+    return replace(case, findings=findings, findings_count=findings_count)
 
 
 def _fits(case: Case, entry: e.ReceiptTaken | e.LateExplained, found: Sequence[Duty]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from govsec.errors import IntegrityError, RefusedError, TryAgainError, UsageError
+from govsec.incident import case as case_module
 from govsec.incident import entries as e
 from govsec.incident.api import Query, Summary
 from govsec.incident.case import Case, add, open_case, replay
@@ -438,6 +439,27 @@ def test_two_people_at_one_case_both_succeed_and_a_program_that_never_stops_is_n
 _words = st.sampled_from(["one", "two", "三"])
 
 
+def _finding(fingerprint: str, summary: str = "x") -> e.FindingJoined:
+    said = {"finding": "web.defaced", "subject": "portal", "severity": "high", "summary": summary}
+    return e.FindingJoined.model_validate({"time": NOW, "by": "guard", "fingerprint": fingerprint, **said})
+
+
+def test_a_flood_of_findings_leaves_the_room_that_people_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case_module, "ENTRIES_MAX", 5)
+    monkeypatch.setattr(case_module, "FINDINGS_MAX", 20)
+    case = open_case("20261122-0001", opened())
+    for number in range(20):
+        case = add(case, _finding(str(number)))
+    with pytest.raises(RefusedError, match="holds 20 findings"):
+        add(case, _finding("one more"))
+    for number in range(4):
+        case = add(case, note(str(number)))
+    with pytest.raises(RefusedError, match="holds 5 entries"):
+        add(case, note("one more"))
+
+    assert (case.findings_count, case.number) == (20, 25)
+
+
 class _AnyStory(RuleBasedStateMachine):
     """Whatever is written or refused, the entries add up to the case."""
 
@@ -476,6 +498,10 @@ class _AnyStory(RuleBasedStateMachine):
         self._try(e.RecoveryProved(time=NOW, by="张三", text="ok"))
         self._try(e.HandlingEnded(time=NOW, by="张三", ended_at=NOW))
         self._try(e.LessonLearnt(time=NOW, by="张三", text="x"))
+
+    @rule(name=_words, summary=_words)
+    def join(self, name: str, summary: str) -> None:
+        self._try(_finding(name, summary))
 
     @invariant()
     def adds_up(self) -> None:
