@@ -29,6 +29,8 @@ class Summary:
     acknowledged_by: str
     assigned_to: str
     is_exercise: bool
+    #: When to look at the case again at the latest, because time alone may have changed its line; None: at any time.
+    look_again_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -47,6 +49,8 @@ class Query:
     is_acknowledged: bool | None = None
     due_before: datetime | None = None
     has_exercises: bool = True
+    #: Only lines that are to be looked at again by this moment.
+    look_again_by: datetime | None = None
     by_due: bool = False
     #: Cases after this one in the order asked for.
     after: str | None = None

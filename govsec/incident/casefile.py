@@ -39,6 +39,9 @@ _LAYOUT = Layout(
           body BLOB NOT NULL, PRIMARY KEY (case_id, number)) WITHOUT ROWID;
         CREATE TABLE days (day TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID
         """,
+        """
+        ALTER TABLE cases ADD COLUMN look_again_ns INTEGER
+        """,
     ),
 )
 # No RETURNING and no FILTER: the SQLite of some systems in use here is older than 3.35 and 3.30.
@@ -46,12 +49,13 @@ _NEXT_NUMBER = "INSERT INTO days VALUES (?, 1) ON CONFLICT (day) DO UPDATE SET l
 _CREATE = """
     INSERT INTO cases VALUES (
       :id, 1, :head, :title, :system, :stage, :is_open, :level, :is_confirmed, :opened_ns, :updated_ns, :next_due_ns,
-      :acknowledged_by, :assigned_to, :is_exercise)"""
+      :acknowledged_by, :assigned_to, :is_exercise, :look_again_ns)"""
 _REFRESH = """
     UPDATE cases SET
       title = :title, system = :system, stage = :stage, is_open = :is_open, level = :level,
       is_confirmed = :is_confirmed, opened_ns = :opened_ns, updated_ns = :updated_ns, next_due_ns = :next_due_ns,
-      acknowledged_by = :acknowledged_by, assigned_to = :assigned_to, is_exercise = :is_exercise
+      acknowledged_by = :acknowledged_by, assigned_to = :assigned_to, is_exercise = :is_exercise,
+      look_again_ns = :look_again_ns
     WHERE id = :id"""
 _CONDITIONS = """
       (:is_open IS NULL OR is_open = :is_open) AND level >= :level_min
@@ -59,10 +63,11 @@ _CONDITIONS = """
       AND (:system IS NULL OR system = :system)
       AND (:is_acknowledged IS NULL OR (acknowledged_by <> '') = :is_acknowledged)
       AND (:due_before IS NULL OR next_due_ns < :due_before)
+      AND (:look_again_by IS NULL OR coalesce(look_again_ns, 0) <= :look_again_by)
       AND (:has_exercises OR is_exercise = 0)"""
 _LINE = """
     SELECT id, title, system, stage, level, is_confirmed, opened_ns, updated_ns, next_due_ns, acknowledged_by,
-      assigned_to, is_exercise
+      assigned_to, is_exercise, look_again_ns
     FROM cases WHERE"""
 _NEWEST_FIRST = f"""{_LINE} {_CONDITIONS}
       AND (:after IS NULL OR (opened_ns, id) < (:after_ns, :after))
@@ -178,6 +183,7 @@ def _asked(query: Query) -> dict[str, object]:
         "system": query.system,
         "is_acknowledged": None if query.is_acknowledged is None else int(query.is_acknowledged),
         "due_before": None if query.due_before is None else to_ns(query.due_before),
+        "look_again_by": None if query.look_again_by is None else to_ns(query.look_again_by),
         "has_exercises": int(query.has_exercises),
         "after": None,
         "after_ns": None,
@@ -199,11 +205,13 @@ def _values(summary: Summary) -> dict[str, object]:
         "acknowledged_by": summary.acknowledged_by,
         "assigned_to": summary.assigned_to,
         "is_exercise": int(summary.is_exercise),
+        "look_again_ns": None if summary.look_again_at is None else to_ns(summary.look_again_at),
     }
 
 
 def _summary(row: Sequence[Any]) -> Summary:
-    case_id, title, system, stage, level, is_confirmed, opened, updated, due, acknowledged, assigned, exercise = row
+    case_id, title, system, stage, level, is_confirmed, opened, updated, due, acknowledged, assigned, *rest = row
+    exercise, again = rest
     return Summary(
         id=str(case_id),
         title=str(title),
@@ -217,4 +225,5 @@ def _summary(row: Sequence[Any]) -> Summary:
         acknowledged_by=str(acknowledged),
         assigned_to=str(assigned),
         is_exercise=bool(exercise),
+        look_again_at=None if again is None else from_ns(again),
     )

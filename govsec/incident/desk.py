@@ -42,6 +42,10 @@ class View:
         """True when the facts have become worse than the level that somebody confirmed."""
         return self.case.is_overtaken(self.classification.suggested)
 
+    def _tomorrow(self) -> datetime:
+        # Once a day in any case: the rules themselves change with an upgrade, and damage is found by looking.
+        return self.classification.time + timedelta(days=1)
+
     def summary(self) -> Summary:
         """The case as a line of the list."""
         case, opened = self.case, self.case.opened
@@ -59,6 +63,7 @@ class View:
             acknowledged_by=case.acknowledged_by,
             assigned_to=case.assigned_to,
             is_exercise=opened.is_exercise,
+            look_again_at=min([crossing.at for crossing in self.classification.crossings] + [self._tomorrow()]),
         )
 
 
@@ -152,26 +157,29 @@ class Desk:
         return open_questions(view.case, ahead[0], view.duties, view.classification.suggested)
 
     def refresh(self) -> Refreshed:
-        """Look at every open case again, because time alone changes levels and deadlines.
+        """Look again at every open case whose moment has come, because time alone changes levels and deadlines.
 
         A case that cannot be read keeps its line as it was, is named, and keeps no other from being looked at.
         """
-        changed: list[Summary] = []
+        seen: list[Summary] = []
+        changed_count = 0
+        moment = self._clock.now()
         unreadable: dict[str, str] = {}
         after = None
-        while page := self.store.find(Query(is_open=True, after=after, limit=_PAGE)):
+        while page := self.store.find(Query(is_open=True, look_again_by=moment, after=after, limit=_PAGE)):
             for line in page:
                 try:
                     now = self.view(line.id).summary()
                 except (IntegrityError, RefusedError, UsageError) as error:
                     unreadable[line.id] = str(error)
                     continue
-                if replace(now, updated_at=line.updated_at) != line:
-                    changed.append(replace(now, updated_at=line.updated_at))
+                now = replace(now, updated_at=line.updated_at)
+                changed_count += replace(now, look_again_at=line.look_again_at) != line
+                seen.append(now)
             after = page[-1].id
-        if changed:
-            self.store.refresh(changed)
-        return Refreshed(len(changed), unreadable)
+        if seen:
+            self.store.refresh(seen)
+        return Refreshed(changed_count, unreadable)
 
     def _view(self, case: Case, now: datetime) -> View:
         found = classify(self.packs, self._sheet(case.facts), now)

@@ -89,6 +89,7 @@ def _fits(line: Summary, query: Query) -> bool:
         and (query.system is None or line.system == query.system)
         and (query.is_acknowledged is None or bool(line.acknowledged_by) == query.is_acknowledged)
         and (query.due_before is None or (line.next_due_at is not None and line.next_due_at < query.due_before))
+        and (query.look_again_by is None or line.look_again_at is None or line.look_again_at <= query.look_again_by)
         and (query.has_exercises or not line.is_exercise)
     )
 

@@ -122,6 +122,10 @@ def lists_are_asked_by_every_column(store: CaseStore) -> None:
     assert _ids(store, Query(is_acknowledged=True)) == {taken}
     assert _ids(store, Query(is_acknowledged=False, is_open=True)) == {plain, large}
     assert _ids(store, Query(has_exercises=False)) == {plain, closed, large}
+    later = _NOW + timedelta(hours=1)
+    settled = store.create("20261123", _opened(), _line(look_again_at=later))
+    assert _ids(store, Query(look_again_by=_NOW)) == {plain, closed, large, taken}
+    assert _ids(store, Query(look_again_by=later)) == {plain, closed, large, taken, settled}
     assert _ids(store, Query(due_before=due)) == set()
     assert _ids(store, Query(due_before=due + timedelta(microseconds=1))) == {large}
 

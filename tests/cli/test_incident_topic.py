@@ -151,6 +151,7 @@ def test_a_damaged_case_is_named_beside_the_list_and_the_board_of_the_others(per
     file.commit()
     file.close()
 
+    person.clock.advance(86400)
     for verb in ("list", "board", "deadlines"):
         assert person.run(verb) == 0, person.err
         assert f"case {damaged}: entry 1 is missing or was changed" in person.err

@@ -396,6 +396,29 @@ class _Damaged(MemoryCases):
         return super().entries(case_id)
 
 
+class _Counting(MemoryCases):
+    reads = 0
+
+    def entries(self, case_id: str) -> tuple[Entry, ...]:
+        self.reads += 1
+        return super().entries(case_id)
+
+
+def test_only_cases_whose_moment_has_come_are_looked_at_again(clock: FakeClock) -> None:
+    store = _Counting()
+    desk = Desk(store, shipped_packs(), shipped_deadlines(), clock)
+    ids = [desk.open(opened()).case.id for _ in range(3)]
+    facts = {"portal_down_h": f"since {NOW.isoformat()}", "portal_kind": "prefecture_government"}
+    desk.add(ids[0], e.FactsSaid(time=NOW, by="张三", facts=facts))
+    seen = []
+    for seconds in (0, 2 * 3600 - 1, 1, 1, 22 * 3600):
+        clock.advance(seconds)
+        store.reads = 0
+        seen.append((desk.refresh().changed_count, store.reads))
+
+    assert seen == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 3)]
+
+
 def test_a_damaged_case_is_named_and_keeps_no_other_from_being_looked_at(clock: FakeClock) -> None:
     store = _Damaged()
     desk = Desk(store, shipped_packs(), shipped_deadlines(), clock)
