@@ -15,7 +15,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from govsec.clock import from_ns
-from govsec.crypto.certificates import CertificateFacts
+from govsec.crypto.certificates import CertificateFacts, is_for
 from govsec.detect.api import Observation
 from govsec.detect.judgement import Evidence, flow_name, judge
 from govsec.dissect.messages import TlsCertificates
@@ -121,19 +121,3 @@ class Certificate:
                 "also": [*faults[1:]],
             },
         )
-
-
-def is_for(leaf: CertificateFacts, name: str) -> bool:
-    """True when the certificate's names cover ``name``; a star stands for one whole label (RFC 9525, 6.3).
-
-    Without subject alternative names the common name counts, as devices of many a vendor still have it.
-    """
-    wanted = name.lower().rstrip(".")
-    names = leaf.names or tuple(
-        part.strip()[3:] for part in leaf.subject.split(",") if part.strip().upper().startswith("CN=")
-    )
-    for each in names:
-        known = each.lower().rstrip(".").removeprefix("dns:")
-        if known == wanted or (known.startswith("*.") and wanted.partition(".")[2] == known[2:]):
-            return True
-    return False

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
-from govsec.config import explain
 from govsec.detect.api import Detector
 from govsec.detect.beacon import Beacon, BeaconSettings
 from govsec.detect.capture_loss import CaptureLoss, CaptureLossSettings
@@ -45,9 +44,10 @@ from govsec.detect.tunnel_dns import TunnelDns, TunnelDnsSettings
 from govsec.detect.tunnel_icmp import TunnelIcmp, TunnelIcmpSettings
 from govsec.detect.volume import Volume, VolumeSettings
 from govsec.detect.web import Web, WebSettings
-from govsec.errors import ConfigurationError
 from govsec.findings.api import Settings
 from govsec.findings.baseline import Baseline
+from govsec.findings.configured import read_settings as configured_settings
+from govsec.findings.configured import settings_schema as schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +105,16 @@ DETECTORS: Mapping[str, Entry] = {
 }
 
 
+_MODELS = {name: entry.settings for name, entry in DETECTORS.items()}
+
+
 def read_settings(configured: Mapping[str, Mapping[str, JsonValue]]) -> dict[str, Settings]:
     """The settings of all detectors, ``configured`` in place of defaults.
 
     Raises:
         ConfigurationError: no such detector, no such setting, or a value out of its bounds; names it.
     """
-    for name in configured:
-        if name not in DETECTORS:
-            raise ConfigurationError(f"monitor.detectors.{name}: no such detector; there are {', '.join(DETECTORS)}")
-    settings = {}
-    for name, entry in DETECTORS.items():
-        try:
-            settings[name] = entry.settings.model_validate(configured.get(name, {}))
-        except ValidationError as error:
-            raise ConfigurationError(f"monitor.detectors.{name}: {explain(error)}") from error
-    return settings
+    return configured_settings("monitor.detectors", _MODELS, configured)
 
 
 def build_detectors(configured: Mapping[str, Mapping[str, JsonValue]], site: Site) -> list[Detector]:
@@ -135,9 +129,4 @@ def build_detectors(configured: Mapping[str, Mapping[str, JsonValue]], site: Sit
 
 def settings_schema() -> dict[str, Any]:
     """JSON Schema of ``monitor.detectors``."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "description": "settings of the detectors, in place of their own",
-        "properties": {name: entry.settings.model_json_schema() for name, entry in DETECTORS.items()},
-    }
+    return schema_of(_MODELS)
