@@ -11,16 +11,16 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from govsec.agent.api import Budget, ModuleSpec, Run
+from govsec.agent.api import Budget, ModuleSpec
 from govsec.agent.plans import SPOOL_NAME, Plan
 from govsec.agent.spool import Spool
 from govsec.agent.spoolrecord import Record
 from govsec.agententry import AgentModuleConfig
+from govsec.assemble.agentwired import Wired
 from govsec.clock import Clock
 from govsec.config import Config, parse_config, read_bytes
 from govsec.errors import ConfigurationError, GovsecError, HostUnreachableError, UsageError
@@ -30,22 +30,6 @@ from govsec.privatefile import make_private_directory, write_private
 log = logging.getLogger(__name__)
 
 _KEPT_SIZE_MAX = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """A module as an agent wires it. ``parts``: of the configuration, what it is made from besides its settings.
-
-    ``try_out`` imports and builds what ``run`` will need, and raises ``GovsecError``; it opens and changes nothing.
-    """
-
-    name: str
-    run: Run
-    budget: Budget
-    try_out: Callable[[], None]
-    #: Under which its budget and settings stand in the configuration; several modules may share one.
-    entry: str = ""
-    parts: Sequence[str] = ()
 
 
 def plans_of(name: str, path: Path) -> AgentPlans:

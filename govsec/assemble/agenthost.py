@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from govsec.agent.api import Budget
 from govsec.agententry import AgentModuleConfig
-from govsec.assemble.agent import Wired
 from govsec.assemble.agentguard import GuardModuleSettings, run_guard, try_guard
 from govsec.assemble.agentmetrics import MetricsSettings, run_metrics, try_metrics
 from govsec.assemble.agentservices import run_services, try_services
+from govsec.assemble.agentwired import Wired
 from govsec.config import Config, Model, explain
 from govsec.errors import ConfigurationError
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from govsec.agent.api import Budget, Context
-from govsec.assemble.agent import Wired
+from govsec.assemble.agentwired import Wired
 from govsec.config import Config
 from govsec.errors import ConfigurationError
 from govsec.privatefile import make_private_directory
