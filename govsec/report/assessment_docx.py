@@ -7,26 +7,16 @@ the values of :func:`context`. A template is somebody's program; it is filled in
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from govsec.clock import parse_time
-from govsec.errors import ConfigurationError
 from govsec.report import rectify
 from govsec.report.assessment import VERDICTS, Category, Control, Reading, Requirement, telling
 from govsec.report.assessment_docxtemplate import build_template
-from govsec.report.catalog import Lang, plain
-from govsec.report.office import office_extra, settle
+from govsec.report.catalog import Lang
+from govsec.report.docxfill import CPU_S, fill_form
 
-_LENGTH_BYTES = 8
-#: Processor time for a template: the shipped one takes one second.
-CPU_S = 40
-#: A machine may be busy; what waits without working ends too.
-_PATIENCE_S = 60
 _FOUND_CHARS_MAX = 1_500
 _NAMES_MAX = 12
 
@@ -40,11 +30,8 @@ def render_docx(record: Mapping[str, Any], lang: Lang, *, template: bytes | None
         ConfigurationError: the extra ``office`` is not installed, or the template cannot be filled: no Word document,
             an expression that fails, something that is not allowed in it, or more memory or time than a form needs.
     """
-    if find_spec("docxtpl") is None:
-        with office_extra():
-            raise ModuleNotFoundError("docxtpl", name="docxtpl")
     form = build_template(lang) if template is None else template
-    return settle(_filled(form, context(Reading(record, lang)), cpu_s), parse_time(record["ended"]))
+    return fill_form(form, context(Reading(record, lang)), parse_time(record["ended"]), cpu_s=cpu_s)
 
 
 def template(lang: Lang) -> bytes:
@@ -54,26 +41,6 @@ def template(lang: Lang) -> bytes:
         ConfigurationError: the extra ``office`` is not installed.
     """
     return build_template(lang)
-
-
-def _filled(form: bytes, values: Mapping[str, Any], cpu_s: int) -> bytes:
-    told = json.dumps(values).encode()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "govsec.report.docxchild", str(cpu_s)],
-            input=len(told).to_bytes(_LENGTH_BYTES, "big") + told + form,
-            capture_output=True,
-            timeout=cpu_s + _PATIENCE_S,
-            check=False,
-            env={"LANG": "C.UTF-8"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConfigurationError(f"the Word template was not filled in {cpu_s + _PATIENCE_S} s") from error
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() if done.returncode == 1 else []
-        reason = plain(said[-1][:400]) if said else "it ran into the limits of time or memory"
-        raise ConfigurationError(f"the Word template cannot be filled: {reason}")
-    return done.stdout
 
 
 def context(reading: Reading) -> dict[str, Any]:
