@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from govsec.canonical import dumps
 from govsec.clock import format_time, from_ns, parse_time, to_ns
@@ -56,6 +57,10 @@ _LAYOUT = Layout(
         CREATE INDEX tries_moment ON tries (channel, moment_ns);
         CREATE TABLE pauses (channel TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID
         """,
+        """
+        ALTER TABLE items ADD COLUMN is_recorded INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX items_unrecorded ON items (id) WHERE state <> 'waiting' AND is_recorded = 0
+        """,
     ),
 )
 _DUE = """
@@ -71,9 +76,9 @@ _BURY = """
 _MEND_ITEMS = """
     UPDATE items SET next_ns = ? + CASE owner WHEN '' THEN 0 ELSE ? END
     WHERE state = 'waiting' AND channel = ? AND next_ns > ?"""
-_LIST = """
-    SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items
-    WHERE state = ? AND id > ? ORDER BY id LIMIT ?"""
+_COLUMNS = "SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items"
+_LIST = f"{_COLUMNS} WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
+_UNRECORDED = f"{_COLUMNS} WHERE state <> 'waiting' AND is_recorded = 0 ORDER BY id LIMIT ?"
 
 
 class ItemState(StrEnum):
@@ -220,20 +225,20 @@ class Outbox:
         """Notices in a state, oldest first, after the one of that id."""
         with self._database.reading() as work:
             rows = work.execute(_LIST, (state.value, after, limit)).fetchall()
-        return tuple(
-            Item(
-                id=item,
-                channel=channel,
-                notice=_notice(body),
-                state=ItemState(held),
-                tries=tries,
-                created_at=from_ns(created_ns),
-                next_at=from_ns(next_ns),
-                error=error,
-                receipt=_receipt(receipt) if receipt else None,
+        return tuple(_item(row) for row in rows)
+
+    def unrecorded(self, limit: int = 100) -> tuple[Item, ...]:
+        """What was delivered or is a dead letter and is not yet in anybody's evidence, oldest first."""
+        with self._database.reading() as work:
+            rows = work.execute(_UNRECORDED, (limit,)).fetchall()
+        return tuple(_item(row) for row in rows)
+
+    def mark_recorded(self, items: Sequence[int]) -> None:
+        """Evidence of what became of these is kept elsewhere, durably."""
+        with self._database.transaction() as work:
+            work.executemany(
+                "UPDATE items SET is_recorded = 1 WHERE id = ? AND state <> 'waiting'", [(item,) for item in items]
             )
-            for item, _, channel, body, tries, held, created_ns, next_ns, error, receipt in rows
-        )
 
     def retry(self, item_id: int, now: datetime) -> None:
         """Send a dead letter again, from the first try.
@@ -243,7 +248,7 @@ class Outbox:
         """
         with self._database.transaction() as work:
             changed = work.execute(
-                "UPDATE items SET state = 'waiting', tries = 0, next_ns = ?, error = '' "
+                "UPDATE items SET state = 'waiting', tries = 0, next_ns = ?, error = '', is_recorded = 0 "
                 "WHERE id = ? AND state = 'dead'",
                 (to_ns(now), item_id),
             )
@@ -308,6 +313,21 @@ def _wait_s(tries: int) -> float:
     """Doubling, bounded, and up to a half more by chance."""
     base = min(FIRST_WAIT_S * 2.0 ** min(tries - 1, 20), WAIT_MAX_S)
     return base * (1 + secrets.randbelow(1000) / 2000)
+
+
+def _item(row: Sequence[Any]) -> Item:
+    item, _, channel, body, tries, state, created_ns, next_ns, error, receipt = row
+    return Item(
+        id=item,
+        channel=channel,
+        notice=_notice(body),
+        state=ItemState(state),
+        tries=tries,
+        created_at=from_ns(created_ns),
+        next_at=from_ns(next_ns),
+        error=error,
+        receipt=_receipt(receipt) if receipt else None,
+    )
 
 
 def _notice(body: bytes) -> Notice:

@@ -218,3 +218,18 @@ def test_workers_that_are_killed_while_they_send_lose_nothing(tmp_path: Path, se
 def _start(folder: Path, ahead_s: float) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "tests.notice.worker", str(folder), str(ahead_s)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+
+def test_what_became_of_a_notice_is_given_for_evidence_until_somebody_has_it(outbox: Outbox, clock: FakeClock) -> None:
+    outbox.put([notice("k1"), notice("k2"), notice("k3")], ["robot"], NOW)
+    refused = DeliveryError("no such robot", is_retryable=False)
+    Sender(outbox, {"robot": _Far(refused, refused, refused)}, clock).step(limit=1)
+    Sender(outbox, {"robot": _Far()}, clock).step(limit=1)
+
+    ended = outbox.unrecorded()
+    assert sorted(item.state.value for item in ended) == ["dead", "done"]
+    outbox.mark_recorded([item.id for item in ended] + [ended[-1].id + 1])
+    assert outbox.unrecorded() == ()
+    outbox.retry(next(item.id for item in ended if item.state is ItemState.DEAD), NOW)
+    Sender(outbox, {"robot": _Far()}, clock).step()
+    assert [item.state for item in outbox.unrecorded()] == [ItemState.DONE] * 2
