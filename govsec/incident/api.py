@@ -72,10 +72,11 @@ class Board:
 class CaseStore(Protocol):
     """Cases and their entries. An entry is never changed or removed."""
 
-    def create(self, day: str, entry: Entry, summary: Summary) -> str:
+    def create(self, day: str, entry: Entry, summary: Summary, *, origin: str = "") -> str:
         """Keep a new case with its first entry; gives its id, ``<day>-<number>`` with ``day`` as ``YYYYMMDD``.
 
-        The summary's own id is not looked at.
+        The summary's own id is not looked at. ``origin`` is what made a program open it: asked for the same origin
+        again (after a crash, say) the case that was made then is given, and nothing is written.
         """
         ...
 

@@ -42,6 +42,9 @@ _LAYOUT = Layout(
         """
         ALTER TABLE cases ADD COLUMN look_again_ns INTEGER
         """,
+        """
+        CREATE TABLE origins (origin TEXT PRIMARY KEY, case_id TEXT NOT NULL REFERENCES cases (id)) WITHOUT ROWID
+        """,
     ),
 )
 # No RETURNING and no FILTER: the SQLite of some systems in use here is older than 3.35 and 3.30.
@@ -96,8 +99,11 @@ class CaseFile:
         """Close the file."""
         self._database.close()
 
-    def create(self, day: str, entry: Entry, summary: Summary) -> str:
+    def create(self, day: str, entry: Entry, summary: Summary, *, origin: str = "") -> str:
         with self._database.transaction() as work:
+            made = work.execute("SELECT case_id FROM origins WHERE origin = ?", (origin,)).fetchone()
+            if made is not None:
+                return str(made[0])
             work.execute(_NEXT_NUMBER, (day,))
             row = work.execute("SELECT last FROM days WHERE day = ?", (day,)).fetchone()
             case_id = f"{day}-{row[0]:04d}"
@@ -105,6 +111,8 @@ class CaseFile:
             digest = link(case_id, 1, "", data)
             work.execute(_CREATE, {**_values(summary), "id": case_id, "head": digest})
             work.execute("INSERT INTO entries VALUES (?, 1, ?, ?)", (case_id, digest, data))
+            if origin:
+                work.execute("INSERT INTO origins VALUES (?, ?)", (origin, case_id))
         return case_id
 
     def append(self, case_id: str, number: int, entries: Sequence[Entry], summary: Summary) -> None:

@@ -94,8 +94,8 @@ class Desk:
         self._clock = clock
         self._restart = restart
 
-    def open(self, entry: Opened) -> View:
-        """A new case.
+    def open(self, entry: Opened, *, origin: str = "") -> View:
+        """A new case; or the one that was opened for the same ``origin`` before, when a program names one.
 
         Raises:
             RefusedError: the entry says that somebody knew of the event before it will have happened, holds a
@@ -107,7 +107,7 @@ class Desk:
         _timely(entry, self._clock.now())
         day = entry.time.astimezone(CHINA).strftime("%Y%m%d")
         summary = self._view(open_case(day, entry), self._clock.now()).summary()
-        return self.view(self.store.create(day, entry, summary))
+        return self.view(self.store.create(day, entry, summary, origin=origin))
 
     def view(self, case_id: str) -> View:
         """A case now. Raises as ``CaseStore.entries``."""

@@ -31,7 +31,7 @@ from govsec.incident.silences import (
     inhibitor_of,
     new_silence,
 )
-from govsec.incident.triagebatch import Incident
+from govsec.incident.triagebatch import Incident, Position
 from govsec.incident.triagefile import TriageFile
 from govsec.incident.triagetell import Group, Telling
 from govsec.records import Finding, Notice, Severity
@@ -94,19 +94,29 @@ class Triage:
         self._level_of = level_of
 
     def absorb(self, findings: Sequence[Finding], now: datetime, *, system: str = "") -> Absorbed:
-        """Write findings down; they are on the disk when it returns. All are of one system.
+        """Write findings of one system down; they are on the disk when it returns. Raises as :meth:`absorb_all`."""
+        return self.absorb_all([(system, finding) for finding in findings], now)
+
+    def absorb_all(
+        self, findings: Sequence[tuple[str, Finding]], now: datetime, position: Position | None = None
+    ) -> Absorbed:
+        """Write findings with their systems down; they are on the disk when it returns.
+
+        ``position`` is written with them, all or none: whoever reads a source from there on after a crash counts
+        nothing twice and leaves nothing out (:meth:`TriageFile.position`).
 
         Raises:
-            RefusedError: the system's name is too long to be told. Else as ``Database``.
+            RefusedError: a system's name is too long to be told. Else as ``Database``.
         """
-        if len(system) > _SYSTEM_SIZE_MAX:
-            raise RefusedError(f"system {system[:40]!r}…: a name of more than {_SYSTEM_SIZE_MAX} characters")
+        for system in {system for system, _ in findings}:
+            if len(system) > _SYSTEM_SIZE_MAX:
+                raise RefusedError(f"system {system[:40]!r}…: a name of more than {_SYSTEM_SIZE_MAX} characters")
         silences = [silence for silence in self._file.silences() if silence.holds(now)]
         opened: list[Incident] = []
         held: dict[Held, int] = {}
         now_ns = to_ns(now)
         with self._file.batch(self._settings.incidents_max, now_ns) as batch:
-            for finding in findings:
+            for system, finding in findings:
                 mark = fingerprint(finding.kind, finding.subject, system)
                 why = self._why_held(finding, mark, system, silences, now, batch.is_open)
                 group = group_of(finding.kind, system)
@@ -119,6 +129,8 @@ class Triage:
                     is_urgent = finding.severity >= self._settings.at_once_from
                     wait_ns = 0 if is_urgent else self._settings.wait_s * _SECOND_NS
                     batch.await_notice(group, wait_ns, self._settings.interval_s * _SECOND_NS, is_news=is_new)
+            if position is not None:
+                batch.reach(position)
         return Absorbed(tuple(opened), len(findings), held)
 
     def due(self, now: datetime) -> tuple[Notice, ...]:

@@ -38,6 +38,15 @@ class Incident:
     told_severity: int
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far something that numbers its findings was read. A source that began anew has another ``epoch``."""
+
+    source: str
+    epoch: str
+    sequence: int
+
+
 class Batch:
     """Findings that are being written down."""
 
@@ -94,6 +103,12 @@ class Batch:
         self._work.execute(_COUNT_AGAIN, (held, last_ns, severity, finding.summary, mark))
         # What was never told, or is worse than what was told, is news although it is known.
         return incident_of(row), not held and severity > row[-1]
+
+    def reach(self, position: Position) -> None:
+        """The findings of this batch are those of a source up to here: they will not be counted a second time."""
+        self._work.execute(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", (position.source, position.epoch, position.sequence)
+        )
 
     def is_open(self, mark: str) -> bool:
         """True when an incident is going on, and was not only held back."""

@@ -16,7 +16,7 @@ from govsec.clock import to_ns
 from govsec.database import Database, Layout
 from govsec.errors import RefusedError
 from govsec.incident.silences import Silence
-from govsec.incident.triagebatch import SELECT_ONE, Batch, Incident, incident_of, state_of
+from govsec.incident.triagebatch import SELECT_ONE, Batch, Incident, Position, incident_of, state_of
 from govsec.incident.triagetell import Telling, silence_of
 
 _LAYOUT = Layout(
@@ -45,6 +45,9 @@ _LAYOUT = Layout(
         CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
         INSERT INTO state VALUES
           ('quiet_ns', 0), ('digest_ns', 0), ('forgotten', 0), ('incidents', 0), ('number', 0), ('file', 0)
+        """,
+        """
+        CREATE TABLE positions (source TEXT PRIMARY KEY, epoch TEXT NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID
         """,
     ),
 )
@@ -83,6 +86,12 @@ class TriageFile:
         """What is to be told, looked at and prepared in one transaction: nothing that comes meanwhile is lost in it."""
         with self._database.transaction() as work:
             yield Telling(work, now_ns)
+
+    def position(self, source: str) -> Position | None:
+        """How far a source was read and written down; None before its first record."""
+        with self._database.reading() as work:
+            row = work.execute("SELECT epoch, sequence FROM positions WHERE source = ?", (source,)).fetchone()
+        return None if row is None else Position(source, str(row[0]), int(row[1]))
 
     def incident(self, mark: str) -> Incident | None:
         """One incident by its fingerprint."""

@@ -22,10 +22,15 @@ class MemoryCases:
         self._entries: dict[str, list[Entry]] = {}
         self._summaries: dict[str, Summary] = {}
         self._days: Counter[str] = Counter()
+        self._origins: dict[str, str] = {}
 
-    def create(self, day: str, entry: Entry, summary: Summary) -> str:
+    def create(self, day: str, entry: Entry, summary: Summary, *, origin: str = "") -> str:
+        if origin in self._origins:
+            return self._origins[origin]
         self._days[day] += 1
         case_id = f"{day}-{self._days[day]:04d}"
+        if origin:
+            self._origins[origin] = case_id
         self._entries[case_id] = [entry]
         self._summaries[case_id] = replace(summary, id=case_id)
         return case_id

@@ -164,6 +164,15 @@ def the_board_counts_what_is_open_and_real(store: CaseStore) -> None:
     assert (board.unacknowledged_count, board.oldest_unacknowledged_at) == (2, _NOW - timedelta(days=1))
 
 
+def a_case_is_made_once_for_one_origin(store: CaseStore) -> None:
+    """A program that died after it had opened a case is given the same one when it tries again."""
+    first = store.create(_DAY, _opened(), _line(), origin="spool 17")
+    assert store.create(_DAY, _opened("other words"), _line(), origin="spool 17") == first
+    assert len(store.entries(first)) == 1
+    assert store.create(_DAY, _opened(), _line(), origin="spool 18") != first
+    assert store.create(_DAY, _opened(), _line()) != store.create(_DAY, _opened(), _line())
+
+
 def an_empty_store_has_an_empty_board(store: CaseStore) -> None:
     """Zeros, and no moments."""
     board = store.board(_NOW)
@@ -180,5 +189,6 @@ CONTRACT: Final[tuple[Check, ...]] = (
     lists_are_asked_by_every_column,
     lists_are_paged_in_both_orders_without_gap_or_repetition,
     the_board_counts_what_is_open_and_real,
+    a_case_is_made_once_for_one_origin,
     an_empty_store_has_an_empty_board,
 )

@@ -12,6 +12,7 @@ from govsec.errors import RefusedError
 from govsec.incident.levels import EventLevel
 from govsec.incident.silences import Held, Inhibition, Maintenance, Match, Silence
 from govsec.incident.triage import Triage, TriageSettings, fingerprint
+from govsec.incident.triagebatch import Position
 from govsec.incident.triagefile import TriageFile
 from govsec.records import Finding, Notice, Severity
 
@@ -387,3 +388,16 @@ def test_long_names_are_refused_before_they_could_block_all_others(file: TriageF
     assert len(tell(triage, 0)) == 1
     with pytest.raises(RefusedError, match="200 characters"):
         triage.absorb([_critical("a")], NOW, system="s" * 201)
+
+
+def test_how_far_a_source_was_read_is_written_with_its_findings_or_not_at_all(file: TriageFile) -> None:
+    triage = Triage(file)
+    assert file.position("host") is None
+    triage.absorb_all([("portal", finding()), ("oa", finding())], NOW, Position("host", "e1", 2))
+    assert file.position("host") == Position("host", "e1", 2)
+
+    with pytest.raises(RefusedError):
+        triage.absorb_all([("portal", finding()), ("o" * 201, finding())], NOW, Position("host", "e1", 4))
+    assert file.position("host") == Position("host", "e1", 2)
+    incident = file.incident(fingerprint("net.scan.vertical", "10.0.0.8", "portal"))
+    assert incident is not None and incident.count == 1
