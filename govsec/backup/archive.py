@@ -53,7 +53,8 @@ _INDEX_EVERY_S = 300.0
 _INDEX_EVERY_BLOBS = 50_000
 #: What a worker may keep of freed memory: a pack on its way to the store, and some blobs plain and compressed.
 _KEEP_FREE_BYTES = 24 << 20
-_PROGRAM = "govsec 0.1.0"
+#: What a snapshot says made it.
+PROGRAM = "govsec 0.1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +138,12 @@ def archive(
             paths=paths,
             parent=None if parent is None else parent.id,
             hostname=host,
-            username=_user_name(),
+            username=own_user_name(),
             uid=os.getuid(),
             gid=os.getgid(),
             excludes=excludes,
             tags=tuple(dict.fromkeys(marked)),
-            program_version=_PROGRAM,
+            program_version=PROGRAM,
             summary=summary,
         )
         with run.phase("snapshot"):
@@ -274,7 +275,7 @@ class _Run:
                 ctime=time,
                 uid=os.getuid(),
                 gid=os.getgid(),
-                user=_user_name(),
+                user=own_user_name(),
                 size=size,
                 links=1,
                 content=[blob_id.hex() for blob_id in ids],
@@ -358,7 +359,8 @@ def paths_of(source: Source) -> tuple[str, ...]:
     return (f"/{source.filename}",)
 
 
-def _user_name() -> str:
+def own_user_name() -> str:
+    """The name of the user that this process runs as, or its number where it has none."""
     try:
         return getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -49,6 +49,7 @@ from govsec.errors import (
     GovsecError,
     IntegrityError,
     ObjectNotFoundError,
+    RefusedError,
     StoreError,
     StoreUnavailableError,
     TryAgainError,
@@ -138,6 +139,8 @@ class Near(NearLog):
         self._signer = signer
         #: Set it once the repository is open.
         self.key_holder = key_holder
+        #: A writer that lives for days says which epoch it began in; it writes nothing in another one.
+        self.epoch: int | None = None
         self._own_indexes: set[str] = set()
         self._carried: list[ObjectInfo] = []
 
@@ -175,13 +178,19 @@ class Near(NearLog):
         Raises:
             StoreUnavailableError: the mode's demand was not met; the next run completes or repeats what there is.
             IntegrityError: nor can it be before somebody heals: what a center should hold is missing or damaged.
-            TryAgainError: other writers took every number that was tried.
+            RefusedError: the centers are in another epoch than the one that this writer began in.
+        TryAgainError: other writers took every number that was tried.
         """
         self.states.refresh()
         if change.snapshot is not None and self._carried:
             change = replace(change, objects=(*self._carried, *change.objects))
         for _ in range(_ATTEMPTS_MAX):
             survey = self.survey()
+            if self.epoch not in (None, survey.joint.epoch):
+                raise RefusedError(
+                    f"the centers are in epoch {survey.joint.epoch}, and this writer began in {self.epoch}: production "
+                    "was moved; nothing was committed"
+                )
             done = self._commit_of(survey.joint, change.snapshot)
             if done is not None:
                 return self._receipt(done, [store.name for store in survey.current])

@@ -21,6 +21,7 @@ from govsec.crypto.keyfile import KdfParameters
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import IntegrityError, ObjectExistsError, RefusedError
 from govsec.repo.codec import LEVEL_DEFAULT, Codec
+from govsec.repo.indexbuild import IndexBuilder
 from govsec.repo.indexfile import PackRows, encode_index, split_for_files
 from govsec.repo.keys import add_key, find_master_key
 from govsec.repo.layout import CONFIG, Kind, object_name, pack_name
@@ -103,6 +104,16 @@ class WritableRepository(Repository):
     def save_index(self, packs: Iterable[PackRows]) -> list[ObjectInfo]:
         """Store index files that name these packs, each pack wholly in one of them. The packs are stored before."""
         return [self.save_unpacked(Kind.INDEX, encode_index(group)) for group in split_for_files(packs)]
+
+    def grow_index(self, packs: Sequence[PackRows]) -> None:
+        """Know the blobs of packs that an index in the store names, without reading the index files again.
+
+        Clones that were made before keep the index they have. Raises ``LimitError`` as :meth:`load_index`.
+        """
+        builder = IndexBuilder()
+        builder.add_index(self.index)
+        builder.add_packs(packs)
+        self._index = builder.finish()
 
     def save_snapshot(self, snapshot: Snapshot) -> tuple[Snapshot, ObjectInfo]:
         """Store a snapshot, with its id then; its packs and index are stored before."""
