@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from govsec.cli import frame, incidentchange
+from govsec.cli import frame, incidentchange, incidentreport
 from govsec.cli.incidentchange import facts_of, tongue
 from govsec.errors import IntegrityError, RefusedError, UsageError
 
@@ -23,6 +24,7 @@ def register(parser: frame.Parser) -> None:
     _register_looking(verbs)
     _register_judging(verbs)
     _register_working(verbs)
+    incidentreport.register(verbs)
 
 
 def _register_looking(verbs: frame.Verbs[frame.Parser]) -> None:
@@ -170,6 +172,7 @@ def _register_working(verbs: frame.Verbs[frame.Parser]) -> None:
     receipt.add_argument("--taken", metavar="TIME", help="when (RFC 3339; default: now)")
     receipt.add_argument("--number", default="")
     receipt.add_argument("--channel", required=True, help="telephone, site, fax …")
+    receipt.add_argument("--file", type=Path, metavar="FILE", help="what was handed in; its digest is written down")
     received = _changing(
         verbs,
         "received",

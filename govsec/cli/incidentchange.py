@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import hashlib
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame
@@ -87,6 +89,8 @@ def run_move(args: argparse.Namespace, io: frame.IO) -> int:
 def run_receipt(args: argparse.Namespace, io: frame.IO) -> int:
     """Write down who took a report."""
     said = {"duty": args.duty, "taken_by": args.taken_by, "number": args.number, "channel": args.channel}
+    if args.file is not None:
+        said["digest"] = f"sha256:{_digest(args.file)}"
     return _change(args, io, "receipt", taken_at=moment_of(args.taken, "--taken", io), **said)
 
 
@@ -182,6 +186,14 @@ def tell(view: View, io: frame.IO) -> None:
 def tongue(io: frame.IO) -> Any:
     """The language of what is printed."""
     return "en" if io.lang == "en" else "zh"
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"--file {path}: {error.strerror}") from error
 
 
 def _change(args: argparse.Namespace, io: frame.IO, kind: str, **said: Any) -> int:

@@ -78,6 +78,8 @@ class Case:
     level_reached_at: Mapping[EventLevel, datetime] = field(default_factory=dict)
     color: WarningColor | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    #: Who said each of them last; a program leaves alone what a person said.
+    facts_by: Mapping[str, str] = field(default_factory=dict)
     circumstances: frozenset[Circumstance] = frozenset()
     #: Fingerprint and last summary of each finding.
     findings: Mapping[str, e.FindingJoined] = field(default_factory=dict)
@@ -96,6 +98,9 @@ class Case:
     actions_count: int = 0
     recovered_at: datetime | None = None
     lessons: tuple[str, ...] = ()
+    #: What people answered for reports, by part; the last answer counts.
+    statements: Mapping[str, e.Stated] = field(default_factory=dict)
+    reports: tuple[e.ReportMade, ...] = ()
     #: When each stage was reached first.
     reached: Mapping[Stage, datetime] = field(default_factory=dict)
 
@@ -280,7 +285,8 @@ def _apply(case: Case, entry: Entry) -> Case:
             findings = {**case.findings, entry.fingerprint: entry}
             return replace(case, findings=findings, findings_count=case.findings_count + 1)
         case e.FactsSaid():
-            return replace(case, facts={**case.facts, **entry.facts})
+            said_by = dict.fromkeys(entry.facts, entry.by)
+            return replace(case, facts={**case.facts, **entry.facts}, facts_by={**case.facts_by, **said_by})
         case e.LevelConfirmed():
             level = level_of(entry.level)
             reached = {level: entry.time, **case.level_reached_at}
@@ -306,6 +312,10 @@ def _apply(case: Case, entry: Entry) -> Case:
             return replace(case, assigned_to=entry.to)
         case e.LessonLearnt():
             return replace(case, lessons=(*case.lessons, entry.text))
+        case e.Stated():
+            return replace(case, statements={**case.statements, entry.part: entry})
+        case e.ReportMade():
+            return replace(case, reports=(*case.reports, entry))
         case e.ActionTaken():
             return replace(case, actions_count=case.actions_count + (entry.outcome == "done"))
         case e.RecoveryProved():

@@ -242,6 +242,25 @@ class LessonLearnt(_Entry):
     text: Words
 
 
+class Stated(_Entry):
+    """A person answers one part of a report (``reportform``); the last answer counts, earlier ones stay written."""
+
+    kind: Literal["statement"] = "statement"
+    part: Word
+    text: Words
+
+
+class ReportMade(_Entry):
+    """A report was written from the case, as a record with this digest. Only a receipt says that it was handed in."""
+
+    kind: Literal["report_made"] = "report_made"
+    report: Literal["first", "supplementary", "final"]
+    digest: Digest
+    #: Parts that the report needs, and how many of them were answered.
+    needed_count: int = Field(ge=0, le=1000)
+    answered_count: int = Field(ge=0, le=1000)
+
+
 class Noted(_Entry):
     """Anything else."""
 
@@ -272,6 +291,8 @@ Entry: TypeAlias = Annotated[
     | ActionTaken
     | RecoveryProved
     | LessonLearnt
+    | Stated
+    | ReportMade
     | Noted,
     Field(discriminator="kind"),
 ]

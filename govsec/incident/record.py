@@ -180,6 +180,21 @@ def _kept(case: Case) -> Record:
             for task in case.tasks.values()
         ],
         "lessons": list(case.lessons),
+        "statements": [
+            {"part": said.part, "text": said.text, "by": said.by, "time": format_time(said.time)}
+            for said in case.statements.values()
+        ],
+        "reports": [
+            {
+                "report": made.report,
+                "time": format_time(made.time),
+                "by": made.by,
+                "digest": made.digest,
+                "needed_count": made.needed_count,
+                "answered_count": made.answered_count,
+            }
+            for made in case.reports
+        ],
         "handling_ended_at": _moment(case.handling_ended_at),
         "recovered_at": _moment(case.recovered_at),
     }

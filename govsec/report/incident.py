@@ -268,6 +268,8 @@ def _entry(words: Catalogue, entry: Mapping[str, Any]) -> str:
         facts["holds"] = words.text("holds.true_" if entry["holds"] else "holds.false_")
     elif kind == "action":
         facts["outcome"] = words.text(f"outcome.{entry['outcome']}")
+    elif kind == "report_made":
+        facts["report"] = words.text(f"report.{entry['report']}")
     elif kind == "handling_ended":
         facts["ended_at"] = _moment(words, entry["ended_at"])
     return words.text(f"entry.{kind}", facts).strip()
