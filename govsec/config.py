@@ -23,6 +23,7 @@ from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
 from govsec.notifyentry import NotifyConfig
 from govsec.registerentry import RegisterEntry
+from govsec.responseentry import ResponseConfig
 from govsec.secretfile import read_secret as read_secret
 from govsec.serviceentry import ServiceConfig
 
@@ -318,6 +319,7 @@ class Config(Model):
     )
     incident: IncidentConfig = IncidentConfig()
     notify: NotifyConfig = NotifyConfig()
+    response: ResponseConfig = ResponseConfig()
     systems: tuple[SystemConfig, ...] = ()
 
     @model_validator(mode="after")

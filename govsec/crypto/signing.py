@@ -42,6 +42,7 @@ class Purpose(StrEnum):
     ATTESTATION = "attestation"
     PACK = "pack"
     BASELINE = "baseline"
+    RESPONSE = "response"
 
 
 @dataclass(frozen=True, slots=True)

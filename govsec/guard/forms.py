@@ -115,6 +115,8 @@ def _process_facts(process: Process) -> JsonValue:
         "command": command if len(command) <= _COMMAND_MAX else command[: _COMMAND_MAX - 1] + "…",
         "uid": process.uid,
         "started": format_time(from_ns(process.started_ns)),
+        # With the pid it names this process and no later one.
+        "start_ticks": process.key.start_ticks,
     }
     if process.executable is not None:
         facts["executable"] = text(process.executable)

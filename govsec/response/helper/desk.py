@@ -1,0 +1,236 @@
+"""The helper's desk: which request is answered how. Trusts nobody who asks, only signatures, and keeps its own record.
+
+A request is ``try`` (what would be hit; changes nothing), ``do`` (with approvals), ``check`` or ``undo`` (of what was
+done under a number). A number is used once: asked to do the same order again, the desk says what became of it. What is
+to be taken back is written down before the deed, so a crash at any place is mended by asking again. What has had its
+time is taken back by the desk itself, whether anybody asks or not.
+
+Record: SQLite, one row an order: number, order, state, what the verb needs to undo, facts, begin, end.
+States: ``doing`` → ``done`` → ``undone`` | ``expired``; ``failed`` when the deed was refused after it began.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from govsec.clock import Clock, format_time, parse_time
+from govsec.crypto.signing import TrustedKeys
+from govsec.database import Database, Layout
+from govsec.errors import GovsecError, RefusedError
+from govsec.response.helper.api import Settings, Verb, number_of
+from govsec.response.helper.forensics import take_pack
+from govsec.response.order import Order, open_approvals, read_order
+
+_LAYOUT = Layout(
+    "record of the helper",
+    (
+        "CREATE TABLE orders (nonce TEXT PRIMARY KEY, body TEXT NOT NULL, state TEXT NOT NULL, before TEXT NOT NULL,"
+        " facts TEXT NOT NULL, began TEXT NOT NULL, ends TEXT NOT NULL) WITHOUT ROWID",
+    ),
+)
+_CLOCKS_APART = timedelta(minutes=5)
+#: An ended order is forgotten when its approval cannot be used any more, and some days later.
+_KEPT = timedelta(days=30)
+_ROWS_MAX = 20_000
+_IN_FORCE = ("doing", "done")
+
+
+@dataclass(slots=True)
+class _Row:
+    order: Order
+    state: str
+    before: dict[str, Any]
+    facts: dict[str, Any]
+    began: datetime
+    ends: datetime
+
+
+class HelperDesk:
+    """Answers requests. Raises what ``Database`` raises when its record cannot be opened."""
+
+    def __init__(self, settings: Settings, trusted: TrustedKeys, verbs: Mapping[str, Verb], clock: Clock) -> None:
+        self._settings = settings
+        self._trusted = trusted
+        self._verbs = verbs
+        self._clock = clock
+        self._store = Database(settings.state_dir / "helper.db", _LAYOUT)
+
+    def close(self) -> None:
+        """Answer no more; what is in force stays, and is found again."""
+        self._store.close()
+
+    def answer(self, request: Mapping[str, Any], peer_pid: int) -> dict[str, Any]:
+        """What became of a request.
+
+        Raises:
+            RefusedError: it may not be. ``IntegrityError``: not signed as it should be. ``TryAgainError``: not now.
+        """
+        step = request.get("step")
+        if step == "try" and set(request) == {"step", "order"}:
+            order = read_order(request["order"])
+            return {"state": "tried", "facts": self._plan(order, peer_pid)}
+        if step == "do" and set(request) == {"step", "approvals"} and isinstance(request["approvals"], list):
+            documents = [str(each).encode("utf-8", "replace") for each in request["approvals"]]
+            return self._do(*open_approvals(self._trusted, documents), peer_pid)
+        if step in ("check", "undo") and set(request) == {"step", "nonce"}:
+            row = self._row(str(request["nonce"])[:64])
+            if row is None:
+                raise RefusedError("nothing was done here under this number")
+            if step == "undo" and row.state in _IN_FORCE:
+                self._end(row, "undone")
+            return self._told(row)
+        raise RefusedError("request: try, do, check or undo, and what belongs to it")
+
+    def tend(self, *, is_start: bool = False) -> list[str]:
+        """Take back what has had its time; at the start, put back what a restart of the machine has swept away.
+
+        Gives what could not be taken back, and why; it is tried again the next time.
+        """
+        problems = []
+        for row in self._rows(_IN_FORCE):
+            try:
+                left_s = int((row.ends - self._clock.now()).total_seconds())
+                if left_s <= 0:
+                    self._end(row, "expired")
+                elif is_start and row.state == "done" and self._verb(row.order).is_volatile:
+                    self._verb(row.order).act(row.order.arguments, row.before, left_s, row.order.nonce)
+            except (GovsecError, OSError) as error:
+                problems.append(f"{row.order.nonce}: {row.order.verb}: {error}")
+        limit = self._clock.now() - _KEPT
+        with self._store.transaction() as connection:
+            connection.execute(
+                "DELETE FROM orders WHERE state NOT IN ('doing', 'done') AND ends < ?", (format_time(limit),)
+            )
+        return problems
+
+    def _do(self, order: Order, names: tuple[str, ...], peer_pid: int) -> dict[str, Any]:
+        row = self._row(order.nonce)
+        if row is not None and row.order.digest() != order.digest():
+            raise RefusedError("the number of this order was used for another")
+        if row is not None and row.state != "doing":
+            return self._told(row)
+        if row is None:
+            row = self._begin(order, names, peer_pid)
+        verb, left_s = self._verb(order), int((row.ends - self._clock.now()).total_seconds())
+        if left_s <= 0:
+            self._end(row, "expired")
+            return self._told(row)
+        try:
+            verb.act(order.arguments, row.before, left_s, order.nonce)
+        except RefusedError:
+            self._end(row, "failed")
+            raise
+        self._write(row, "done")
+        return self._told(row)
+
+    def _begin(self, order: Order, names: tuple[str, ...], peer_pid: int) -> _Row:
+        now, needed = self._clock.now(), self._settings.approvals.get(order.verb, 1)
+        if self._settings.dry_run:
+            raise RefusedError("this helper only tries: dry_run is set in its settings")
+        if order.host != self._settings.host:
+            raise RefusedError(f"the order is for host {order.host!r}, this is {self._settings.host!r}")
+        if now >= order.expires or order.made > now + _CLOCKS_APART:
+            raise RefusedError(f"the order was to be begun between its making and {format_time(order.expires)}")
+        if len(names) < max(1, needed):
+            raise RefusedError(f"{order.verb} needs the approval of {needed} persons, not {len(names)}")
+        facts = self._plan(order, peer_pid)
+        self._limit(order, now)
+        verb = self._verb(order)
+        facts |= take_pack(
+            self._settings.state_dir / "forensics",
+            order.nonce,
+            verb.processes(order.arguments),
+            self._settings.logs,
+            now,
+        )
+        ends = now + timedelta(seconds=number_of(order.arguments, "ttl_s"))
+        row = _Row(order, "doing", verb.before(order.arguments), facts | {"approved_by": list(names)}, now, ends)
+        self._write(row, "doing")
+        return row
+
+    def _plan(self, order: Order, peer_pid: int) -> dict[str, Any]:
+        verb, ttl_s = self._verb(order), number_of(order.arguments, "ttl_s")
+        if ttl_s > self._settings.ttl_max_s:
+            raise RefusedError(f"ttl_s {ttl_s} is more than the {self._settings.ttl_max_s} that are allowed here")
+        return {**verb.plan(order.arguments, peer_pid), "ttl_s": ttl_s}
+
+    def _limit(self, order: Order, now: datetime) -> None:
+        with self._store.reading() as connection:
+            total = int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
+        same = [row for row in self._rows(("doing", "done", "undone", "expired")) if row.order.verb == order.verb]
+        if total >= _ROWS_MAX or sum(row.state in _IN_FORCE for row in same) >= self._settings.active_max:
+            raise RefusedError(f"{order.verb}: {self._settings.active_max} are in force, and no more are allowed")
+        # What lies ahead of a clock that was set back counts as well.
+        if sum(row.began > now - timedelta(hours=1) for row in same) >= self._settings.per_hour_max:
+            raise RefusedError(
+                f"{order.verb}: {self._settings.per_hour_max} were begun within an hour, and no more are"
+            )
+
+    def _end(self, row: _Row, state: str) -> None:
+        verb = self._verb(row.order)
+        twins = [
+            other
+            for other in self._rows(_IN_FORCE)
+            if other.order.nonce != row.order.nonce and _deed(other.order) == _deed(row.order)
+        ]
+        if twins:
+            # Another order wants the same, still: it inherits how things were before the first of them.
+            for other in twins:
+                if row.began < other.began:
+                    other.before = row.before
+                    self._write(other, other.state)
+            row.facts["kept_for"] = twins[0].order.nonce
+        elif note := verb.undo(row.order.arguments, row.before):
+            row.facts["note"] = note
+        self._write(row, state)
+
+    def _told(self, row: _Row) -> dict[str, Any]:
+        holds = row.state in _IN_FORCE and self._verb(row.order).holds(row.order.arguments, row.before)
+        return {"state": row.state, "facts": row.facts, "holds": holds, "ends": format_time(row.ends)}
+
+    def _verb(self, order: Order) -> Verb:
+        found = self._verbs.get(order.verb)
+        if found is None:
+            raise RefusedError(f"verb {order.verb}: there are {', '.join(sorted(self._verbs))}")
+        return found
+
+    def _row(self, nonce: str) -> _Row | None:
+        with self._store.reading() as connection:
+            found = connection.execute("SELECT * FROM orders WHERE nonce = ?", (nonce,)).fetchone()
+        return None if found is None else _read(found)
+
+    def _rows(self, states: tuple[str, ...]) -> list[_Row]:
+        marks = ", ".join("?" * len(states))
+        with self._store.reading() as connection:
+            found = connection.execute(f"SELECT * FROM orders WHERE state IN ({marks})", states).fetchall()  # noqa: S608 - marks
+        return [_read(each) for each in found]
+
+    def _write(self, row: _Row, state: str) -> None:
+        row.state = state
+        values = (
+            row.order.nonce,
+            json.dumps(row.order.body()),
+            state,
+            json.dumps(row.before),
+            json.dumps(row.facts),
+            format_time(row.began),
+            format_time(row.ends),
+        )
+        with self._store.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def _deed(order: Order) -> tuple[object, ...]:
+    """What is done, without for how long."""
+    return order.verb, tuple(sorted((name, each) for name, each in order.arguments.items() if name != "ttl_s"))
+
+
+def _read(found: tuple[str, ...]) -> _Row:
+    _, body, state, before, facts, began, ends = found
+    return _Row(
+        read_order(json.loads(body)), state, json.loads(before), json.loads(facts), parse_time(began), parse_time(ends)
+    )

@@ -1,0 +1,113 @@
+"""``process.suspend``: stop one process where it stands. It is not killed: what it holds in memory is evidence.
+
+A process is its number and the moment it started; through a descriptor of it (pidfd) the signal reaches that process or
+nobody, also when its number is taken by another.
+
+Source: proc(5), pidfd_open(2), pidfd_send_signal(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from govsec.errors import RefusedError
+from govsec.response.helper.api import Arguments, Before, number_of
+
+PROC = Path("/proc")
+_KERNEL_THREADS = 2
+_PROCESSES_MAX = 100_000
+_STOPPED = ("T", "t")
+
+
+class Suspend:
+    """The verb; ``never`` are names of programs, as ``/proc/PID/comm`` has them."""
+
+    is_volatile = False
+
+    def __init__(self, never: Sequence[str]) -> None:
+        self._never = frozenset(never)
+
+    def plan(self, arguments: Arguments, peer_pid: int) -> dict[str, Any]:
+        pid, status = number_of(arguments, "pid"), _status(arguments)
+        if status is None:
+            raise RefusedError(f"process {pid}: gone, or another one by now")
+        name, _, parent, _ = status
+        if pid in (1, _KERNEL_THREADS, os.getpid(), os.getppid(), peer_pid) or parent == _KERNEL_THREADS:
+            raise RefusedError(f"process {pid} ({name}) is never suspended: the machine's, or our own")
+        if name in self._never:
+            raise RefusedError(f"process {pid} ({name}) is never suspended: named in the settings")
+        return {"pid": pid, "name": name}
+
+    def before(self, arguments: Arguments) -> Before:
+        status = _status(arguments)
+        return {"was_stopped": status is not None and status[1] in _STOPPED}
+
+    def act(self, arguments: Arguments, before: Before, ttl_s: int, nonce: str) -> None:
+        if not _send(arguments, signal.SIGSTOP):
+            raise RefusedError(f"process {arguments['pid']}: gone")
+
+    def holds(self, arguments: Arguments, before: Before) -> bool:
+        status = _status(arguments)
+        return status is not None and status[1] in _STOPPED
+
+    def undo(self, arguments: Arguments, before: Before) -> str:
+        is_there = before["was_stopped"] or _send(arguments, signal.SIGCONT)
+        return "" if is_there else "gone"
+
+    def processes(self, arguments: Arguments) -> list[int]:
+        return [number_of(arguments, "pid")]
+
+
+def status_of(pid: int) -> tuple[str, str, int, int] | None:
+    """Name, state, parent and start (ticks since boot) of a process; None when there is none."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name may hold anything, brackets and spaces included; what follows its last bracket may not.
+    name, rest = text.split("(", 1)[1].rsplit(")", 1)
+    words = rest.split()
+    return name, words[0], int(words[1]), int(words[19])
+
+
+def pids() -> list[int]:
+    """Every process, the first 100,000."""
+    return sorted(int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit())[:_PROCESSES_MAX]
+
+
+def processes_of(uid: int) -> list[int]:
+    """The processes of a user."""
+    found = []
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            if (PROC / str(pid)).stat().st_uid == uid:
+                found.append(pid)
+    return found
+
+
+def _status(arguments: Arguments) -> tuple[str, str, int, int] | None:
+    status = status_of(number_of(arguments, "pid"))
+    return status if status is not None and status[3] == number_of(arguments, "started") else None
+
+
+def _send(arguments: Arguments, number: signal.Signals) -> bool:
+    """Signal the process that is meant; False when it is gone."""
+    try:
+        descriptor = os.pidfd_open(number_of(arguments, "pid"))
+    except ProcessLookupError:
+        return False
+    try:
+        # Looked at again behind the descriptor: what it stands for cannot change any more.
+        if _status(arguments) is None:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""The helper's firewall verbs on real packets: two network namespaces, a cable, and a kernel that keeps the time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.response.far import People, ask, helper_running, make_order, wait_for, write_settings
+from tests.support.namespaces import Namespace, cable
+from tests.support.require import require
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+MANAGER = "198.51.100.9"
+#: Long enough for a machine that stands still, and nothing waits for its end.
+LONG_S = 3600
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Namespace, Namespace]]:
+    require("nft")
+    with cable() as (here, there):
+        for end, address in ((here, HERE), (there, THERE)):
+            end.ip("address", "add", f"{address}/24", "dev", end.interface)
+            end.ip("link", "set", "lo", "up")
+        there.ip("address", "add", f"{MANAGER}/24", "dev", there.interface)
+        here.ip("address", "add", "198.51.100.1/24", "dev", here.interface)
+        yield here, there
+
+
+@contextlib.contextmanager
+def service(end: Namespace) -> Iterator[int]:
+    """Something that greets whoever connects."""
+    with end.inside():
+        listener = socket.create_server(("0.0.0.0", 0))
+    stopping = threading.Event()
+
+    def greet() -> None:
+        listener.settimeout(0.1)
+        while not stopping.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(b"hello")
+
+    thread = threading.Thread(target=greet)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        stopping.set()
+        thread.join(60)
+        listener.close()
+
+
+def reaches(end: Namespace, port: int, *, source: str = THERE, target: str = HERE, patience_s: float = 1.0) -> bool:
+    """Whether a greeting comes; a drop is silence, which has to be waited for."""
+    with end.inside(), socket.socket() as talk:
+        talk.settimeout(patience_s)
+        talk.bind((source, 0))
+        try:
+            talk.connect((target, port))
+            return talk.recv(5) == b"hello"
+        except OSError:
+            return False
+
+
+def test_an_approved_block_stops_real_traffic_and_undo_lets_it_through_again(
+    tmp_path: Path, ends: tuple[Namespace, Namespace]
+) -> None:
+    here, there = ends
+    people = People(tmp_path)
+    settings = write_settings(tmp_path, management=["198.51.100.0/24"])
+    order = make_order("nft.block", {"address": THERE, "ttl_s": LONG_S})
+    with service(here) as port, helper_running(settings, "ip", "netns", "exec", here.name):
+        assert reaches(there, port, patience_s=60)
+        with there.inside():
+            standing = socket.create_connection((HERE, port), 60, (THERE, 0))
+        tried = ask(tmp_path / "s", {"step": "try", "order": order.body()})
+
+        done = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+
+        standing.close()
+        assert tried["facts"]["sessions"] >= 1, "the session that stood was not counted"
+        assert done["ok"] and done["state"] == "done" and done["holds"], done
+        assert order.nonce in _elements(here)
+        assert not reaches(there, port)
+        assert reaches(there, port, source=MANAGER, target="198.51.100.1", patience_s=60), "the way in was cut"
+        again = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+        assert again == done
+
+        undone = ask(tmp_path / "s", {"step": "undo", "nonce": order.nonce})
+
+        assert undone["ok"] and undone["state"] == "undone", undone
+        assert reaches(there, port, patience_s=60)
+        replayed = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+        assert replayed["state"] == "undone"
+        assert _elements(here) == "", "an approval was used twice"
+
+
+def test_the_kernel_ends_a_block_when_helper_and_engine_are_dead(
+    tmp_path: Path, ends: tuple[Namespace, Namespace]
+) -> None:
+    here, there = ends
+    people = People(tmp_path)
+    order = make_order("nft.block", {"address": THERE, "ttl_s": 2})
+    with (
+        service(here) as port,
+        helper_running(write_settings(tmp_path), "ip", "netns", "exec", here.name) as helper,
+    ):
+        assert ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})["ok"]
+        helper.kill()
+        helper.wait(60)
+
+        wait_for(lambda: _elements(here) == "", "the kernel lets the address go")
+
+        assert reaches(there, port, patience_s=60)
+
+
+def test_an_isolated_host_is_reached_by_its_managers_alone(tmp_path: Path, ends: tuple[Namespace, Namespace]) -> None:
+    here, there = ends
+    people = People(tmp_path)
+    settings = write_settings(tmp_path, management=["198.51.100.0/24"])
+    order = make_order("host.isolate", {"ttl_s": LONG_S})
+    with (
+        service(here) as port,
+        service(there) as outside,
+        helper_running(settings, "ip", "netns", "exec", here.name),
+    ):
+        assert reaches(there, port, patience_s=60)
+
+        done = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+
+        assert done["ok"] and done["holds"], done
+        assert not reaches(there, port)
+        assert not reaches(here, outside, source=HERE, target=THERE)
+        assert reaches(there, port, source=MANAGER, target="198.51.100.1", patience_s=60)
+        assert reaches(here, port, source="127.0.0.1", target="127.0.0.1", patience_s=60)
+        undone = ask(tmp_path / "s", {"step": "undo", "nonce": order.nonce})
+        assert undone["state"] == "undone"
+        assert reaches(there, port, patience_s=60)
+
+
+def test_what_keeps_the_host_alive_is_never_blocked(tmp_path: Path, ends: tuple[Namespace, Namespace]) -> None:
+    here, _ = ends
+    here.ip("route", "add", "default", "via", "192.0.2.254")
+    people = People(tmp_path)
+    settings = write_settings(tmp_path, management=["198.51.100.0/24"], never_block=["203.0.113.7/32"])
+    refused = {}
+    with helper_running(settings, "ip", "netns", "exec", here.name):
+        for address in (HERE, "192.0.2.254", MANAGER, "203.0.113.7", "127.0.0.9", "224.0.0.1", "0.0.0.0", "fe80::1"):
+            order = make_order("nft.block", {"address": address, "ttl_s": 60})
+            refused[address] = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+
+        other = make_order("nft.block", {"address": "203.0.113.8", "ttl_s": 60})
+        assert ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(other)})["ok"]
+
+    assert {address: answer.get("kind") for address, answer in refused.items()} == dict.fromkeys(refused, "refused")
+    assert "our own" in refused[HERE]["why"] and "a gateway" in refused["192.0.2.254"]["why"]
+
+
+def test_isolation_without_a_way_back_in_is_refused(tmp_path: Path, ends: tuple[Namespace, Namespace]) -> None:
+    here, _ = ends
+    people = People(tmp_path)
+    order = make_order("host.isolate", {"ttl_s": 60})
+    with helper_running(write_settings(tmp_path), "ip", "netns", "exec", here.name):
+        answer = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
+
+    assert answer["kind"] == "refused" and "management" in answer["why"]
+
+
+def test_two_blocks_of_one_address_hold_until_both_are_taken_back(
+    tmp_path: Path, ends: tuple[Namespace, Namespace]
+) -> None:
+    here, _ = ends
+    people = People(tmp_path)
+    first, second = (make_order("nft.block", {"address": THERE, "ttl_s": ttl_s}) for ttl_s in (LONG_S, 1800))
+    with helper_running(write_settings(tmp_path), "ip", "netns", "exec", here.name):
+        for order in (first, second):
+            assert ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})["ok"]
+        assert _lasting_s(here) > 1800, "the second one shortened it"
+
+        kept = ask(tmp_path / "s", {"step": "undo", "nonce": first.nonce})
+        assert kept["facts"]["kept_for"] == second.nonce
+        assert THERE in _elements(here)
+        ask(tmp_path / "s", {"step": "undo", "nonce": second.nonce})
+
+        assert _elements(here) == ""
+
+
+def _elements(end: Namespace) -> str:
+    done = subprocess.run(
+        ["ip", "netns", "exec", end.name, "nft", "list", "set", "inet", "govsec_response", "block4"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.partition("elements")[2]
+
+
+def _lasting_s(end: Namespace) -> int:
+    done = subprocess.run(
+        ["ip", "netns", "exec", end.name, "nft", "-j", "list", "set", "inet", "govsec_response", "block4"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (element,) = json.loads(done.stdout)["nftables"][1]["set"]["elem"]
+    return int(element["elem"]["timeout"])
