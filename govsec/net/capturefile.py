@@ -7,13 +7,18 @@ looks into it any more.
 
 A file that ends in the middle of a record is cut: counted, not an error. A record that cannot be is an error that names
 file and offset, after every packet before it was given. Compressed files are not opened.
+
+Large files are read and decoded by a second process where there is a processor for it (``readahead``); the batches are
+the same.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,8 +31,11 @@ from govsec.net import pcap, pcapng
 from govsec.net.captureformat import CaptureFormat, Records
 from govsec.net.columns import PACKETS_MAX, PacketBatch
 from govsec.net.decode import FRAME_MAX, Frames, decode
-from govsec.net.gather import SLACK, Buffers
+from govsec.net.gather import SLACK, Buffers, Space
+from govsec.net.readahead import ReadAhead, is_suitable
 from govsec.runtime.threads import OneAhead
+
+log = logging.getLogger(__name__)
 
 #: Small enough that what was read is still in the processor's cache when it is decoded; large enough that its records
 #: are found many at a time.
@@ -39,13 +47,22 @@ REST_MAX = pcapng.BLOCK_MAX
 class CaptureFile:
     """A pcap or pcapng file.
 
-    ``frame_max`` as for ``decode``; ``batch_max``: packets a batch, at most ``PACKETS_MAX``.
+    ``frame_max`` as for ``decode``; ``batch_max``: packets a batch, at most ``PACKETS_MAX``. ``is_read_ahead``: whether
+    a second process reads and decodes; None: when it pays and this process has no threads.
     """
 
-    def __init__(self, path: Path, *, frame_max: int = FRAME_MAX, batch_max: int = PACKETS_MAX) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        frame_max: int = FRAME_MAX,
+        batch_max: int = PACKETS_MAX,
+        is_read_ahead: bool | None = None,
+    ) -> None:
         self._path = path
         self._frame_max = frame_max
         self._batch_max = min(batch_max, PACKETS_MAX)
+        self._is_read_ahead = is_read_ahead
         self._counters: dict[str, int] = {}
 
     def batches(self) -> Iterator[PacketBatch]:
@@ -54,13 +71,31 @@ class CaptureFile:
         Raises:
             ConfigurationError: the file is not there or cannot be read.
             FormatError: it is no capture, or breaks off being one; everything before was given.
+            WorkerError: the process that read ahead was killed.
         """
         self._counters = dict.fromkeys(("packets", "bytes", "records_cut"), 0)
-        try:
-            with self._path.open("rb", buffering=0) as file:
-                yield from self._read(file)
-        except OSError as error:
-            raise ConfigurationError(f"capture {self._path}: {error.strerror}") from error
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._path.open("rb", buffering=0))
+                state = os.fstat(file.fileno())
+            except OSError as error:
+                raise self._unreadable(error) from error
+            # Nobody waits for a read of a regular file; one of a pipe may last, and would be waited for at the end.
+            is_regular = stat.S_ISREG(state.st_mode)
+            is_ahead = self._is_read_ahead
+            if is_ahead is None:
+                is_ahead = is_regular and is_suitable(state.st_size)
+            if is_ahead:
+                # Of two processes each has a processor; a thread that reads would need a third one.
+                ahead = ReadAhead(partial(self._read, file, False), self.counters, _buffer_size())
+                try:
+                    stack.enter_context(ahead)
+                except OSError as error:
+                    log.info("capture read by one process", extra={"path": str(self._path), "reason": str(error)})
+                else:
+                    yield from ahead.batches(self._counters.update)
+                    return
+            yield from self._read(file, is_regular, Buffers(_buffer_size()))
 
     def counters(self) -> dict[str, int]:
         """What was met so far in the run of ``batches`` that began last, by name.
@@ -69,7 +104,16 @@ class CaptureFile:
         """
         return dict(self._counters)
 
-    def _read(self, file: BinaryIO) -> Iterator[PacketBatch]:
+    def _unreadable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(f"capture {self._path}: {error.strerror}")
+
+    def _read(self, file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[PacketBatch]:
+        try:
+            yield from self._read_pieces(file, is_threaded, space)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _read_pieces(self, file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[PacketBatch]:
         header = bytearray(pcap.HEADER_SIZE)
         rest = bytes(header[: _fill(file, header)])
         offset = 0
@@ -80,7 +124,7 @@ class CaptureFile:
             form = pcapng.PcapNg()
         else:
             raise self._wrong(0, f"neither pcap nor pcapng begins with {rest[:4].hex() or 'nothing'}")
-        for buffer, size in _pieces(file):
+        for buffer, size in _pieces(file, is_threaded, space):
             # What the piece before left goes in front of this one.
             piece = buffer[REST_MAX - len(rest) :]
             piece[: len(rest)] = rest
@@ -125,23 +169,25 @@ class CaptureFile:
             yield decode(frames, records.link_type[chosen], self._frame_max)
 
 
-def _pieces(file: BinaryIO) -> Iterator[tuple[memoryview, int]]:
+def _buffer_size() -> int:
+    return REST_MAX + CHUNK_SIZE + SLACK
+
+
+def _pieces(file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[tuple[memoryview, int]]:
     """The file in buffers with room for ``REST_MAX`` bytes in front, and how many were read; the last one is not full.
 
-    While one is worked on, a thread reads the next: the copying frees the interpreter's lock.
+    While one is worked on, a thread reads the next, if ``is_threaded``: the copying frees the interpreter's lock.
     """
-    buffers = Buffers(REST_MAX + CHUNK_SIZE + SLACK)
-    # Nobody waits for a read of a regular file; one of a pipe may last, and would have to be waited for at the end.
-    is_ahead = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     with OneAhead[int]() as ahead:
-        buffer = buffers.take()
+        buffer = space.take()
         size = _fill(file, buffer[REST_MAX : REST_MAX + CHUNK_SIZE])
         while size == CHUNK_SIZE:
-            following = buffers.take()
+            following = space.take()
             fill = partial(_fill, file, following[REST_MAX : REST_MAX + CHUNK_SIZE])
-            if is_ahead:
+            if is_threaded:
                 ahead.submit(fill)
             yield buffer, size
+            space.give_back(buffer)
             read = ahead.drain()  # None: nothing was begun
             buffer, size = following, fill() if read is None else read
         yield buffer, size
