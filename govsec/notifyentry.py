@@ -7,11 +7,13 @@ read.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from govsec.rotaentry import ChainConfig, PersonConfig, ShiftConfig
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/@:]+$|^[0-9a-fA-F:.]+$")]
@@ -112,6 +114,24 @@ class NotifyConfig(_Entry):
     kept_days: int = Field(
         default=90, ge=1, le=36_500, description="how long what was delivered stays in the outbox, with its receipt"
     )
+    people: Mapping[_Name, PersonConfig] = Field(
+        default_factory=dict, max_length=1000, description="who can be called, and how"
+    )
+    rotas: Mapping[_Name, Annotated[tuple[ShiftConfig, ...], Field(max_length=100)]] = Field(
+        default_factory=dict, max_length=100, description="who is on duty when; all shifts that hold count together"
+    )
+    escalation: tuple[ChainConfig, ...] = Field(
+        default=(),
+        max_length=100,
+        description="who is called until a person takes a case on; the chain that asks for "
+        "the highest level, then severity, of those that fit counts",
+    )
+    workdays: Path | None = Field(
+        default=None, description="holidays and swapped working days (default: China's, as they came with govsec)"
+    )
+    zone: Annotated[str, Field(pattern=r"^[+-](0[0-9]|1[0-4]):[0-5][0-9]$")] = Field(
+        default="+08:00", description="the clock of rotas and hours"
+    )
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> NotifyConfig:
@@ -120,3 +140,24 @@ class NotifyConfig(_Entry):
                 if name not in self.channels:
                     raise ValueError(f"routes: no channel {name}")
         return self
+
+    @model_validator(mode="after")
+    def _people_are_known(self) -> NotifyConfig:
+        for name, person in self.people.items():
+            for channel in person.channels:
+                if channel not in self.channels:
+                    raise ValueError(f"people: {name}: no channel {channel}")
+        for rota, shifts in self.rotas.items():
+            _known([name for shift in shifts for name in shift.people], self.people, f"rotas: {rota}: no person")
+        for chain in self.escalation:
+            _known([name for step in chain.steps for name in step.people], self.people, "escalation: no person")
+            _known([step.rota for step in chain.steps if step.rota], self.rotas, "escalation: no rota")
+        if self.escalation and not self.channels:
+            raise ValueError("escalation: there is no channel by which anybody could be called")
+        return self
+
+
+def _known(names: Iterable[str], known: Container[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{what} {name}")

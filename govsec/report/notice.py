@@ -23,16 +23,20 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
         "subject": notice.subject,
         "system": f"{notice.system} " if notice.system else "",
     }
-    key = f"title.{notice.kind}"
+    if "level" in facts and words.has(f"level.{facts['level']}"):
+        facts["level"] = words.text(f"level.{facts['level']}")
+    key, detail = f"title.{notice.kind}", f"detail.{notice.kind}"
     title = words.text(key if words.has(key) else "other", facts)
     lines = [
-        words.text("line.summary", {"summary": notice.summary}),
+        words.text(detail, facts) if words.has(detail) else words.text("line.summary", {"summary": notice.summary}),
         words.text("line.severity", {"severity": severity}),
     ]
     if notice.system:
         lines.append(words.text("line.system", {"system": notice.system}))
     lines += _listed(words, notice.facts.get("incidents"), "incident")
     lines += _listed(words, notice.facts.get("listed"), "listed")
+    lines += _listed(words, notice.facts.get("matters"), "matter")
+    lines += _gaps(words, notice.facts.get("gaps"))
     lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
     return title, tuple(lines)
 
@@ -41,3 +45,11 @@ def _listed(words: Catalogue, entries: object, key: str) -> list[str]:
     if not isinstance(entries, list):
         return []
     return [words.text(f"line.{key}", entry) for entry in entries[:_LISTED_MAX] if isinstance(entry, Mapping)]
+
+
+def _gaps(words: Catalogue, gaps: object) -> list[str]:
+    """Who should have been called and could not be."""
+    if not isinstance(gaps, list):
+        return []
+    known = [gap for gap in gaps if isinstance(gap, Mapping) and words.has(f"line.gap.{gap.get('why')}")]
+    return [words.text(f"line.gap.{gap['why']}", gap) for gap in known[:_LISTED_MAX]]
