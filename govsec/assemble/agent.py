@@ -99,7 +99,7 @@ def plan_of(name: str, config: Config) -> Plan:
         for each in tried:
             each()
 
-    return Plan(name, config.agent, _directory(name, config), tuple(modules), try_out)
+    return Plan(name, config.agent, agent_directory(name, config), tuple(modules), try_out)
 
 
 def spooled(
@@ -111,7 +111,7 @@ def spooled(
         HostUnreachableError: there is no spool; the agent never ran here.
         IntegrityError, TryAgainError: it is damaged, or held by somebody.
     """
-    path = _directory(name, config) / SPOOL_NAME
+    path = agent_directory(name, config) / SPOOL_NAME
     if not path.exists():
         raise HostUnreachableError(f"{path}: no agent {name} has ever run here")
     with Spool(path, clock, is_reader=True) as spool:
@@ -130,7 +130,8 @@ def check_agents(config: Config) -> None:
             plan_of(name, config).try_out()
 
 
-def _directory(name: str, config: Config) -> Path:
+def agent_directory(name: str, config: Config) -> Path:
+    """Where the agent ``name`` keeps what is its own."""
     return config.state_dir / "agent" / name
 
 

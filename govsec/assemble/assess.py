@@ -38,6 +38,7 @@ from govsec.policy.pack import Pack
 from govsec.policy.results import CheckResult
 from govsec.policy.run import Assessment
 from govsec.policy.runfolder import StoredRun, write_run
+from govsec.policy.watching import WatchingFacts, judge_watching
 from govsec.progress import Progress, ProgressSink, silent
 
 #: From so many hosts on a second child that evaluates expressions saves more time than its 20 MB are worth.
@@ -137,7 +138,9 @@ class Assessor:
         for one in collected:
             results += next(judged_hosts) if one.facts else self._judge.unreachable(one.target.name, one.error)
         record = self._record()
+        watching = self._watching()
         judged = judge_continuity(record, is_cloud="cloud" in self.scope.scopes)
+        judged += judge_watching(watching) if watching is not None else ()
         results += [one.result for one in judged]
         people = read_records(self.site, self.scope.row.name)
         self.earlier = earlier_run(self.site.config.state_dir, self.scope.row.name, self.request.compare)
@@ -156,6 +159,7 @@ class Assessor:
             collected=tuple(collected),
             results=tuple(results),
             record=record,
+            watching=watching,
             judged=judged,
             people=people,
             earlier=self.earlier.run,
@@ -178,6 +182,14 @@ class Assessor:
         from govsec.assemble.registry import continuity_facts  # centers and drills; a bare host does without
 
         return continuity_facts(self.site, scope.system, scope.levels.a)
+
+    def _watching(self) -> WatchingFacts | None:
+        """What is known of how the system is watched; None where there is no system that anybody wrote down."""
+        if self.scope.system is None:
+            return None
+        from govsec.assemble.watching import watching_facts  # the ledger, agents and notices; a bare host does without
+
+        return watching_facts(self.site, self.scope.system, self.scope.levels.system)
 
 
 def run_assessment(

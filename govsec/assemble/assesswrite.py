@@ -39,6 +39,7 @@ from govsec.policy.rows import (
 )
 from govsec.policy.run import Assessment, CatalogRow, CheckRow, ExtentRow, ItemRow, ObjectRow
 from govsec.policy.verdicts import verdicts
+from govsec.policy.watching import WatchingFacts, watching_checks, watching_evidence, watching_pack, watching_roles
 from govsec.registerentry import HostRole
 from govsec.shipped import shipped
 
@@ -62,6 +63,8 @@ class Parts:
     judged: tuple[ContinuityResult, ...]
     people: Records
     earlier: Assessment | None
+    #: None where there is no system that anybody wrote down.
+    watching: WatchingFacts | None = None
     #: Packs of the site that were not asked for.
     left_out: tuple[Pack, ...] = ()
     #: Why the run before is not compared with: it was altered.
@@ -73,7 +76,7 @@ class Parts:
 def write_assessment(site: Site, parts: Parts, *, operator: str, started: datetime) -> Assessment:
     """The assessment, with its difference to the earlier run where there is one."""
     scope, now = parts.scope, site.clock.now()
-    checks = {check.id: check_row(pack, check) for pack in parts.packs for check in pack.checks} | continuity_checks()
+    checks = {check.id: check_row(pack, check) for pack in parts.packs for check in pack.checks} | _own_checks()
     found = _verdicts(parts, checks, now)
     levels = scope.levels
     findings = case_findings(
@@ -103,7 +106,7 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         started=started,
         ended=now,
         catalog=_catalog(),
-        packs=(*(pack_row(pack) for pack in parts.packs), continuity_pack()),
+        packs=(*(pack_row(pack) for pack in parts.packs), continuity_pack(), watching_pack()),
         parameters=site.config.assessment.parameters,
         objects=_objects(parts),
         checks={result.check: checks[result.check] for result in parts.results},
@@ -114,7 +117,10 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         rates=rates(
             items, dangers=len(dangers), high_risks=sum(finding.state is CaseState.OPEN for finding in findings)
         ),
-        evidence=continuity_evidence(parts.record),
+        evidence=(
+            *continuity_evidence(parts.record),
+            *(watching_evidence(parts.watching) if parts.watching is not None else ()),
+        ),
         cases=tuple(case_row(finding) for finding in findings),
         dangers=tuple(danger_row(danger) for danger in dangers),
         expiring=expiring_rows(parts.people, now, _EXPIRING),
@@ -128,6 +134,11 @@ def write_assessment(site: Site, parts: Parts, *, operator: str, started: dateti
         "dangers_rectified": dangers_rectified(parts.earlier, made),
     }
     return made.model_copy(update=change)
+
+
+def _own_checks() -> dict[str, CheckRow]:
+    """The checks of govsec's own record."""
+    return continuity_checks() | watching_checks()
 
 
 def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tuple[ItemVerdict, ...]:
@@ -145,7 +156,7 @@ def _verdicts(parts: Parts, checks: Mapping[str, CheckRow], now: datetime) -> tu
         host_checks=[*(check.id for pack in parts.packs for check in pack.checks), *open_roles],
         attestations=parts.people.attestations,
         waivers=parts.people.waivers,
-        evidence_checks=frozenset(continuity_checks()),
+        evidence_checks=frozenset(_own_checks()),
         gap=_gap(parts.scope.extent),
         others=_others(parts),
         now=now,
@@ -170,9 +181,8 @@ def _others(parts: Parts) -> dict[str, Words]:
     """By check, why hosts of its role may be missing."""
     checks = [check for pack in parts.packs for check in pack.checks]
     entry = parts.scope.entry
-    return {
-        check.id: _MORE[check.hosts] for check in checks if check.hosts is not None and not entry.are_all(check.hosts)
-    }
+    roles = {check.id: check.hosts for check in checks if check.hosts is not None} | watching_roles()
+    return {check: _MORE[role] for check, role in roles.items() if not entry.are_all(role)}
 
 
 def _extent(parts: Parts) -> ExtentRow:

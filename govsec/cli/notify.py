@@ -6,7 +6,7 @@ import argparse
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from govsec.cli import frame, notifyrota, texts
+from govsec.cli import frame, notifyrota, notifytrial, texts
 from govsec.errors import UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec notify --help` does without it
@@ -51,6 +51,7 @@ def register(parser: frame.Parser) -> None:
         verbs, "send", run_send, "send what is due now; an agent does this by itself", examples=["govsec notify send"]
     )
     notifyrota.register(verbs)
+    notifytrial.register(verbs)
 
 
 def run_test(args: argparse.Namespace, io: frame.IO) -> int:

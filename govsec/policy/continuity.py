@@ -11,12 +11,12 @@ Words, figures and their sources are in ``policies/continuity/checks.yaml``. Ite
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from govsec.policy.continuityfacts import ContinuityFacts
 from govsec.policy.continuityjudges import JUDGES, Fact, Seen, View
-from govsec.policy.continuitytable import continuity_table, table_sha256
+from govsec.policy.continuitytable import ContinuityCheck, ContinuityTable, continuity_table, table_sha256
 from govsec.policy.results import CaseHit, CheckResult, Expectation, Status, Words
 from govsec.policy.run import CheckRow, EvidenceRow, PackRow
 from govsec.policy.said import said
@@ -42,7 +42,11 @@ def judge_continuity(facts: ContinuityFacts, *, is_cloud: bool) -> tuple[Continu
 
 def continuity_checks() -> dict[str, CheckRow]:
     """The checks as rows of an assessment."""
-    table = continuity_table()
+    return check_rows(continuity_table())
+
+
+def check_rows(table: ContinuityTable) -> dict[str, CheckRow]:
+    """The checks of a table of govsec's own record as rows of an assessment."""
     return {
         check.id: CheckRow(
             id=check.id,
@@ -59,11 +63,15 @@ def continuity_checks() -> dict[str, CheckRow]:
 
 def continuity_pack() -> PackRow:
     """The table as a pack of an assessment."""
-    table = continuity_table()
+    return pack_row(continuity_table(), table_sha256())
+
+
+def pack_row(table: ContinuityTable, sha256: str) -> PackRow:
+    """A table of govsec's own record as a pack of an assessment."""
     return PackRow(
         id=table.pack.id,
         version=table.pack.version,
-        sha256=table_sha256(),
+        sha256=sha256,
         checks_count=len(table.checks),
         trust="shipped",
     )
@@ -87,7 +95,15 @@ def continuity_evidence(facts: ContinuityFacts) -> tuple[EvidenceRow, ...]:
 
 
 def _result(view: View, seen: list[Seen]) -> ContinuityResult:
-    status, words = _status(seen), view.check.expectations
+    result = check_result(view.check, seen, pack=continuity_table().pack.id, system=view.facts.system)
+    if result.status is Status.ERROR:
+        result = replace(result, reason=why_not_known(view.facts.missing))
+    return ContinuityResult(result, _evidence(view))
+
+
+def check_result(check: ContinuityCheck, seen: Sequence[Seen], *, pack: str, system: str) -> CheckResult:
+    """What was seen as the result of a check of the system; why something could not be looked at is left to say."""
+    status, words = _status(seen), check.expectations
     facts: dict[str, Fact] = {}
     for one in seen:
         facts.update(one.facts or {})
@@ -95,22 +111,18 @@ def _result(view: View, seen: list[Seen]) -> ContinuityResult:
         Expectation(one.name, one.holds, _words(words[one.name], facts) if one.holds is False else None) for one in seen
     )
     failed = {one.name for one in seen if one.holds is False}
-    reason = view.check.reason if status in (Status.PASS, Status.PARTIAL) else None
-    if status is Status.ERROR:
-        reason = _why_not_known(view.facts)
-    result = CheckResult(
-        check=view.check.id,
-        pack=continuity_table().pack.id,
-        object=view.facts.system,
+    return CheckResult(
+        check=check.id,
+        pack=pack,
+        object=system,
         status=status,
-        reason=reason,
+        reason=check.reason if status in (Status.PASS, Status.PARTIAL) else None,
         expectations=expectations,
-        high_risk=tuple(CaseHit(case) for case, names in view.check.cases.items() if failed & set(names)),
+        high_risk=tuple(CaseHit(case) for case, names in check.cases.items() if failed & set(names)),
     )
-    return ContinuityResult(result, _evidence(view))
 
 
-def _status(seen: list[Seen]) -> Status:
+def _status(seen: Sequence[Seen]) -> Status:
     if any(one.holds is False and one.is_needed for one in seen):
         return Status.FAIL
     if not seen or any(one.holds is None for one in seen):
@@ -122,8 +134,9 @@ def _words(template: Words, facts: Mapping[str, Fact]) -> Words:
     return Words(zh=template.zh.format_map(facts), en=template.en.format_map(facts))
 
 
-def _why_not_known(facts: ContinuityFacts) -> Words:
-    why = [said(f"{name}: {reason}") for name, reason in sorted(facts.missing.items())]
+def why_not_known(missing: Mapping[str, str]) -> Words:
+    """Why a check of govsec's own record is an error: what could not be looked at, by name."""
+    why = [said(f"{name}: {reason}") for name, reason in sorted(missing.items())]
     if not why:
         return Words(zh="配置或台账没有写明判断所需的内容", en="Configuration or register do not say what is needed")
     zh, en = "；".join(one.zh for one in why)[:1500], "; ".join(one.en for one in why)[:1500]

@@ -1,6 +1,6 @@
-"""The table behind :mod:`govsec.policy.continuity`: titles, words, figures with their source, and which items they map.
+"""The tables behind :mod:`govsec.policy.continuity` and :mod:`govsec.policy.watching`: titles, words, figures, items.
 
-Data of the wheel (``policies/continuity/checks.yaml``), read once.
+Data of the wheel (``policies/continuity/checks.yaml``, ``policies/watching/checks.yaml``), read once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from govsec.shipped import read_table, shipped
 
 #: Named ``policies/<this>`` in the sources.
 _FOLDER = "continuity"
+_WATCHING = "watching"
 _FILE = "checks.yaml"
 
 
@@ -37,7 +38,7 @@ class Figure(Model):
 class ContinuityCheck(Model):
     """One check of the table."""
 
-    id: str = Field(pattern=r"^continuity\.[a-z-]+$")
+    id: str = Field(pattern=r"^(continuity|watching)\.[a-z-]+$")
     title: Words
     guards: Words
     maps: Mapping[str, Role] = Field(min_length=1)
@@ -70,11 +71,17 @@ class ContinuityTable(Model):
 
 @cache
 def continuity_table() -> ContinuityTable:
-    """The table that came with govsec."""
+    """The table on backup and emergency that came with govsec."""
     return read_table(shipped(_FOLDER).joinpath(_FILE), TypeAdapter(ContinuityTable))
 
 
 @cache
-def table_sha256() -> str:
-    """The digest of the table's file, as manifests name it."""
-    return hashlib.sha256(shipped(_FOLDER).joinpath(_FILE).read_bytes()).hexdigest()
+def watching_table() -> ContinuityTable:
+    """The table on watching and telling that came with govsec."""
+    return read_table(shipped(_WATCHING).joinpath(_FILE), TypeAdapter(ContinuityTable))
+
+
+@cache
+def table_sha256(folder: str = _FOLDER) -> str:
+    """The digest of a table's file, as manifests name it."""
+    return hashlib.sha256(shipped(folder).joinpath(_FILE).read_bytes()).hexdigest()

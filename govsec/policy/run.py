@@ -137,10 +137,10 @@ class ObjectRow(Model):
 
 
 class EvidenceRow(Model):
-    """Something of govsec's own that an item rests on: a drill, a job, a measured lag, a center, a file."""
+    """Something of govsec's own that an item rests on: a drill, a job, a trial, what an agent answered, a file."""
 
     digest: Digest
-    kind: Literal["drill", "job", "lag", "center", "register", "file"]
+    kind: Literal["drill", "job", "lag", "center", "register", "file", "trial", "watch"]
     title: Words
     time: Moment
 
