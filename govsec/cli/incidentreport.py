@@ -1,4 +1,4 @@
-"""``govsec incident report`` and ``state``: reports to the authorities, from what the case knows and people say."""
+"""``govsec incident report``, ``state`` and ``bulletin``: what is handed in, from what cases know and people say."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
     state.add_argument("part", metavar="PART", help="place, impact, cause, traces, plan, support, scene, harm …")
     state.add_argument("text", metavar="TEXT")
     state.add_argument("--by", metavar="PERSON", help="in whose name (default: this system's user)")
+    bulletin = frame.add_verb(
+        verbs,
+        "bulletin",
+        run_bulletin,
+        "the monthly bulletin (通报): events by class and level, times, drills, protection, with charts",
+        examples=[
+            "govsec incident bulletin",
+            "govsec incident bulletin --month 2026-11 --output 通报.html",
+        ],
+    )
+    bulletin.add_argument("--month", metavar="YYYY-MM", help="default: the month before this one")
+    bulletin.add_argument("--output", type=Path, metavar="FILE", help="write it: .html, .json or .txt")
 
 
 def run_report(args: argparse.Namespace, io: frame.IO) -> int:
@@ -86,4 +98,21 @@ def run_state(args: argparse.Namespace, io: frame.IO) -> int:
     with open_cases(io.config()) as store:
         desk = build_desk(io.config(), store, io.clock)
         tell(desk.add(args.case, entry_of("statement", args, io, part=args.part, text=args.text)), io)
+    return 0
+
+
+def run_bulletin(args: argparse.Namespace, io: frame.IO) -> int:
+    """Print or write the bulletin."""
+    from govsec.assemble.bulletin import build_bulletin, write_bulletin
+    from govsec.assemble.systems import Site
+    from govsec.incident.bulletin import Month
+    from govsec.report.bulletin import bulletin_text
+
+    month = Month.of(io.clock.now()).back(1) if args.month is None else Month.parse(args.month)
+    record = build_bulletin(Site(io.config(), io.clock), month)
+    if args.output is not None:
+        write_bulletin(record, args.output, tongue(io))
+    io.result(record, lambda: bulletin_text(record, tongue(io)))
+    if args.output is not None:
+        io.talk(str(args.output))
     return 0
