@@ -26,6 +26,7 @@ from govsec.registerentry import RegisterEntry
 from govsec.responseentry import ResponseConfig
 from govsec.secretfile import read_secret as read_secret
 from govsec.serviceentry import ServiceConfig
+from govsec.watchentry import WatchConfig
 
 _CONFIG_SIZE_MAX = 4 << 20
 #: A configuration of a thousand systems has about a hundred thousand values.
@@ -168,6 +169,7 @@ class BackupConfig(Model):
     nonce: bool = Field(default=True, description="plant a nonce that drills must find again")
     samples_count: int = Field(default=32, ge=0, le=10_000, description="source files read independently for drills")
     pack_size_bytes: int = Field(default=16 << 20, ge=4 << 20, le=128 << 20)
+    watch: WatchConfig | None = Field(default=None, description="continuous protection: govsec backup watch")
 
 
 class Objectives(Model):

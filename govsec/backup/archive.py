@@ -115,7 +115,7 @@ def archive(
     def look() -> None:
         nonlocal parent
         # Before the index: a snapshot that is listed later may name blobs that an older index lacks.
-        parent = _newest(repository, host, paths) if given is None and not is_rereading else given
+        parent = newest_of(repository, host, paths) if given is None and not is_rereading else given
         repository.load_index()
 
     with ExitStack() as stack:
@@ -342,7 +342,7 @@ class _Run:
         self._progress(Progress("backup", done_bytes=self._bytes))
 
 
-def _newest(repository: WritableRepository, hostname: str, paths: Sequence[str]) -> Snapshot | None:
+def newest_of(repository: WritableRepository, hostname: str, paths: Sequence[str]) -> Snapshot | None:
     """The newest snapshot of this host and exactly these paths."""
     fitting = [
         snapshot

@@ -103,6 +103,11 @@ class LiveWindow:
         self.saver = saver
         self.began = writer.clock.now()
 
+    @property
+    def clock(self) -> Clock:
+        """The writer's clock."""
+        return self._writer.clock
+
     def save(self, blob_type: BlobType, plain: bytes | bytearray | memoryview) -> bytes:
         """The id of ``plain``, which is stored, or will be when the window is finished."""
         return self.saver.save(blob_type, plain)

@@ -62,6 +62,12 @@ class PreviousTree:
             return self.nodes[self._next - 1]
         return None
 
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Names and nodes in the order of the tree; a node whose name cannot be read is not among them."""
+        if self._by_name is None:
+            self._by_name = self._names()
+        return [(name, self.nodes[position]) for name, position in self._by_name.items()]
+
     def find(self, name: bytes) -> Node | None:
         """The node of this name, None when there is none or it cannot be read."""
         if self._by_name is None:

@@ -14,6 +14,7 @@ from govsec.cli.backupforget import POLICY_OPTIONS, run_forget
 from govsec.cli.backupread import run_diff, run_dump, run_find, run_list, run_ls
 from govsec.cli.backuprestore import run_restore
 from govsec.cli.backuprun import run_run, run_stdin
+from govsec.cli.backupwatch import run_watch
 from govsec.cli.choosing import add_choice
 
 
@@ -48,6 +49,7 @@ def register(parser: frame.Parser) -> None:
     stdin.add_argument("--job", action="append", default=[], help="the job whose tags and pack size are taken")
     stdin.add_argument("--tag", action="append", default=[], help="with --repo: a word to find the snapshot by")
     _add_accept_clock(stdin)
+    _add_watch(verbs)
     listing = _add(verbs, "list", run_list, "list the snapshots", "govsec backup list --system hr --json")
     add_choice(listing)
     ls = _add(verbs, "ls", run_ls, "list what is in a snapshot", "govsec backup ls latest /srv/data")
@@ -91,6 +93,24 @@ def _add_accept_clock(parser: frame.Parser) -> None:
     parser.add_argument(
         "--accept-clock", action="store_true", help="this clock is right, though the last backup's was ahead of it"
     )
+
+
+def _add_watch(verbs: frame.Verbs[frame.Parser]) -> None:
+    parser = frame.add_verb(
+        verbs,
+        "watch",
+        run_watch,
+        "protect a job's files continuously",
+        examples=("govsec backup watch files --system hr", "govsec backup watch files --status"),
+    )
+    parser.add_argument("job", help="a job of files that says how it is watched (watch: {})")
+    parser.add_argument("--system", help="a system of the configuration (default: the only one)")
+    parser.add_argument(
+        "--accept-source",
+        action="store_true",
+        help="file systems that are gone since the last run, or a source that was emptied, are meant to be so",
+    )
+    parser.add_argument("--workers", type=_count, help="worker processes of a comparison (default: one a processor)")
 
 
 def _add_restore(verbs: frame.Verbs[frame.Parser]) -> None:

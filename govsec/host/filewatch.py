@@ -27,6 +27,8 @@ class WatchOptions:
     excluded: tuple[Path, ...] = ()
     #: About 300 bytes each where handles are kept; inotify needs one of its watches for each.
     folders_max: int = 100_000
+    #: Tell of writes when they are made, not only when the file is closed (inotify alone does).
+    has_writes: bool = False
 
 
 @dataclass

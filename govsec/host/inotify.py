@@ -28,7 +28,7 @@ from govsec.host.mounts import read_mounts
 NAME = "inotify"
 _READ_SIZE = 64 << 10
 _BATCH_MAX = 8192
-_ATTRIBUTES, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x4, 0x8, 0x40, 0x80
+_MODIFY, _ATTRIBUTES, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
 _CREATE, _DELETE, _OVERFLOW, _IGNORED = 0x100, 0x200, 0x4000, 0x8000
 _ON_FOLDER = 0x40000000
 _ONLY_FOLDERS, _NO_LINKS, _NOT_UNLINKED = 0x01000000, 0x02000000, 0x04000000
@@ -61,13 +61,13 @@ class Kernel:
         """
         return self._checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
-    def watch(self, descriptor: int, path: bytes) -> int:
-        """The number of a watch of the folder at ``path``.
+    def watch(self, descriptor: int, path: bytes, more: int = 0) -> int:
+        """The number of a watch of the folder at ``path``; ``more`` are kinds of messages beyond the usual.
 
         Raises:
             OSError: gone, not to be read, or the limit of watches is reached (ENOSPC).
         """
-        return self._checked(self._libc.inotify_add_watch(descriptor, path, ctypes.c_uint32(_MASK)))
+        return self._checked(self._libc.inotify_add_watch(descriptor, path, ctypes.c_uint32(_MASK | more)))
 
     def unwatch(self, descriptor: int, watch: int) -> None:
         """Give the watch back; one that is gone already is no error."""
@@ -180,7 +180,10 @@ class Inotify:
         try:
             if len(self._watches) >= self._options.folders_max and path not in self._watches:
                 raise OSError(errno.ENOSPC, "limit of the configuration")
-            watch = self._kernel.watch(self._descriptor, path)
+            if self._options.has_writes:
+                watch = self._kernel.watch(self._descriptor, path, _MODIFY)
+            else:
+                watch = self._kernel.watch(self._descriptor, path)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
                 self._left_out += 1
@@ -249,7 +252,7 @@ class Inotify:
                 self._walk_below(path, None)
         elif what & _DELETE:
             self._add(records, path, FileOperation.DELETED, is_folder)
-        elif what & _CLOSE_WRITE:
+        elif what & (_CLOSE_WRITE | _MODIFY):
             self._add(records, path, FileOperation.MODIFIED, is_folder)
         elif what & _ATTRIBUTES:
             self._add(records, path, FileOperation.ATTRIBUTES, is_folder)
