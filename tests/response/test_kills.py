@@ -1,0 +1,211 @@
+"""Killed at every place of a story and started again: each deed is done once, ended once, and told in order.
+
+The story runs in a forked child over real files. A place is before or after any call to the file of runs, to whoever
+does deeds, or to the recorder; the child kills itself with SIGKILL at place n, for every n that there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from govsec.clock import format_time, parse_time
+from govsec.privatefile import write_private
+from govsec.records import Evidence
+from govsec.response.api import Outcome
+from govsec.response.order import Order, approve
+from govsec.response.runs import Runs, State
+from govsec.testing.clock import FakeClock
+from tests.response.far import People
+from tests.response.rooms import START, finding, make_engine
+
+
+class Countdown:
+    def __init__(self, places: int | None) -> None:
+        self.places = places
+        self.passed = 0
+
+    def pass_one(self) -> None:
+        self.passed += 1
+        if self.passed == self.places:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Deadly:
+    """Something whose every call may be the last, before or after its effect."""
+
+    def __init__(self, inner: Any, countdown: Countdown) -> None:
+        self._inner = inner
+        self._countdown = countdown
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        called = getattr(self._inner, name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            self._countdown.pass_one()
+            answer = called(*args, **named)
+            self._countdown.pass_one()
+            return answer
+
+        return call
+
+
+class FileWorld:
+    """What deeds change, in a file: how often each was really done and ended."""
+
+    def __init__(self, path: Path, clock: FakeClock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def read(self) -> dict[str, Any]:
+        return dict(json.loads(self._path.read_bytes())) if self._path.exists() else {}
+
+    def rehearse(self, order: Order) -> Mapping[str, JsonValue]:
+        return {"sessions": 1}
+
+    def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
+        assert approvals, "done without approval"
+        world = self.read()
+        if order.nonce not in world:
+            ends = self._clock.now() + timedelta(seconds=int(order.arguments["ttl_s"]))
+            world[order.nonce] = {"state": "done", "ends": format_time(ends), "begun": 0, "ended": 0}
+            world[order.nonce]["begun"] += 1
+            self._write(world)
+        return self.check(order)
+
+    def check(self, order: Order) -> Outcome:
+        found = self.read()[order.nonce]
+        ends = parse_time(found["ends"])
+        return Outcome(found["state"], found["state"] == "done", {}, ends)
+
+    def take_back(self, order: Order) -> Outcome:
+        world = self.read()
+        if world[order.nonce]["state"] == "done":
+            world[order.nonce] |= {"state": "undone", "ended": world[order.nonce]["ended"] + 1}
+            self._write(world)
+        return self.check(order)
+
+    def _write(self, world: dict[str, Any]) -> None:
+        write_private(self._path, json.dumps(world).encode())
+
+
+class FileRecorder:
+    """A line a piece of evidence, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def record(self, evidence: Evidence) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(evidence.canonical()) + "\n")
+
+    def note(self, case: str, verb: str, step: str, facts: Mapping[str, JsonValue], time: datetime) -> None:
+        pass
+
+
+def tell_story(folder: Path, people: People, countdown: Countdown) -> None:
+    """As a daemon would: plan, be approved, do, and let time pass; two deeds, one of them taken back by a person."""
+    clock = FakeClock(START)
+    runs = Runs(folder / "response.db")
+    world = FileWorld(folder / "world.json", clock)
+    recorder = FileRecorder(folder / "ledger")
+    engine = make_engine(
+        folder, people, Deadly(world, countdown), clock, Deadly(recorder, countdown), runs=Deadly(runs, countdown)
+    )
+    engine.absorb(finding(originators=["192.0.2.66", "192.0.2.67"]), "case")
+    engine.step()
+    (run,) = runs.runs(10)
+    for deed in runs.deeds(run.id):
+        if deed.state is State.PROPOSED:
+            engine.approve(approve(people.signers["zhang"], deed.order, clock.now()))
+    engine.step()
+    first = runs.deeds(run.id)[0]
+    if first.state in (State.DOING, State.DONE, State.VERIFIED):
+        engine.take_back(first, "li")
+    engine.step()
+    clock.advance(3601)
+    for _ in range(3):
+        engine.step()
+        clock.advance(400)
+    runs.close()
+
+
+def run_child(folder: Path, people: People, places: int | None) -> int:
+    """Tell the story in a child; gives how it ended: 0, or minus the signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            tell_story(folder, people, Countdown(places))
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def fast(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: a kill, other than a power cut, loses nothing that was only written."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="govsec-kills-") as folder:
+        yield Path(folder)
+
+
+def test_a_kill_at_every_seventh_place_loses_no_deed_and_does_none_twice(fast: Path) -> None:
+    sweep(fast, stride=7)
+
+
+@pytest.mark.soak
+def test_a_kill_at_any_place_loses_no_deed_and_does_none_twice(fast: Path) -> None:
+    sweep(fast, stride=1)
+
+
+def sweep(folder: Path, *, stride: int) -> None:
+    people = People(folder)
+    whole = folder / "whole"
+    whole.mkdir()
+    counting = Countdown(None)
+    tell_story(whole, people, counting)
+    assert counting.passed > 150, "the story has hardly any places"
+
+    for place in range(1, counting.passed + 1, stride):
+        once = folder / f"killed-{place}"
+        once.mkdir()
+        assert run_child(once, people, place) == -signal.SIGKILL, f"place {place} was not reached"
+        assert run_child(once, people, None) == 0, f"after a kill at place {place} it did not come up"
+        check_end(once, place)
+        shutil.rmtree(once)
+
+
+def check_end(folder: Path, place: int) -> None:
+    where = f"killed at place {place}"
+    world = FileWorld(folder / "world.json", FakeClock(START)).read()
+    runs = Runs(folder / "response.db")
+    (run,) = runs.runs(10)
+    deeds = runs.deeds(run.id)
+    assert [deed.state for deed in deeds] in (
+        [State.UNDONE, State.EXPIRED],
+        # Killed so late that the second life finds the first deed over already.
+        [State.EXPIRED, State.EXPIRED],
+    ), where
+    assert len(world) == 2 and all((each["begun"], each["ended"]) == (1, 1) for each in world.values()), where
+    lines = [json.loads(line) for line in (folder / "ledger").read_text(encoding="utf-8").splitlines()]
+    numbers = [line["facts"]["step_number"] for line in lines]
+    steps = [step for deed in deeds for step in runs.steps(deed.nonce)]
+    assert sorted(set(numbers)) == sorted(step.id for step in steps), where
+    # Told again is told right after: nothing that is later stands before it.
+    assert numbers == sorted(numbers), where
+    runs.close()
