@@ -8,12 +8,11 @@ words. The last step touches no host, so it can be done again on stored facts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from govsec.assemble.assessscope import Request, scope_of
-from govsec.assemble.assesswrite import Parts, write_assessment
-from govsec.assemble.attestations import Records, read_records
 from govsec.assemble.hostfiles import without_gaps
 from govsec.assemble.hosts import WALK, Collected, collect_all
 from govsec.assemble.packpins import remember_versions
@@ -30,16 +29,19 @@ from govsec.assemble.runs import (
 from govsec.assemble.systems import Site
 from govsec.collect.probes import AnyProbe
 from govsec.ledger.entry import Entry
-from govsec.policy.continuity import judge_continuity
-from govsec.policy.continuityfacts import ContinuityFacts, nothing_known
 from govsec.policy.expressions import Expressions
-from govsec.policy.judge import Judge, levels_of
+from govsec.policy.judge import Judge, check_parameters, levels_of
 from govsec.policy.pack import Pack
 from govsec.policy.results import CheckResult
 from govsec.policy.run import Assessment
 from govsec.policy.runfolder import StoredRun, write_run
-from govsec.policy.watching import WatchingFacts, judge_watching
 from govsec.progress import Progress, ProgressSink, silent
+from govsec.runtime.lanes import Lane
+
+if TYPE_CHECKING:  # what judges and writes is read while the hosts answer
+    from govsec.assemble.attestations import Records
+    from govsec.policy.continuityfacts import ContinuityFacts
+    from govsec.policy.watching import WatchingFacts
 
 #: From so many hosts on a second child that evaluates expressions saves more time than its 20 MB are worth.
 _HOSTS_FEW = 10
@@ -78,18 +80,11 @@ class Assessor:
         self.scope = scope_of(site, request)
         children = 1 if len(self.scope.targets) < _HOSTS_FEW else 2
         self._expressions = Expressions(site.clock, children_count=children)
+        self._judge: Future[Judge] | None = None
         try:
             self.packs = load_packs(site, self._expressions, request.packs)
             self._left_out = self._packs_left_out() if request.packs else ()
-            checks = [check for pack in self.packs for check in pack.checks]
-            item_levels = {item.key: item.level for item in self.scope.items}
-            self._judge = Judge(
-                self.packs,
-                self._expressions,
-                levels=levels_of(checks, item_levels, self.scope.levels.system),
-                parameters=site.config.assessment.parameters,
-                hosts_of=self.scope.hosts_of,
-            )
+            check_parameters(self.packs, site.config.assessment.parameters)
             wanted = _probes_of(self.packs)
             self.walks = () if request.is_walking else tuple(probe for probe in wanted if probe.kind == WALK)
             self.probes = tuple(probe for probe in wanted if probe not in self.walks)
@@ -101,10 +96,13 @@ class Assessor:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._judge is not None:
+            wait([self._judge])  # it would start the child anew that is ended here
         self._expressions.close()
 
     def collect(self, progress: ProgressSink = silent) -> tuple[Collected, ...]:
         """The facts of every host, or why there are none. Never raises for a host that does not answer."""
+        self._begin_judge()
         previous = earlier_facts(self.site.config.state_dir, self.scope.row.name)
         probes = {target.name: self.probes_of(target.name) for target in self.scope.targets}
         return collect_all(
@@ -132,11 +130,17 @@ class Assessor:
 
     def evaluate(self, collected: Sequence[Collected]) -> tuple[Assessment, Records]:
         """One assessment of what was collected; no host is touched. With it the records of people that were read."""
+        from govsec.assemble.assesswrite import Parts, write_assessment
+        from govsec.assemble.attestations import read_records
+        from govsec.policy.continuity import judge_continuity
+        from govsec.policy.watching import judge_watching
+
+        judge = self._begin_judge().result()
         started = min((one.began for one in collected), default=self.site.clock.now())
         results: list[CheckResult] = []
-        judged_hosts = self._judge.judge_each(one.facts for one in collected if one.facts)
+        judged_hosts = judge.judge_each(one.facts for one in collected if one.facts)
         for one in collected:
-            results += next(judged_hosts) if one.facts else self._judge.unreachable(one.target.name, one.error)
+            results += next(judged_hosts) if one.facts else judge.unreachable(one.target.name, one.error)
         record = self._record()
         watching = self._watching()
         judged = judge_continuity(record, is_cloud="cloud" in self.scope.scopes)
@@ -168,6 +172,25 @@ class Assessor:
         )
         return write_assessment(self.site, parts, operator=self.request.operator, started=started), people
 
+    def _begin_judge(self) -> Future[Judge]:
+        """Get ready to judge, in a thread: hosts take a second or more, and this has nothing to do meanwhile."""
+        if self._judge is None:
+            self._judge = Lane("judge").start(self._made_judge)
+        return self._judge
+
+    def _made_judge(self) -> Judge:
+        import govsec.assemble.assesswrite  # noqa: F401 - read now, while the hosts answer
+
+        checks = [check for pack in self.packs for check in pack.checks]
+        item_levels = {item.key: item.level for item in self.scope.items}
+        return Judge(
+            self.packs,
+            self._expressions,
+            levels=levels_of(checks, item_levels, self.scope.levels.system),
+            parameters=self.site.config.assessment.parameters,
+            hosts_of=self.scope.hosts_of,
+        )
+
     def _packs_left_out(self) -> tuple[Pack, ...]:
         """The site's packs that were not asked for: what their checks decide stays open."""
         chosen = {pack.id for pack in self.packs}
@@ -177,6 +200,8 @@ class Assessor:
         """What govsec itself knows of the system, and what its register says."""
         scope, now = self.scope, self.site.clock.now()
         if scope.system is None:
+            from govsec.policy.continuityfacts import nothing_known
+
             why = "there is no configuration, and so no record of jobs, drills and centers"
             return nothing_known(scope.row.name, scope.levels.a, now, why)
         from govsec.assemble.registry import continuity_facts  # centers and drills; a bare host does without

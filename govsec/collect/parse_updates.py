@@ -32,7 +32,8 @@ if have apt-get && have dpkg-query; then
     r=${f%_*_binary-*}_InRelease; [ -r "$r" ] && grep -q '^NotAutomatic: yes' "$r" && continue
     case $f in *.lz4|*.gz|*.xz|*.zst|*.bz2) set -- /usr/lib/apt/apt-helper cat-file "$f";; *) set -- cat "$f";; esac
     mark "list ${f##*/}"
-    { printf '%s\\n' "$i"; echo; lim "$@" || echo 'failed 1'; } | awk 'NR == 1, /^$/ { own[$1] = 1; next }
+    { printf '%s\\n' "$i"; echo; { lim "$@" || echo 'failed 1'; } | grep -E '^(Package|Version): |^failed 1$'; } |
+      awk 'NR == 1, /^$/ { own[$1] = 1; next }
       /^failed 1$/ { print } /^Package: / { p = $2; k = p in own } k && /^Version: / { print "is " p " " $2; k = 0 }'
   done
 elif have dnf || have yum; then

@@ -124,9 +124,8 @@ class Judge:
         self._expressions = expressions
         self._hosts_of = hosts_of or {}
         checks = [(pack.id, check) for pack in packs for check in pack.checks]
-        overrides = dict(parameters or {})
-        if unknown := set(overrides) - {check.id for _, check in checks}:
-            raise ConfigurationError(f"parameters: there is no check {', '.join(sorted(unknown))}")
+        overrides = parameters or {}
+        check_parameters(packs, overrides)
         self._names: list[dict[str, str]] = []
         self._levels: list[int] = []
         self._plans: list[_Plan] = []
@@ -288,13 +287,24 @@ def levels_of(checks: Iterable[Check], item_levels: Mapping[str, int], default: 
     }
 
 
+def check_parameters(packs: Iterable[Pack], parameters: Mapping[str, Mapping[str, JsonValue]]) -> None:
+    """Hold what a site overrides against what its packs have.
+
+    Raises:
+        ConfigurationError: no such check or parameter, or a value of another type.
+    """
+    checks = {check.id: check for pack in packs for check in pack.checks}
+    if unknown := set(parameters) - set(checks):
+        raise ConfigurationError(f"parameters: there is no check {', '.join(sorted(unknown))}")
+    for check_id, values in parameters.items():
+        known = checks[check_id].params
+        for name, value in values.items():
+            if name not in known or not known[name].takes(value):
+                raise ConfigurationError(f"parameters: {check_id}.{name}: no such parameter, or of another type")
+
+
 def _params(check: Check, level: int, overrides: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    params = {name: parameter.at(level) for name, parameter in check.params.items()}
-    for name, value in overrides.items():
-        if name not in check.params or not check.params[name].takes(value):
-            raise ConfigurationError(f"parameters: {check.id}.{name}: no such parameter, or of another type")
-        params[name] = value
-    return params
+    return {name: parameter.at(level) for name, parameter in check.params.items()} | dict(overrides)
 
 
 def _encoded(outcome: ProbeOutcome, shape: Shape) -> str | None:
