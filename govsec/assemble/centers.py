@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.assemble.access import has_access, may_write, own_store
+from govsec.assemble.ledger import lock_anchors
 from govsec.assemble.locks import Locking, lock_shipped
 from govsec.assemble.probes import protection_of
 from govsec.assemble.systems import Site
@@ -31,6 +32,7 @@ from govsec.config import LocalStoreConfig, Mode, Role, S3StoreConfig, SystemCon
 from govsec.crypto.passwords import refuse_weak
 from govsec.crypto.signing import PublicKey, Purpose
 from govsec.errors import ConfigurationError, GovsecError, StoreError, UsageError
+from govsec.ledger.anchor import replicate_anchors
 from govsec.ledger.replicate import ReplicateReport, replicate
 from govsec.progress import ProgressSink, silent
 from govsec.store.api import ObjectStore, ReadStore
@@ -133,10 +135,16 @@ def ship_to(
             origin = site.read_store(system, candidate)
             report = ship(origin, store, trusted, clock=site.clock, threads=threads, progress=progress)
             evidence = replicate(origin, store, trusted)
+            anchors = replicate_anchors(origin, store, trusted)
         except StoreError as error:
             errors.append(error)
             continue
-        return Shipped(report, evidence, lock_shipped(site, system, name, report.commits_count, progress=progress))
+        locking = lock_shipped(site, system, name, report.commits_count, progress=progress)
+        try:
+            lock_anchors(site, system, name, anchors)
+        except GovsecError as error:
+            locking = Locking(locking.report if locking is not None else None, error)
+        return Shipped(report, evidence, locking)
     raise errors[0] if errors else UsageError(f"there is no center that {name} could be shipped from")
 
 

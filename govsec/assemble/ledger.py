@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
 from govsec.assemble.systems import Site
 from govsec.config import CenterConfig, LocalStoreConfig, Role, SystemConfig
 from govsec.crypto.signing import Purpose
-from govsec.errors import ConfigurationError, StoreUnavailableError
-from govsec.ledger.entry import PREFIX
+from govsec.errors import ConfigurationError, GovsecError, StoreUnavailableError
+from govsec.ledger.anchor import put_anchor
+from govsec.ledger.entry import PREFIX, Head
 from govsec.ledger.ledger import Ledger
 from govsec.store.api import ObjectStore, ReadStore
 
@@ -48,6 +53,58 @@ def ledger_stores(site: Site, system: SystemConfig) -> list[ReadStore]:
 def readable_centers(site: Site) -> list[tuple[str, CenterConfig]]:
     """The centers that this site has any credential for, production first."""
     return [(name, center) for name, center in _centers(site) if _can_read(center)]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """Where a head is anchored, where under object lock, and where it could not be: center and reason."""
+
+    held_by: tuple[str, ...]
+    locked_at: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def anchor_ledger(site: Site, system: SystemConfig, head: Head) -> Anchored:
+    """Put the head into every center that this site may write to, under lock where it owns one.
+
+    To the others, shipping brings it. A center that does not take it is in what is given back.
+
+    Raises:
+        ConfigurationError: this site signs no evidence.
+    """
+    signer, now = site.signer(Purpose.EVIDENCE), site.clock.now()
+    held: list[str] = []
+    locked: list[str] = []
+    missing: list[str] = []
+    for name, center in _centers(site):
+        if not _can_write(center):
+            continue
+        try:
+            anchor = put_anchor(site.store(system, name), signer, head, now)
+            held.append(name)
+            if lock_anchors(site, system, name, [anchor]):
+                locked.append(name)
+        except GovsecError as error:
+            missing.append(f"{name}: {error}")
+    return Anchored(tuple(held), tuple(locked), tuple(missing))
+
+
+def lock_anchors(site: Site, system: SystemConfig, center: str, anchors: Sequence[str]) -> bool:
+    """Lock anchors at a center for as long as it locks anything; False where this site locks nothing there.
+
+    Raises:
+        StoreError: the center refused.
+    """
+    name, found = site.center(center)
+    if found.object_lock is None or found.owner_credentials_file is None:
+        return False
+    store = site.owner_store(system, name)
+    if store is None:
+        return False
+    until = site.clock.now() + timedelta(days=min(found.object_lock.days, found.object_lock.days_max))
+    for anchor in anchors:
+        store.retain(anchor, until)
+    return True
 
 
 def _centers(site: Site) -> list[tuple[str, CenterConfig]]:

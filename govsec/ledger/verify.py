@@ -3,8 +3,8 @@
 Every copy of every entry is read. As long as one center has an authentic copy, this names each center where the entry
 is gone (``removed`` in the middle, ``truncated`` at the end), changed (``altered``), under another's name
 (``misplaced``), or another authentic entry of the same number (``forked``); ``broken`` is a link that does not fit and
-``lost`` an entry that no center has authentic. What was cut from *all* centers is found with a head that somebody
-wrote down: every drill report prints one.
+``lost`` an entry that no center has authentic. What was cut from *all* centers is found with an anchor that is left in
+any of them (:mod:`govsec.ledger.anchor`), or with a head that somebody wrote down: every drill report prints one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import IntegrityError, LimitError, StoreDeniedError, StoreError, StoreUnavailableError
+from govsec.ledger.anchor import PREFIX as PREFIX_OF_ANCHORS
+from govsec.ledger.anchor import newest_anchors
 from govsec.ledger.entry import ENTRY_SIZE_MAX, NO_PREVIOUS, PREFIX, Entry, Head, decode, entry_name, parse_name
 from govsec.ledger.replicate import ENTRIES_MAX
 from govsec.store.api import ReadStore
@@ -35,6 +37,8 @@ class Fault(StrEnum):
     LOST = "lost"
     STRANGE = "strange"
     CUT_EVERYWHERE = "cut_everywhere"
+    #: Something that passes for an anchor and is none.
+    ANCHOR = "anchor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class LedgerReport:
     unreachable: dict[str, str] = field(default_factory=dict)
     #: Center and chain, where the center holds no entry of a chain that another one holds.
     not_held: tuple[tuple[str, str], ...] = ()
+    #: Center and head, of each anchor that was held against the chain.
+    anchors: tuple[tuple[str, Head], ...] = ()
     problems: list[Problem] = field(default_factory=list)
     problems_count: int = 0
 
@@ -81,9 +87,26 @@ def verify(stores: Sequence[ReadStore], trusted: TrustedKeys, *, pinned_heads: S
         StoreUnavailableError: no center could be listed.
     """
     report = LedgerReport()
-    for _ in walk(stores, trusted, report, pinned_heads=pinned_heads):
+    anchored = _read_anchors(stores, trusted, report)
+    for _ in walk(stores, trusted, report, pinned_heads=[*pinned_heads, *anchored]):
         pass
     return report
+
+
+def _read_anchors(stores: Sequence[ReadStore], trusted: TrustedKeys, report: LedgerReport) -> list[Head]:
+    """The heads that any center has an anchor of; what passes for one is reported."""
+    found: list[tuple[str, Head]] = []
+    for store in stores:
+        try:
+            for head in newest_anchors(store, trusted):
+                if isinstance(head, Head):
+                    found.append((store.name, head))
+                else:
+                    report.add(Fault.ANCHOR, store.name, PREFIX_OF_ANCHORS, str(head))
+        except (StoreUnavailableError, StoreDeniedError) as error:
+            report.unreachable.setdefault(store.name, str(error))
+    report.anchors = tuple(found)
+    return [head for _, head in found]
 
 
 def walk(
@@ -99,7 +122,12 @@ def walk(
         StoreUnavailableError: no center could be listed.
     """
     held = _list_all(stores, report)
-    pins = {(head.chain, head.number): head for head in pinned_heads}
+    pins: dict[tuple[str, int], Head] = {}
+    for head in pinned_heads:
+        known = pins.setdefault((head.chain, head.number), head)
+        if known != head:
+            detail = f"two heads of this number are vouched for: {known.digest} and {head.digest}"
+            report.add(Fault.FORKED, "", entry_name(head.chain, head.number), detail)
     heads = []
     for chain in sorted({chain for by_chain in held.values() for chain in by_chain}):
         chain_walk = _ChainWalk(chain, stores, held, trusted, report, pins)
@@ -109,7 +137,7 @@ def walk(
     report.heads = tuple(heads)
     for (chain, number), pin in sorted(pins.items()):
         if not any(head.chain == chain and head.number >= number for head in heads):
-            detail = f"a written-down head says that entry {number} was there, digest {pin.digest}"
+            detail = f"a head that was anchored or written down says that entry {number} was there, digest {pin.digest}"
             report.add(Fault.CUT_EVERYWHERE, "", entry_name(chain, number), detail)
 
 
