@@ -10,6 +10,7 @@ from govsec.assemble.centers import THREADS, written_at_once
 from govsec.assemble.systems import Site
 from govsec.centers import names
 from govsec.centers.commits import SnapshotRef
+from govsec.centers.freeze import refuse_if_frozen
 from govsec.centers.heal import HealReport, heal, uncover
 from govsec.centers.log import START, read_log
 from govsec.centers.quarantine import find_junk
@@ -99,7 +100,13 @@ def junk_at(site: Site, system: SystemConfig, center: str, *, in_flight_s: float
 
 
 def release_at(site: Site, system: SystemConfig, center: str, *, is_dry_run: bool = False) -> ReleaseReport:
-    """Let go at a center of what production released and the system's retention does not keep."""
+    """Let go at a center of what production released and the system's retention does not keep.
+
+    Raises:
+        RefusedError: this center, or another one that answers, is frozen.
+    """
+    if not is_dry_run:
+        refuse_if_frozen(readable_stores(site, system, site.center(center)[0]), site.clock)
     return release(
         owning_store(site, system, center),
         site.trusted(),

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from govsec.assemble.access import readable_stores
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import Config, Role, SystemConfig, read_secret
@@ -143,12 +144,15 @@ def prune_place(
     At production the snapshots that the system's retention does not keep go as well, unless ``is_forgetting`` is False.
 
     Raises:
-        RefusedError: the center is not production; each other center lets go under its own retention.
+        RefusedError: the center is not production; each other center lets go under its own retention. Or a center is
+            frozen.
     """
     if place.site is not None and place.role is not Role.PRODUCTION:
         raise RefusedError(
             f"{place.name} is not production: it lets go of what production released with `govsec center release`"
         )
+    if not is_dry_run:
+        _refuse_if_frozen(place)
     with _near(place) if place.has_near and not is_dry_run else nullcontext() as near:
         if near is None:
             repository, own, commit = place.writable(), None, None
@@ -178,6 +182,8 @@ def commit_adopted(place: Place, *, is_releasing: bool = False) -> tuple[Adopted
     """
     if not place.has_near:
         return None
+    if is_releasing:
+        _refuse_if_frozen(place)
     from govsec.assemble.centers import adopt, attach_key
     from govsec.centers.adoption import release_absent
 
@@ -215,6 +221,14 @@ def _near(place: Place) -> AbstractContextManager[Near]:
 
     assert place.site is not None and place.system is not None  # has_near said so
     return closing(open_near(place.site, place.system))
+
+
+def _refuse_if_frozen(place: Place) -> None:
+    if place.site is None or place.system is None:
+        return
+    from govsec.centers.freeze import refuse_if_frozen
+
+    refuse_if_frozen(readable_stores(place.site, place.system, ""), place.clock)
 
 
 def _forgetter(place: Place, store: ReadStore) -> Forget | None:

@@ -16,6 +16,7 @@
     govsec/verified/center-<sha256>          what this center's verification saw
     govsec/quarantine/<sha256 of manifest>/… junk that was moved aside
     govsec/paused                            this center's shipping, releasing and locking wait
+    govsec/frozen/<end>-<id>                 until then nothing is let go here
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ RELEASED: Final = "govsec/released/"
 VERIFIED: Final = "govsec/verified/"
 QUARANTINE: Final = "govsec/quarantine/"
 PAUSED: Final = "govsec/paused"
+FROZEN: Final = "govsec/frozen/"
 
 NUMBER_DIGITS: Final = 12
 _COMMITTED = re.compile(r"(?:data/([0-9a-f]{2})/|index/|snapshots/|govsec/witness/)([0-9a-f]{64})")

@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 from govsec.centers import names
 from govsec.centers.commits import Entry, SnapshotRef, iterate_names, split_names
 from govsec.centers.copying import Named
+from govsec.centers.freeze import refuse_if_frozen
 from govsec.centers.log import START, Log, read_log
 from govsec.centers.pause import refuse_if_paused
 from govsec.centers.releases import Release, read_releases, released_here, sign_release
@@ -120,9 +121,11 @@ def release(
     """Mark what may go, remove what was marked long enough ago. ``signer`` is the center's own release key.
 
     Raises:
-        RefusedError: the log is not whole, or the center was not initialised. ``TryAgainError``: it is paused.
+        RefusedError: the log is not whole, the center was not initialised, or it is frozen. ``TryAgainError``: paused.
     """
     refuse_if_paused(store, clock)
+    if not is_dry_run:
+        refuse_if_frozen([store], clock)
     repository = repository_of(store)
     log = read_log(store, trusted, repository=repository, after=START)
     let_go = released_here(store, trusted, repository)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from govsec.centers.freeze import Freeze, read_freeze
 from govsec.centers.log import Log, Position, read_log
 from govsec.centers.pause import Pause, read_pause
 from govsec.centers.points import RecoveryPoint, recovery_points, worst
@@ -52,6 +53,7 @@ class CenterStatus:
     verified: datetime | None = None
     flaws_count: int = 0
     pause: Pause | None = None
+    freeze: Freeze | None = None
     error: str = ""
 
     @property
@@ -177,6 +179,7 @@ def _seen(
         pending = () if store is longest else backlog(longest, store, trusted, repository_of(store))
         record = read_record(store, now)
         pause = read_pause(store, clock)
+        freeze = read_freeze(store, clock)
     except GovsecError as error:
         return replace(row, error=str(error))
     return replace(
@@ -194,4 +197,5 @@ def _seen(
         damaged_count=record.damaged_count if record else None,
         verified=record.time if record else None,
         pause=pause,
+        freeze=freeze,
     )

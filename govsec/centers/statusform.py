@@ -55,6 +55,7 @@ def _row_as_json(row: CenterStatus) -> dict[str, object]:
         "verified": _moment(row.verified),
         "flaws_count": row.flaws_count,
         "paused_until": _moment(row.pause.until) if row.pause else None,
+        "frozen_until": _moment(row.freeze.until) if row.freeze else None,
         "error": row.error,
     }
 
@@ -85,6 +86,7 @@ _METRICS = (
         lambda row: None if row.is_protected is None else int(row.is_protected),
     ),
     ("govsec_center_paused", "1 while a person paused the center.", lambda row: int(row.pause is not None)),
+    ("govsec_center_frozen", "1 while nothing may be let go there.", lambda row: int(row.freeze is not None)),
     (
         "govsec_center_verified_timestamp_seconds",
         "When the center was last verified.",

@@ -76,6 +76,8 @@ def _notes(status: Status) -> list[str]:
             found.append(f"{row.flaws_count} flaws in the commit log")
         if row.pause:
             found.append(f"paused by {row.pause.by} until {row.pause.until:%Y-%m-%d %H:%M}Z: {row.pause.reason}")
+        if row.freeze:
+            found.append(f"frozen by {row.freeze.by} until {row.freeze.until:%Y-%m-%d %H:%M}Z: {row.freeze.reason}")
         if row.protection:
             found.append(row.protection)
         notes += [f"{row.center}: {words}" for words in found]
