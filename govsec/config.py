@@ -22,6 +22,7 @@ from govsec.errors import ConfigurationError
 from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
 from govsec.notifyentry import NotifyConfig
+from govsec.rateentry import RateWindow
 from govsec.registerentry import RegisterEntry
 from govsec.responseentry import ResponseConfig
 from govsec.secretfile import read_secret as read_secret
@@ -121,7 +122,10 @@ class CenterConfig(Model):
         default=None, description="the center's own: retention, release, quarantine"
     )
     object_lock: RetentionLockConfig | None = None
-    rate_bytes_per_s: Bytes | None = None
+    rate_bytes_per_s: Bytes | None = Field(default=None, description="most that may move; default: no limit")
+    rate_schedule: tuple[RateWindow, ...] = Field(
+        default=(), max_length=100, description="other rates for times of the day; the first that holds counts"
+    )
 
 
 class FilesSourceConfig(Model):

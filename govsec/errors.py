@@ -66,6 +66,15 @@ class StoreUnavailableError(StoreError):
     is_retryable = True
 
 
+class CutShortError(StoreUnavailableError):
+    """The connection ended in the middle of what was asked for; ``received`` is what came, of ``size_bytes``."""
+
+    def __init__(self, message: str, received: bytes, size_bytes: int) -> None:
+        super().__init__(message)
+        self.received = received
+        self.size_bytes = size_bytes
+
+
 class ObjectNotFoundError(StoreError):
     """There is no object of this name."""
 

@@ -188,8 +188,8 @@ class Site:
             where, credentials = self._s3(system, name, found, found.store, fields)
             inner = S3Store(where, credentials, name=name, clock=self.clock, **self._known_of(system, name))
             store = RetryStore[ObjectStore](inner, self.clock, attempts_max=where.attempts_max)
-        if found.rate_bytes_per_s is not None:
-            store = LimitStore[ObjectStore](store, self._rate(name, found.rate_bytes_per_s))
+        if found.rate_bytes_per_s is not None or found.rate_schedule:
+            store = LimitStore[ObjectStore](store, self._rate(name, found))
         return store
 
     def _s3(
@@ -212,6 +212,7 @@ class Site:
             "checks_content_md5": record.checks_content_md5 is not False,
         }
 
-    def _rate(self, name: str, bytes_per_s: int) -> ByteRate:
+    def _rate(self, name: str, found: CenterConfig) -> ByteRate:
         # One bucket for all stores of a center: the line is shared, whatever is opened over it.
-        return self._rates.setdefault(name, ByteRate(bytes_per_s, self.clock))
+        rate = ByteRate(found.rate_bytes_per_s, self.clock, schedule=found.rate_schedule)
+        return self._rates.setdefault(name, rate)

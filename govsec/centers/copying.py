@@ -19,6 +19,7 @@ from govsec.centers import names
 from govsec.errors import FormatError, IntegrityError, ObjectNotFoundError, StoreError
 from govsec.progress import Progress, ProgressSink
 from govsec.runtime.lanes import for_each
+from govsec.runtime.pace import Pace
 from govsec.store.api import ObjectInfo, ObjectStore, Piece, ReadStore
 from govsec.store.pieces import pieces_of, put_pieces
 
@@ -29,8 +30,15 @@ _PACK_ENTRY_MIN = 37
 _TAIL_SIZE = 4
 #: The largest header that restic reads (16 MiB) with its length field.
 _PACK_HEADER_MAX = 16 << 20
-#: Below this many objects, asking for each is cheaper than listing their folders.
-_HEADS_MAX = 64
+#: Below this many objects, asking for each is cheaper than listing the folders of a repository that has grown for years
+#: (a page of a listing has a thousand names).
+_HEADS_MAX = 512
+#: More at once than this is no use to any line that a person would call one.
+LANES_MAX = 32
+#: What may be on its way at once: an object is held whole where a store cannot move it in pieces.
+_IN_FLIGHT_BYTES = 256 << 20
+#: What an object costs beside its bytes (requests, checks), in bytes of a usual line: small ones count as well.
+_OBJECT_WEIGHT = 64 << 10
 Named = tuple[str, int]
 
 
@@ -137,8 +145,18 @@ def copy_objects(
     *,
     threads: int,
     meter: Meter,
+    pace: Pace | None = None,
 ) -> Copied:
-    """Copy objects, in any order. Raises at the first that cannot be copied; those before it are there."""
+    """Copy objects, in any order. Raises at the first that cannot be copied; those before it are there.
+
+    ``pace`` says how many at once, and learns from it; without one it is ``threads``.
+    """
+    entries = [*entries]
+    lanes = threads
+    if pace is not None and threads > 0:
+        largest = max((size for _, size in entries), default=0)
+        lanes = max(1, min(LANES_MAX, _IN_FLIGHT_BYTES // max(largest, 1)))
+        pace.pause()
 
     def prepare() -> Callable[[Named], int]:
         own_sources = [source.clone() for source in sources]
@@ -148,11 +166,14 @@ def copy_objects(
             name, size_bytes = entry
             copy_object(own_sources, own_target, name, size_bytes)
             meter.add(size_bytes, name)
+            if pace is not None:
+                pace.done(size_bytes + _OBJECT_WEIGHT)
             return size_bytes
 
         return copy
 
-    sizes = list(for_each(entries, prepare, threads=threads))
+    limit = None if pace is None else lambda: min(pace.limit, lanes)
+    sizes = list(for_each(entries, prepare, threads=lanes, limit=limit))
     return Copied(len(sizes), sum(sizes))
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from govsec.centers import names
 from govsec.centers.checkpoints import newest_checkpoint
 from govsec.centers.commits import COMMIT_SIZE_MAX, LIST_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
-from govsec.centers.copying import Meter, Named, absent, copy_object, copy_objects
+from govsec.centers.copying import LANES_MAX, Meter, Named, absent, copy_object, copy_objects
 from govsec.centers.log import START, Flaw, FlawKind, Log, Position, commit_names, read_log
 from govsec.centers.pause import refuse_if_paused
 from govsec.centers.releases import released_here
@@ -36,6 +36,7 @@ from govsec.clock import Clock
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import IntegrityError, ObjectNotFoundError, RefusedError
 from govsec.progress import ProgressSink, silent
+from govsec.runtime.pace import Pace
 from govsec.store.api import ObjectStore, ReadStore
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class _Round:
     clock: Clock
     threads: int
     meter: Meter
+    pace: Pace | None
     left_out: frozenset[str] = frozenset()
     left_out_count: int = field(default=0)
     commits_count: int = field(default=0)
@@ -90,6 +92,9 @@ def ship(
 ) -> ShipReport:
     """Bring ``target`` as far as ``source``.
 
+    ``threads`` objects are copied at once to begin with, and more while that makes the round faster; none at once, in
+    this thread and in order, with 0.
+
     Raises:
         RefusedError: the target was not initialised; ``TryAgainError``: it is paused.
         IntegrityError: source and target are different systems, or the source has damaged bytes for something that a
@@ -103,7 +108,8 @@ def ship(
     total_bytes = sum(entry.commit.added.size_bytes for entry in pending)
     total_items = sum(entry.commit.added.count for entry in pending)
     meter = Meter(progress, "ship", total_bytes, total_items)
-    round_ = _Round(source, target, trusted, repository, clock, threads, meter)
+    pace = Pace(clock, start=min(threads, LANES_MAX), most=LANES_MAX) if threads > 0 else None
+    round_ = _Round(source, target, trusted, repository, clock, threads, meter, pace)
     if pending:
         _copy_lists(round_, (ref for entry in pending for ref in (entry.commit.added, entry.commit.released)))
         gone = (name for entry in pending for name, _ in iterate_names(target, entry.commit.released))
@@ -278,7 +284,7 @@ def _wanted(round_: _Round, batch: Sequence[Entry]) -> list[Named]:
 
 def _copy_missing(round_: _Round, wanted: Sequence[Named]) -> None:
     missing = absent(round_.target, wanted, threads=round_.threads)
-    copy_objects([round_.source], round_.target, missing, threads=round_.threads, meter=round_.meter)
+    copy_objects([round_.source], round_.target, missing, threads=round_.threads, meter=round_.meter, pace=round_.pace)
     # Before anything that refers to them is written: a store that lies must not get an index without its packs.
     confirm(round_.target, missing, threads=round_.threads)
 

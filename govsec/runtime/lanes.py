@@ -18,11 +18,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def for_each(items: Iterable[T], prepare: Callable[[], Callable[[T], R]], *, threads: int) -> Iterator[R]:
+def for_each(
+    items: Iterable[T], prepare: Callable[[], Callable[[T], R]], *, threads: int, limit: Callable[[], int] | None = None
+) -> Iterator[R]:
     """What the function gives for each item, as they are done; each thread calls ``prepare`` for a function of its own.
 
-    At most two items a thread are in flight, and ``items`` is consumed no faster. The first error ends it: nothing
-    more is begun, what runs is waited for, the error is raised.
+    At most two items a thread are in flight, or as many as ``limit`` says at the moment (no more than ``threads`` are
+    worked on), and ``items`` is consumed no faster. The first error ends it: nothing more is begun, what runs is waited
+    for, the error is raised.
     """
     if threads <= 0:
         yield from map(prepare(), items)
@@ -40,7 +43,7 @@ def for_each(items: Iterable[T], prepare: Callable[[], Callable[[T], R]], *, thr
         try:
             for item in items:
                 running.add(pool.submit(run, item))
-                if len(running) >= 2 * threads:
+                while len(running) >= (2 * threads if limit is None else max(1, limit())):
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         yield future.result()

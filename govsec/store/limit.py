@@ -7,34 +7,42 @@ Clones and threads share one bucket; forked processes have a bucket each, as the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Generic, Self, TypeVar
 
 from govsec.clock import Clock
+from govsec.rateentry import RateWindow, rate_at
 from govsec.store.api import ObjectInfo, ObjectStore
 
 S = TypeVar("S", bound=ObjectStore)
 
 
 class ByteRate:
-    """A token bucket of ``bytes_per_s`` that holds one second's worth."""
+    """A token bucket of ``bytes_per_s`` (None: no limit) that holds one second's worth; ``schedule`` has other rates
+    for times of the day.
+    """
 
-    def __init__(self, bytes_per_s: int, clock: Clock) -> None:
-        if bytes_per_s <= 0:
+    def __init__(self, bytes_per_s: int | None, clock: Clock, *, schedule: Sequence[RateWindow] = ()) -> None:
+        if bytes_per_s is not None and bytes_per_s <= 0:
             raise ValueError("a rate must be positive")
-        self._bytes_per_s = bytes_per_s
+        self._usual = bytes_per_s
+        self._schedule = tuple(schedule)
         self._clock = clock
         self._lock = threading.Lock()
         self._free_at_s = clock.monotonic()
 
     def take(self, size_bytes: int) -> None:
         """Return when ``size_bytes`` may pass; what is more than a second's worth delays those that come after."""
+        bytes_per_s = rate_at(self._clock.now(), self._usual, self._schedule)
         with self._lock:
             now_s = self._clock.monotonic()
+            if bytes_per_s is None:
+                self._free_at_s = now_s
+                return
             # The bucket is kept as the moment at which it will be full again, less one second.
             begin_s = max(self._free_at_s, now_s - 1.0)
-            self._free_at_s = begin_s + size_bytes / self._bytes_per_s
+            self._free_at_s = begin_s + size_bytes / bytes_per_s
             wait_s = begin_s - now_s
         if wait_s > 0:
             self._clock.sleep(wait_s)

@@ -1,7 +1,8 @@
 """The one place that retries: calls whose error says that the same call may work later.
 
 Waits grow exponentially up to a bound and are spread by jitter, so that many writers do not come back at once. The
-number of attempts is bounded; the last error leaves unchanged.
+number of attempts is bounded; the last error leaves unchanged. A large object that was cut off on its way goes on where
+it was cut, and an attempt that brought a good part of it does not count among those.
 
 A put that failed may have had its effect. Without a condition that is no harm, the same bytes are put again. With
 ``if_absent`` the second attempt would find the first one's object: then the bytes decide, and only other bytes are
@@ -17,13 +18,16 @@ from datetime import datetime
 from typing import Generic, Self, TypeVar
 
 from govsec.clock import Clock
-from govsec.errors import GovsecError, IntegrityError, LimitError, ObjectExistsError, StoreError
+from govsec.errors import CutShortError, GovsecError, IntegrityError, LimitError, ObjectExistsError, StoreError
 from govsec.store.api import ObjectInfo, ObjectStore, VersionedStore, VersionInfo
 
 log = logging.getLogger(__name__)
 
 _WAIT_FIRST_S = 0.2
 _WAIT_MAX_S = 20.0
+#: From here on what came before a cut is kept and the rest is asked for. Objects that large are named by their digest
+#: and never change, and whoever reads one checks it: two halves of different objects are not taken for one.
+_RESUME_SIZE_MIN = 256 << 10
 T = TypeVar("T")
 S = TypeVar("S", bound=ObjectStore)
 V = TypeVar("V", bound=VersionedStore)
@@ -49,7 +53,21 @@ class RetryStore(Generic[S]):
         return self.store.name
 
     def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
-        return self._attempts("get", lambda: self.store.get(name, offset=offset, length=length, size_max=size_max))
+        parts: list[bytes] = []
+        failures_count = 0
+        while True:
+            try:
+                data = self.store.get(name, offset=offset, length=length, size_max=size_max)
+            except GovsecError as error:
+                failures_count += 1
+                if isinstance(error, CutShortError) and len(error.received) >= _RESUME_SIZE_MIN:
+                    # What came stays, so a line that is cut again and again gets every object through in the end.
+                    parts.append(error.received)
+                    offset, length = offset + len(error.received), error.size_bytes - len(error.received)
+                    failures_count = 1
+                self._wait_or_raise("get", error, failures_count)
+                continue
+            return b"".join([*parts, data]) if parts else data
 
     def head(self, name: str) -> ObjectInfo:
         return self._attempts("head", lambda: self.store.head(name))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from govsec.errors import IntegrityError, StoreUnavailableError
+from govsec.errors import CutShortError, IntegrityError, StoreUnavailableError
 from govsec.store.api import check_range
+from govsec.store.s3errors import FOREIGN_ERRORS
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)")
 
@@ -18,7 +19,8 @@ def read_part(answer: Mapping[str, Any], offset: int, length: int | None, size_m
     Raises:
         IntegrityError: the object does not hold the range.
         LimitError: it is longer than ``size_max``; nothing was read.
-        StoreUnavailableError: the body is shorter than the answer's headers say, or they contradict the request.
+        CutShortError: the connection ended before the answer did; what came is kept in it.
+        StoreUnavailableError: the answer's headers contradict the request.
     """
     body, size = answer["Body"], answer["ContentLength"]
     try:
@@ -41,11 +43,16 @@ def read_part(answer: Mapping[str, Any], offset: int, length: int | None, size_m
 
 
 def _read_exactly(body: Any, size: int, what: str) -> bytes:
-    parts, got = [], 0
+    parts: list[bytes] = []
+    got = 0
     while got < size:
-        part = body.read(size - got)
+        try:
+            part = body.read(size - got)
+        except FOREIGN_ERRORS as error:
+            raise CutShortError(f"{what}: {error}, after {got} of {size} bytes", b"".join(parts), size) from error
         if not part:
-            raise StoreUnavailableError(f"{what}: the connection ended after {got} of {size} bytes")
+            message = f"{what}: the connection ended after {got} of {size} bytes"
+            raise CutShortError(message, b"".join(parts), size)
         parts.append(part)
         got += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -457,3 +457,18 @@ def test_secrets_do_not_show() -> None:
     with Proxy(behaviour=denied) as server, pytest.raises(StoreDeniedError) as caught:
         store_at(server.url, credentials).head("object")
     assert "secret" not in str(caught.value) and "secret" not in str(caught.value.__cause__)
+
+
+def test_a_pack_gets_through_a_line_that_is_cut_all_the_time(s3_server: S3Server, proxy: Proxy) -> None:
+    prefix = f"cut/{uuid.uuid4().hex}"
+    owner = Credentials(s3_server.owner.access_key, s3_server.owner.secret_key)
+    pack = DATA * 4
+    store_at(s3_server.http, owner, bucket=s3_server.bucket, prefix=prefix).put("data/1", pack)
+    proxy.behaviour = CutAnswer(700_000)
+    far = S3StoreConfig(
+        kind="s3", endpoint=proxy.url, bucket=s3_server.bucket, prefix=prefix, connect_timeout_s=60, read_timeout_s=60
+    )
+    store = RetryStore(S3Store(far, owner, name="far"), FakeClock(), attempts_max=2)
+    assert store.get("data/1", size_max=len(pack)) == pack
+    # Each connection brought what it could; none brought anything twice.
+    assert proxy.connections_count <= -(-len(pack) // 600_000) + 1

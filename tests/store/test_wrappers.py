@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from govsec.errors import (
+    CutShortError,
     IntegrityError,
     LimitError,
     ObjectExistsError,
@@ -17,6 +18,7 @@ from govsec.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from govsec.rateentry import RateWindow
 from govsec.store.limit import ByteRate, LimitStore
 from govsec.store.memory import MemoryStore
 from govsec.store.meter import Meter, MeterStore, Usage
@@ -197,6 +199,70 @@ def test_limit_lets_through_what_is_larger_than_a_second() -> None:
 def test_limit_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         ByteRate(0, FakeClock())
+
+
+def test_limit_follows_its_schedule() -> None:
+    # 2026-11-23 is a Monday. From eight to six on working days little may pass, at night everything.
+    clock = FakeClock(datetime(2026, 11, 22, 23, 30, tzinfo=UTC))  # 07:30 in Beijing
+    day = RateWindow(days=("mon", "tue", "wed", "thu", "fri"), begin="08:00", end="18:00", rate_bytes_per_s=100)
+    night = RateWindow(begin="22:00", end="06:00", rate_bytes_per_s=None)
+    store = LimitStore(MemoryStore(), ByteRate(1000, clock, schedule=(day, night)))
+
+    def seconds_for(size_bytes: int) -> float:
+        store.put("warm", bytes(size_bytes))
+        began = clock.monotonic()
+        for _ in range(4):
+            store.put("a", bytes(size_bytes))
+        return clock.monotonic() - began
+
+    assert seconds_for(10_000) == pytest.approx(40, abs=2)
+    clock.advance(3600)
+    assert seconds_for(10_000) == pytest.approx(400, abs=2)
+    clock.advance(15 * 3600)
+    assert seconds_for(10_000) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("beijing", "holds"),
+    [("2026-11-27T21:59", False), ("2026-11-27T22:00", True), ("2026-11-28T05:59", True), ("2026-11-28T06:00", False),
+     ("2026-11-28T22:30", False)],
+)  # fmt: skip
+def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins(beijing: str, holds: bool) -> None:
+    window = RateWindow(days=("fri",), begin="22:00", end="06:00", rate_bytes_per_s=1)
+    assert window.holds(datetime.fromisoformat(f"{beijing}+08:00")) is holds
+
+
+class _CutLine(MemoryStore):
+    """Gives at most so many bytes of a get, then cuts."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self.gets_count = limit, 0
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None, size_max: int) -> bytes:
+        self.gets_count += 1
+        data = super().get(name, offset=offset, length=length, size_max=size_max)
+        if len(data) > self.limit:
+            raise CutShortError(f"{name}: cut", data[: self.limit], len(data))
+        return data
+
+
+def test_retry_goes_on_where_a_large_object_was_cut_however_often() -> None:
+    inner, clock = _CutLine(300 << 10), FakeClock()
+    data = bytes(range(256)) * (16 << 10)
+    inner.put("data/1", data)
+    store = RetryStore(inner, clock, attempts_max=2)
+    assert store.get("data/1", size_max=len(data)) == data
+    assert inner.gets_count == -(-len(data) // inner.limit)
+    assert store.get("data/1", offset=5, length=1 << 20, size_max=1 << 20) == data[5 : 5 + (1 << 20)]
+
+
+def test_retry_counts_attempts_that_bring_next_to_nothing() -> None:
+    inner = _CutLine(100)
+    inner.put("data/1", bytes(4 << 20))
+    store = RetryStore(inner, FakeClock(), attempts_max=3)
+    raises(StoreUnavailableError, store.get, "data/1", size_max=4 << 20)
+    assert inner.gets_count == 3
 
 
 def test_meter_counts_calls_bytes_errors_and_time() -> None:
