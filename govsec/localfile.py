@@ -12,7 +12,7 @@ import os
 import stat
 from pathlib import Path
 
-from govsec.errors import LimitError
+from govsec.errors import ConfigurationError, LimitError
 
 
 def read_bounded(path: Path, size_max: int) -> bytes:
@@ -37,3 +37,16 @@ def read_bounded(path: Path, size_max: int) -> bytes:
     if len(data) > size_max:
         raise LimitError(f"{path}: larger than {size_max} bytes")
     return data
+
+
+def read_given(path: Path, size_max: int) -> bytes:
+    """As :func:`read_bounded`, of a file that a person or the configuration named.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no file; names it and the reason.
+        LimitError: it is larger.
+    """
+    try:
+        return read_bounded(path, size_max)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from govsec.errors import ConfigurationError
 from govsec.ledger.entry import Entry
-from govsec.localfile import read_bounded
+from govsec.localfile import read_given
 from govsec.policy.run import Assessment
 from govsec.privatefile import write_private
 from govsec.report.catalog import Lang
@@ -75,7 +75,7 @@ def _xlsx(record: Record, lang: Lang, _entry: Entry | None, _template: Path | No
 def _docx(record: Record, lang: Lang, _entry: Entry | None, template: Path | None) -> bytes:
     from govsec.report.assessment_docx import render_docx
 
-    return render_docx(record, lang, template=None if template is None else _read(template))
+    return render_docx(record, lang, template=None if template is None else read_given(template, _TEMPLATE_SIZE_MAX))
 
 
 def _oscal(record: Record, lang: Lang, _entry: Entry | None, _template: Path | None) -> bytes:
@@ -87,13 +87,6 @@ def _oscal(record: Record, lang: Lang, _entry: Entry | None, _template: Path | N
 def _write(path: Path, data: bytes) -> None:
     try:
         write_private(path, data)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bounded(path, _TEMPLATE_SIZE_MAX)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from govsec.assemble.systems import Site
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, GovsecError, IntegrityError, UsageError
-from govsec.localfile import read_bounded
+from govsec.localfile import read_given
 from govsec.policy.attest import (
     RECORD_SIZE_MAX,
     Attestation,
@@ -118,7 +118,7 @@ def approve_record(site: Site, system: str, record_id: str, key_file: Path, *, b
         raise UsageError(f"{len(fitting)} records of {system} begin with {record_id!r}")
     trusted = site.trusted()
     signer = Signer.load(key_file, Purpose.APPROVAL)
-    data = approve(signer, trusted, _read(fitting[0], RECORD_SIZE_MAX), by=by, time=site.clock.now())
+    data = approve(signer, trusted, read_given(fitting[0], RECORD_SIZE_MAX), by=by, time=site.clock.now())
     record = open_record(trusted, data)
     _keep(folder, fitting[0].name, data)
     return record
@@ -176,7 +176,7 @@ def expiring_rows(people: Records, now: datetime, within: timedelta) -> tuple[Ex
 
 
 def _read_record(folder: Path, name: str, trusted: TrustedKeys, system: str) -> Record:
-    record = open_record(trusted, _read(folder / name, RECORD_SIZE_MAX))
+    record = open_record(trusted, read_given(folder / name, RECORD_SIZE_MAX))
     if name != f"{record.id}.json" or record.statement.system != system:
         raise IntegrityError(f"is record {record.id} of system {record.statement.system}")
     for flaw in evidence_flaws(record.statement.evidence, folder / _EVIDENCE):
@@ -186,13 +186,6 @@ def _read_record(folder: Path, name: str, trusted: TrustedKeys, system: str) -> 
 
 def _folder(site: Site, system: str) -> Path:
     return site.config.state_dir / "attestations" / system
-
-
-def _read(path: Path, size_max: int) -> bytes:
-    try:
-        return read_bounded(path, size_max)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
 
 
 def _keep(folder: Path, name: str, data: bytes) -> None:

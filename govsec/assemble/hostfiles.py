@@ -21,7 +21,7 @@ from govsec.collect.probes import AnyProbe
 from govsec.collect.script import compile_script
 from govsec.config import HostConfig
 from govsec.errors import ConfigurationError, FormatError, UsageError
-from govsec.localfile import read_bounded
+from govsec.localfile import read_given
 from govsec.privatefile import make_private_directory, write_private
 
 #: What a host of that name is asked.
@@ -64,7 +64,7 @@ def import_facts(site: Site, paths: Sequence[Path]) -> tuple[Collected, ...]:
     """
     found: dict[str, Collected] = {}
     for path in paths:
-        data = _read(path, FACTS_SIZE_MAX)
+        data = read_given(path, FACTS_SIZE_MAX)
         try:
             facts = load_facts(data)
         except FormatError as error:
@@ -81,7 +81,7 @@ def read_carried(path: Path) -> bytes:
     Raises:
         ConfigurationError: it cannot be read.
     """
-    return _read(path, _OUTPUT_SIZE_MAX)
+    return read_given(path, _OUTPUT_SIZE_MAX)
 
 
 def without_gaps(
@@ -131,14 +131,14 @@ def import_script_output(site: Site, script: Path, output: Path, probes_of: Prob
         HostUnreachableError, IntegrityError: the output ends early, or is not this script's; a signature that does not
             hold.
     """
-    text = _read(script, _OUTPUT_SIZE_MAX).decode("utf-8", "replace")
+    text = read_given(script, _OUTPUT_SIZE_MAX).decode("utf-8", "replace")
     token, host = _TOKEN.search(text), _SCRIPT_HOST.search(text)
     if token is None or host is None:
         raise ConfigurationError(f"{script}: no script of `govsec assess collect --script`")
     made = compile_script(probes_of(host[1]), host=host[1], token=token[1])
     if made.text != text:
         raise ConfigurationError(f"{script}: was altered, or written by another version or with other packs")
-    data = _read(output, made.output_size_max)
+    data = read_given(output, made.output_size_max)
     return (_from_file(import_output(made, data, site.clock), signer_of(site, output, data)),)
 
 
@@ -161,10 +161,3 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
     except OSError as error:
         raise ConfigurationError(f"{error.filename or directory}: {error.strerror}") from error
     return paths
-
-
-def _read(path: Path, size_max: int) -> bytes:
-    try:
-        return read_bounded(path, size_max)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from govsec.incident.record import Record
 from govsec.incident.reportform import Report, shipped_form
 from govsec.incident.reportparts import Unit
 from govsec.incident.reports import compose_report
-from govsec.localfile import read_bounded
+from govsec.localfile import read_given
 from govsec.privatefile import write_private
 from govsec.registerentry import RegisterEntry
 from govsec.report.catalog import Lang
@@ -83,7 +83,9 @@ def write_report(record: Record, path: Path, lang: Lang, *, template: Path | Non
         raise UsageError(f"{path}: its ending says the format: {', '.join(FORMATS)}")
     if template is not None and ending != "docx":
         raise UsageError("--template goes with a .docx")
-    _write(path, _rendered(record, ending, lang, None if template is None else _read(template)))
+    _write(
+        path, _rendered(record, ending, lang, None if template is None else read_given(template, _TEMPLATE_SIZE_MAX))
+    )
 
 
 def write_form(path: Path, lang: Lang) -> None:
@@ -140,12 +142,5 @@ def _rendered(record: Record, ending: str, lang: Lang, template: bytes | None) -
 def _write(path: Path, data: bytes) -> None:
     try:
         write_private(path, data)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bounded(path, _TEMPLATE_SIZE_MAX)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error

@@ -13,7 +13,7 @@ from govsec.assemble.runs import kept_runs, runs_directory, verify_run
 from govsec.assemble.systems import Site
 from govsec.config import SystemConfig
 from govsec.errors import ConfigurationError, GovsecError
-from govsec.localfile import read_bounded
+from govsec.localfile import read_given
 from govsec.policy.runfolder import Manifest, newest_run, stored_runs
 from govsec.privatefile import write_private
 from govsec.records import Finding
@@ -34,10 +34,7 @@ def read_spreadsheet(path: Path) -> Register:
     """
     from govsec.register.sheetreader import import_xlsx
 
-    try:
-        return import_xlsx(read_bounded(path, _SPREADSHEET_SIZE_MAX), str(path))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return import_xlsx(read_given(path, _SPREADSHEET_SIZE_MAX), str(path))
 
 
 def write_spreadsheet(register: Register, path: Path) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
-from govsec.errors import LimitError
-from govsec.localfile import read_bounded
+from govsec.errors import ConfigurationError, LimitError
+from govsec.localfile import read_bounded, read_given
 
 
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
@@ -42,3 +43,15 @@ def test_a_file_that_says_it_is_empty_is_still_bounded() -> None:
     # Files of /proc have no size and much to say.
     with pytest.raises(LimitError):
         read_bounded(Path("/proc/self/status"), 10)
+
+
+def test_a_named_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+
+    for path in (tmp_path / "none", tmp_path / "link", tmp_path):
+        with pytest.raises(ConfigurationError, match=re.escape(str(path))):
+            read_given(path, 10)
+    (tmp_path / "large").write_bytes(b"x" * 11)
+    with pytest.raises(LimitError):
+        read_given(tmp_path / "large", 10)
+    assert read_given(tmp_path / "large", 11) == b"x" * 11
