@@ -120,12 +120,16 @@ def release_at(site: Site, system: SystemConfig, center: str, *, is_dry_run: boo
 
 def kept_ids(site: Site, system: SystemConfig, snapshots: Sequence[SnapshotRef]) -> Collection[str]:
     """The ids of those that the system's retention keeps, by what is visible without a key."""
+    from govsec.assemble.thinning import thinned_refs
     from govsec.backup.retention import apply_policy
     from govsec.repo.snapshot import Snapshot
 
+    thin = thinned_refs(system, snapshots, now=site.clock.now())
     # Without a key hosts, paths and tags are not visible. The job is: each is a group of its own, so one that runs
     # often pushes nothing of another out.
-    known = [Snapshot(id=ref.id, time=ref.time, tree="0" * 64, paths=(ref.job,)) for ref in snapshots]
+    known = [
+        Snapshot(id=ref.id, time=ref.time, tree="0" * 64, paths=(ref.job,)) for ref in snapshots if ref.id not in thin
+    ]
     decisions = apply_policy(known, system.retention, now=site.clock.now())
     return {decision.snapshot.id for decision in decisions if decision.is_kept}
 

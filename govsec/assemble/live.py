@@ -18,14 +18,15 @@ What may happen in the meantime, and what becomes of it:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from govsec.assemble.centers import adopt, commit_result, open_near
+from govsec.assemble.centers import adopt, attach_key, commit_result, open_near
 from govsec.backup.live import LiveWriter
-from govsec.errors import LockedError
+from govsec.centers.state import SyncState
+from govsec.errors import LockedError, StoreError
 from govsec.repo.keys import KeySearch
 from govsec.repo.packer import PACK_SIZE_DEFAULT
 
@@ -67,13 +68,14 @@ class LiveSession:
         self._say = say
         self._stack = ExitStack()
         self._lock: HeldLock | None = None
+        self._is_comparing = False
         #: Grows each time the index was read afresh: what was known to be stored before may lie elsewhere or be gone.
         self.generation = 0
         #: Snapshots that are stored and have no commit yet, oldest first.
         self._waiting: list[tuple[ArchiveResult, str | None]] = []
         self.near: Near
         self.repository: WritableRepository
-        self.writer: LiveWriter
+        self._writer: LiveWriter
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -89,7 +91,8 @@ class LiveSession:
             self._acquire()
             stack.callback(self._release)
             self.near.epoch = self.near.survey().joint.epoch
-            self.writer = LiveWriter(self.repository, clock=self._site.clock, pack_size=self._pack_size)
+            self.near.is_following = True
+            self._writer = LiveWriter(self.repository, clock=self._site.clock, pack_size=self._pack_size)
             self._stack = stack.pop_all()
         return self
 
@@ -97,6 +100,13 @@ class LiveSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def writer(self) -> LiveWriter:
+        """What makes windows. Raises ``LockedError`` while somebody has the repository for himself."""
+        if self._lock is None:
+            self._acquire()
+        return self._writer
 
     @property
     def waiting_count(self) -> int:
@@ -122,27 +132,79 @@ class LiveSession:
             result, witness = self._waiting[0]
             receipts.append(commit_result(self.near, result, job=self._job, witness=witness))
             del self._waiting[0]
+        if receipts and not self._is_comparing:
+            # What earlier runs left without a commit was named by now. From here on the index knows nothing but what
+            # commits name, until it is read afresh; asking for orphans before each snapshot would read all of the log.
+            self.near.key_holder = None
         return receipts
 
+    @contextmanager
+    def comparing(self) -> Iterator[None]:
+        """For an ordinary backup within the session: it reads the index afresh, orphans of runs that died included."""
+        attach_key(self.near, self.repository)
+        self._is_comparing = True
+        try:
+            yield
+        finally:
+            self._is_comparing = False
+
     def tend(self) -> None:
-        """Between windows, at least once a minute: refresh the lock and commit what waits.
+        """Between windows, at least once a minute: keep the lock, or give way; commit what waits; bring centers back.
 
         Raises:
+            LockedError: somebody has the repository for himself; call again later.
             StoreError: a center that the mode needs does not answer; call again later.
             RefusedError: another side took over production.
         """
-        if self._lock is not None:
-            try:
-                self._lock.keep_alive()
-            except LockedError as error:
-                self._say(f"{error}; locking again and reading the index afresh")
-                self._acquire()
+        if self._lock is None:
+            self._acquire()
+        else:
+            self._keep_lock(self._lock)
         self.commit_waiting()
+        states = {store.name: self.near.states.get(store.name) for store in self.near.centers}
+        if any(
+            state.state is not SyncState.SYNCED and self.near.states.is_usable(name) for name, state in states.items()
+        ):
+            self._bring_back()
+
+    def exclusively(self, work: Callable[[], object]) -> None:
+        """Do what needs the repository for itself: without the session's lock, and with the index read afresh after.
+
+        Raises what ``work`` raises; the session goes on.
+        """
+        self.commit_waiting()
+        self._release()
+        try:
+            work()
+        finally:
+            self._acquire()
+
+    def _keep_lock(self, lock: HeldLock) -> None:
+        from govsec.repo.lock import find_exclusive
+
+        other = find_exclusive(self.near, self.repository.suite, self._site.clock, own_id=lock.id)
+        if other is not None:
+            self._release()
+            raise LockedError(f"gives way, the repository is locked: {other.info}")
+        try:
+            lock.keep_alive()
+        except LockedError as error:
+            self._say(f"{error}; locking again and reading the index afresh")
+            self._acquire()
+
+    def _bring_back(self) -> None:
+        """Give centers that are behind what they lack, so that a pause of the source does not leave them behind."""
+        survey = self.near.survey(is_whole=True)
+        for store in survey.current:
+            if self.near.states.get(store.name).state is not SyncState.SYNCED:
+                self.near.mark_in_step(store)
+                self._say(f"{store.name} holds everything again")
 
     def _acquire(self) -> None:
         from govsec.repo.lock import acquire_lock
 
         def read() -> None:
+            attach_key(self.near, self.repository)
             self.repository.load_index()
             self.generation += 1
 
@@ -151,4 +213,7 @@ class LiveSession:
     def _release(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            lock.release()
+            try:
+                lock.release()
+            except StoreError as error:
+                log.warning("lock not removed", extra={"lock": lock.id, "reason": str(error)})

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from govsec.centers.near import Near, Receipt
 
 #: Between release and removal for a directory that no configuration speaks of.
+#: What a prune waits for continuous backups to give way; they look for it every twenty seconds.
+_WAIT_S = 90.0
 GRACE_DEFAULT = timedelta(days=30)
 
 
@@ -170,6 +172,7 @@ def prune_place(
             forget=_forgetter(place, repository.store) if is_forgetting else None,
             own=own,
             commit=commit,
+            wait_s=0.0 if near is None else _WAIT_S,
             progress=progress,
         )
 
@@ -236,12 +239,15 @@ def _forgetter(place: Place, store: ReadStore) -> Forget | None:
     if site is None or system is None:
         return None
     from govsec.assemble.order import committed_order
+    from govsec.assemble.thinning import thinned_snapshots
     from govsec.backup.retention import apply_policy
 
     def forget(snapshots: Sequence[Snapshot]) -> list[str]:
         committed = committed_order(site, store)
-        decisions = apply_policy(snapshots, system.retention, now=place.clock.now(), committed=committed)
-        return [decision.snapshot.id for decision in decisions if not decision.is_kept]
+        thin = thinned_snapshots(system, snapshots, now=place.clock.now())
+        rest = [snapshot for snapshot in snapshots if snapshot.id not in thin]
+        decisions = apply_policy(rest, system.retention, now=place.clock.now(), committed=committed)
+        return [*thin, *(decision.snapshot.id for decision in decisions if not decision.is_kept)]
 
     return forget
 

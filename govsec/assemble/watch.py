@@ -155,16 +155,17 @@ class _Watching:
             self._told.alive()
             pump()
 
-        result = archive(
-            repository,
-            self._source,
-            clock=site.clock,
-            tags=job.tags,
-            parent=last,
-            workers=self._workers,
-            pack_size=job.pack_size_bytes,
-            progress=progress,
-        )
+        with session.comparing():
+            result = archive(
+                repository,
+                self._source,
+                clock=site.clock,
+                tags=job.tags,
+                parent=last,
+                workers=self._workers,
+                pack_size=job.pack_size_bytes,
+                progress=progress,
+            )
         receipt = session.commit(result, witness=self._save_witness(seen, result))
         return result.snapshot, receipt
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from govsec.backup.archive import LEVEL_DEFAULT, PROGRAM, ArchiveResult, own_user_name
 from govsec.backup.blobs import BlobSaver, StoredPack
+from govsec.backup.thinning import WINDOW_TAG
 from govsec.backup.walk import Counts
 from govsec.clock import Clock, format_time
 from govsec.repo.claims import ClaimTable
@@ -53,6 +54,11 @@ class LiveWriter:
         #: Packs that the store holds and no index names yet, and objects that no result has named yet.
         self._unindexed: list[PackRows] = []
         self._unnamed: list[ObjectInfo] = []
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a result names every object that was stored."""
+        return not self._unindexed and not self._unnamed
 
     @contextmanager
     def window(self) -> Iterator[LiveWindow]:
@@ -125,6 +131,8 @@ class LiveWindow:
     ) -> ArchiveResult:
         """Store packs, index and the snapshot of the tree ``tree_id``. ``time`` is what moment it shows: the beginning.
 
+        The snapshot has the tag ``continuous``: it may be thinned as it grows older (:mod:`govsec.backup.thinning`).
+
         Raises:
             StoreError, IntegrityError: from the store; there is no snapshot.
         """
@@ -143,7 +151,7 @@ class LiveWindow:
             uid=os.getuid(),
             gid=os.getgid(),
             excludes=tuple(excludes),
-            tags=tuple(dict.fromkeys(tags)),
+            tags=tuple(dict.fromkeys((*tags, WINDOW_TAG))),
             program_version=PROGRAM,
             summary=summary,
         )

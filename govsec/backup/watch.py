@@ -40,8 +40,6 @@ from govsec.repo.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-#: The tag of snapshots that a window made; stock restic shows it.
-WINDOW_TAG = "continuous"
 #: After a failure the next attempt waits this long, doubled each time up to the largest.
 _PAUSE_S, _PAUSE_MAX_S = 2.0, 60.0
 #: How often the source's identity is looked at, and the longest sleep.
@@ -409,7 +407,7 @@ class Watcher:
             result = window.finish(
                 tree_id,
                 paths=paths_of(self._source),
-                tags=(*self._tags, WINDOW_TAG, *((INCOMPLETE_TAG,) if counts.problems_count else ())),
+                tags=(*self._tags, *((INCOMPLETE_TAG,) if counts.problems_count else ())),
                 parent=self._last,
                 excludes=self._source.exclude,
                 counts=counts,

@@ -123,6 +123,27 @@ def read_log(
     return _assemble(base, checkpoint, entries, flaws)
 
 
+def read_next(store: ReadStore, trusted: TrustedKeys, last: Entry, *, repository: str | None = None) -> Log:
+    """What follows ``last``, which ``store`` holds and whose only parent is the one before it: asked for by number.
+
+    The cost is one listing and what is new, whatever the log's length; ``last`` itself is the first entry. A branch
+    that began before ``last`` is not seen this way. Only the store's own errors leave here.
+    """
+    assert not last.commit.merges  # a merge hangs on more than the place where this log begins
+    read = _reader(store, trusted, repository)
+    entries, flaws, number = {last.digest: last}, [], last.number + 1
+    while True:
+        found = [read(info.name) for info in store.list(names.numbered(names.COMMITS, number))]
+        fresh = {entry.digest: entry for entry in found if isinstance(entry, Entry)}
+        for flaw in found:
+            if isinstance(flaw, Flaw):
+                _note(flaws, flaw)
+        if not fresh:
+            return _assemble(Position(last.number - 1, last.commit.previous), None, entries, flaws)
+        entries.update(fresh)
+        number += 1
+
+
 def union(logs: Iterable[Log]) -> Log:
     """One log of what several centers hold. All must have been read from the same base."""
     logs = list(logs)

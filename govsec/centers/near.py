@@ -142,6 +142,7 @@ class Near(NearLog):
         #: A writer that lives for days says which epoch it began in; it writes nothing in another one.
         self.epoch: int | None = None
         self._own_indexes: set[str] = set()
+        self._checkpointed = 0
         self._carried: list[ObjectInfo] = []
 
     def clone(self) -> Self:
@@ -198,8 +199,11 @@ class Near(NearLog):
             entry, data = self._sign(change, survey, holders)
             if self._claim(entry, data, holders[0], survey):
                 receipt = self._publish(entry, data, holders)
+                self._last = None if entry.commit.merges else entry
                 self._checkpoint(survey, entry, holders)
                 self._carried = []
+                # A commit names them now; one that failed to be named is left to whoever looks for orphans.
+                self._own_indexes.clear()
                 return receipt
         raise TryAgainError(f"{_ATTEMPTS_MAX} commit numbers in a row were taken by other writers")
 
@@ -212,12 +216,12 @@ class Near(NearLog):
         survey = self.survey(is_forced=True)
         self.finish_claim(survey)
         for store in survey.current:
-            self._mark_in_step(store)
+            self.mark_in_step(store)
         return {store.name: self.states.get(store.name) for store in self.centers}
 
     def _carry_orphans(self, key_holder: KeyHolder) -> None:
         """Complete what a run that died left, in every center that is in step; the next commit names it."""
-        joint = self.survey().joint
+        joint = self.survey(is_whole=True).joint
         named = {name for name in named_objects(joint, self).added if name.startswith(names.INDEXES)}
         found = {info.name for store in self.sources() for info in store.list(names.INDEXES)}
         self._carried = []
@@ -330,7 +334,7 @@ class Near(NearLog):
             raise StoreUnavailableError(f"commit {entry.number} is in doubt; the next run completes it: {errors[0]}")
         for store in holders:
             if store.name in acks:
-                self._mark_in_step(store)
+                self.mark_in_step(store)
         unclaim(holders[0], entry.number)
         return self._receipt(entry, acks)
 
@@ -350,16 +354,25 @@ class Near(NearLog):
         )
 
     def _checkpoint(self, survey: Survey, entry: Entry, holders: Sequence[ObjectStore]) -> None:
-        previous = survey.joint.checkpoint
-        if entry.number - (previous.number if previous else 0) < COMMITS_BETWEEN:
+        if survey.is_whole:
+            self._checkpointed = survey.joint.checkpoint.number if survey.joint.checkpoint else 0
+        if entry.number - self._checkpointed < COMMITS_BETWEEN:
             return
         try:
-            write_checkpoint(
-                self, holders, previous, (*survey.joint.entries, entry), signer=self._signer, time=self._clock.now()
-            )
+            entries = (*survey.joint.entries, entry)
+            if not survey.is_whole:
+                survey = self.survey(is_whole=True)
+                entries = survey.joint.entries
+            previous = survey.joint.checkpoint
+            self._checkpointed = previous.number if previous else 0
+            if not entries or entries[-1].number - self._checkpointed < COMMITS_BETWEEN:
+                return  # another writer made one
+            write_checkpoint(self, holders, previous, entries, signer=self._signer, time=self._clock.now())
         except (StoreError, IntegrityError) as error:
             # The commit stands; the next one writes the checkpoint.
             log.warning("no checkpoint", extra={"error": str(error)})
+        else:
+            self._checkpointed = entries[-1].number
 
     def _commit_of(self, joint: Log, snapshot: SnapshotRef | None) -> Entry | None:
         if snapshot is None:

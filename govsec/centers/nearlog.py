@@ -4,6 +4,10 @@ One idea: every answer comes from a :class:`Survey`. It reads the log of each ne
 that lack commits what they lack by shipping from the other, and says which centers then hold everything. What stores
 and signs commits on top of it is ``near``.
 
+A writer that stays for days (``is_following``) does not read the log anew for each commit: it goes on from the commit
+that it knows, by asking each center for that one and for the next number. The whole log is read again at each
+checkpoint, and whenever no center holds what is known.
+
 In ``maximum-performance`` same-city is not followed here: it pulls, as the remote center does.
 """
 
@@ -13,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from govsec.centers import names
-from govsec.centers.log import Log, Position, compare, named_objects, read_log, union
+from govsec.centers.commits import Entry
+from govsec.centers.log import Log, Position, compare, named_objects, read_log, read_next, union
 from govsec.centers.quorum import Quorum
 from govsec.centers.ship import has_commit, repository_of, ship
 from govsec.centers.state import States, SyncState
@@ -35,6 +40,8 @@ class Survey:
     joint: Log
     #: Centers whose own log holds every commit.
     current: list[ObjectStore]
+    #: False: ``joint`` begins at the commit that was written last, not at a checkpoint or the first one.
+    is_whole: bool = True
 
 
 class NearLog(Quorum):
@@ -57,6 +64,10 @@ class NearLog(Quorum):
         self._clock = clock
         self._threads = threads
         self._has_looked = False
+        #: Set by a writer that stays; see the module's docstring.
+        self.is_following = False
+        #: The newest commit that is known, when its only parent is the one before it.
+        self._last: Entry | None = None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """As :meth:`Quorum.list`, without the indexes and snapshots that production released and does not list.
@@ -76,33 +87,43 @@ class NearLog(Quorum):
             if at_production is None or info.name not in released or info.name in at_production:
                 yield info
 
-    def survey(self, *, is_forced: bool = False) -> Survey:
+    def survey(self, *, is_forced: bool = False, is_whole: bool = False) -> Survey:
         """The joint log, after every center that can be was given what it lacks."""
         repository = repository_of(self)
-        logs = self._logs(repository, is_forced=is_forced)
+        last = self._last if self.is_following and not is_forced and not is_whole else None
+        logs = self._logs(repository, is_forced=is_forced, last=last)
+        if not logs and last is not None:
+            last, logs = None, self._logs(repository)
         lacking = {center for center, missing in compare(logs).items() if missing}
         lacking |= {store.name for store in self.centers if store.name not in logs}
         for store in self.centers:
             if store.name in lacking and self._is_followed(store) and (is_forced or self.states.is_usable(store.name)):
                 self._catch_up(store)
         if lacking:
-            logs = self._logs(repository, is_forced=is_forced)
+            logs = self._logs(repository, is_forced=is_forced, last=last) or self._logs(repository)
         missing = compare(logs)
         current = [store for store in self.centers if store.name in logs and not missing[store.name]]
-        return Survey(repository, union(logs.values()), current)
+        return Survey(repository, union(logs.values()), current, last is None)
 
     def sources(self) -> _Stores:
         """The centers to ask: those that answered so far, or all when none did."""
         return [store for store in self.centers if self.states.is_usable(store.name)] or list(self.centers)
 
-    def _logs(self, repository: str, *, is_forced: bool = False) -> dict[str, Log]:
-        """The logs of the centers that answer and hold the place where reading begins, all from the same place."""
+    def _logs(self, repository: str, *, is_forced: bool = False, last: Entry | None = None) -> dict[str, Log]:
+        """The logs of the centers that answer and hold the place where reading begins, all from the same place.
+
+        With ``last`` they begin there; none when no center that answers holds it.
+        """
         logs: dict[str, Log] = {}
         base: Position | None = None
         errors: list[GovsecError] = []
         asked = self.sources() if self.mode is Mode.MAXIMUM_AVAILABILITY and not is_forced else self.centers
         for store in asked:
             try:
+                if last is not None:
+                    if has_commit(store, Position(last.number, last.digest)):
+                        logs[store.name] = read_next(store, self._trusted, last, repository=repository)
+                    continue
                 if base is not None and not has_commit(store, base):
                     continue  # far behind: it lacks commits, and will be given them
                 found = read_log(store, self._trusted, repository=repository, after=base, threads=self._threads)
@@ -114,7 +135,7 @@ class NearLog(Quorum):
                 continue
             logs[store.name] = found
             base = base or found.base
-        if not logs:
+        if not logs and errors:
             raise errors[0]
         return logs
 
@@ -138,7 +159,7 @@ class NearLog(Quorum):
             if self.states.get(store.name).failures_total == self._failures_before[store.name]:
                 self.states.synced(store.name)
 
-    def _mark_in_step(self, store: ObjectStore) -> None:
+    def mark_in_step(self, store: ObjectStore) -> None:
         """``store`` was seen to hold everything; a failure before this moment no longer matters."""
         self.states.synced(store.name)
         self._failures_before[store.name] = self.states.get(store.name).failures_total

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 REFRESH_AFTER_S = 5 * 60
 STALE_AFTER_S = 30 * 60
 _SETTLE_S = 0.2
+_ASK_EVERY_S = 1.0
 _ATTEMPTS = 4
 _LOCKS_MAX = 10_000
 
@@ -123,19 +124,30 @@ class HeldLock:
 
 @contextmanager
 def hold_lock(
-    store: ObjectStore, suite: Suite, clock: Clock, *, exclusive: bool, meanwhile: Callable[[], None] | None = None
+    store: ObjectStore,
+    suite: Suite,
+    clock: Clock,
+    *,
+    exclusive: bool,
+    meanwhile: Callable[[], None] | None = None,
+    wait_s: float = 0,
 ) -> Iterator[HeldLock]:
     """Hold a lock of the repository for the length of a ``with`` block.
 
     ``meanwhile`` is called while the lock settles, at each attempt anew. It may read; nothing may be written before
     the block is entered, and what was read before the last attempt is void.
 
+    ``wait_s`` is for an exclusive one: see :func:`wait_for_lock`.
+
     A lock that cannot be removed at the end goes stale by itself and is logged: the work in the block is what counts.
 
     Raises:
         LockedError: somebody holds a lock that excludes this one; four attempts were made.
     """
-    lock = acquire_lock(store, suite, clock, exclusive=exclusive, meanwhile=meanwhile)
+    if wait_s:
+        lock = wait_for_lock(store, suite, clock, wait_s=wait_s)
+    else:
+        lock = acquire_lock(store, suite, clock, exclusive=exclusive, meanwhile=meanwhile)
     try:
         yield lock
     finally:
@@ -163,6 +175,41 @@ def acquire_lock(
         else:
             return lock
     raise AssertionError("the last attempt returns or raises")
+
+
+def wait_for_lock(store: ObjectStore, suite: Suite, clock: Clock, *, wait_s: float) -> HeldLock:
+    """An exclusive lock, which stands while the holders of others are waited for: who works for days gives way to it.
+
+    Nobody new gets a lock in the meantime, and of two who wait neither gets it.
+
+    Raises:
+        LockedError: somebody still holds one after ``wait_s``.
+    """
+    lock = HeldLock(store, suite, clock, _write(store, suite, clock, exclusive=True), exclusive=True)
+    deadline = clock.monotonic() + wait_s
+    try:
+        while True:
+            clock.sleep(_SETTLE_S)
+            try:
+                _refuse_conflicts(store, suite, clock, own_id=lock.id, exclusive=True)
+            except LockedError:
+                if clock.monotonic() >= deadline:
+                    raise
+                clock.sleep(_ASK_EVERY_S)
+            else:
+                return lock
+    except BaseException:
+        _release(lock)
+        raise
+
+
+def find_exclusive(store: ReadStore, suite: Suite, clock: Clock, *, own_id: str) -> StoredLock | None:
+    """An exclusive lock that somebody else holds, or waits with; None when there is none."""
+    now = clock.now()
+    for lock in list_locks(store, suite):
+        if lock.id != own_id and lock.info is not None and lock.info.exclusive and not is_stale(lock, now):
+            return lock
+    return None
 
 
 def list_locks(store: ReadStore, suite: Suite) -> list[StoredLock]:

@@ -103,6 +103,7 @@ def prune(
     own: ObjectStore | None = None,
     commit: Commit | None = None,
     pack_size: int = PACK_SIZE_DEFAULT,
+    wait_s: float = 0,
     progress: ProgressSink = silent,
 ) -> PruneResult:
     """Prune the repository.
@@ -110,7 +111,8 @@ def prune(
     ``own`` is the one store that is surveyed and deleted from (default: the repository's own): where the repository
     writes to several centers at once, each lets go of what is released in its own time, so only one can be pruned.
     ``commit`` is called once, with what was added and what is released, before anything is deleted. ``forget`` chooses
-    snapshots that go in the same run; at least one must stay.
+    snapshots that go in the same run; at least one must stay. ``wait_s``: so long the holders of other locks are waited
+    for; a continuous backup gives way.
 
     Raises:
         LockedError: somebody works with the repository.
@@ -125,7 +127,7 @@ def prune(
     if is_dry_run:
         found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, forget=forget, progress=progress)
         return found.result()
-    with repository.lock(clock, exclusive=True) as lock:
+    with repository.lock(clock, exclusive=True, wait_s=wait_s) as lock:
         found = survey(surveyed, policy, is_emptying_allowed=is_emptying_allowed, forget=forget, progress=progress)
         lock.keep_alive()
         return _Run(repository, found, clock, lock, own, commit, pack_size, progress).execute(grace)

@@ -129,10 +129,17 @@ class WritableRepository(Repository):
         return self._object_store.put(object_name(kind, hashlib.sha256(sealed).hexdigest()), sealed)
 
     def lock(
-        self, clock: Clock, *, exclusive: bool = False, meanwhile: Callable[[], None] | None = None
+        self,
+        clock: Clock,
+        *,
+        exclusive: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+        wait_s: float = 0,
     ) -> AbstractContextManager[HeldLock]:
         """Hold a lock for a ``with`` block; ``meanwhile`` reads while it settles. See :mod:`govsec.repo.lock`."""
-        return hold_lock(self._object_store, self._suite, clock, exclusive=exclusive, meanwhile=meanwhile)
+        return hold_lock(
+            self._object_store, self._suite, clock, exclusive=exclusive, meanwhile=meanwhile, wait_s=wait_s
+        )
 
 
 def _sealed(suite: Suite, plain: bytes) -> bytes:
