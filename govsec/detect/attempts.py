@@ -7,7 +7,7 @@ address, or one whose question was not captured; its sender has tried nothing.
 A try is unanswered when nothing came back, or only a refusal. A TCP try counts as a probe when the originator sent no
 data: SYN, connect, FIN, NULL and Xmas scans alike (RFC 9293; nmap's names). A lone ACK or FIN-ACK of no connection that
 was seen (ACK, window and Maimon scans) is a try of its own kind, ``is_ack``: ends of connections that began before the
-capture look like it, so more is asked of those (:func:`govsec.detect.scan.plausible`).
+capture look like it, so more is asked of those (:mod:`govsec.detect.loneacks`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from govsec.detect.windows import U64, Rows, mix
-from govsec.net.columns import FLOW, IPV4_MAPPED, FlowRecords, FlowState, Opening, Protocol, TcpFlag
+from govsec.net.columns import FLOW, IPV4_MAPPED, FlowEnd, FlowRecords, FlowState, Opening, Protocol, TcpFlag
 
 ATTEMPT = np.dtype(
     [
@@ -34,11 +34,13 @@ ATTEMPT = np.dtype(
         ("is_unanswered", "?"),
         ("is_probe", "?"),
         ("is_ack", "?"),
+        ("is_refused", "?"),  # by RST
+        ("is_left", "?"),  # nothing came back, and it was not asked again for as long as a flow lasts
     ],
     align=True,
 )
 #: Ports below are those of services; a client's own port lies above (RFC 6335, 6).
-_SERVICE_PORT_MAX = 1023
+SERVICE_PORT_MAX = 1023
 #: A DHCP client's port lies among those of services (RFC 2131, RFC 8415): nobody asks for it, servers answer to it.
 _DHCP_CLIENT_PORTS = (68, 546)
 _ECHO_REQUEST, _ECHO_REQUEST_V6 = 8, 128
@@ -71,6 +73,8 @@ def attempts(closed: FlowRecords, protocols: tuple[Protocol, ...]) -> tuple[NDAr
     )
     rows["is_ack"] = is_ack[chosen]
     rows["is_unanswered"] |= rows["is_ack"]
+    rows["is_refused"] = flows["flags_responder"] & TcpFlag.RST > 0
+    rows["is_left"] = (flows["packets_responder"] == 0) & (flows["end"] == FlowEnd.IDLE)
     rows["is_probe"] = np.where(is_tcp, flows["payload_originator"] == 0, flows["packets_responder"] == 0)
     return flows["end_ns"], rows
 
@@ -125,7 +129,7 @@ def _is_asked(flows: FlowRecords) -> NDArray[np.bool_]:
         & (flags & (TcpFlag.ACK | TcpFlag.RST | TcpFlag.SYN) == 0)
     )
     is_tcp = (protocol == Protocol.TCP) & ((opening == Opening.SYN) | is_bare)
-    is_answer = (flows["originator_port"] <= _SERVICE_PORT_MAX) & (flows["responder_port"] > _SERVICE_PORT_MAX)
+    is_answer = (flows["originator_port"] <= SERVICE_PORT_MAX) & (flows["responder_port"] > SERVICE_PORT_MAX)
     is_answer |= np.isin(flows["responder_port"], _DHCP_CLIENT_PORTS)
     is_udp = (protocol == Protocol.UDP) & (opening != Opening.REPLY) & ~is_answer
     is_echo = (protocol == Protocol.ICMP) & (flows["icmp_type"] == _ECHO_REQUEST)

@@ -21,16 +21,12 @@ from govsec.detect.api import Observation
 from govsec.detect.attempts import as_flows, attempts, originators
 from govsec.detect.hosts import Networks, host
 from govsec.detect.judgement import Evidence
-from govsec.detect.windows import U64, EventWindow, Groups, Rows, mix
+from govsec.detect.windows import U64, EventWindow, Groups, Rows
 from govsec.findings.api import SECOND_NS, Settings
 from govsec.findings.judgement import LISTED_MAX
 from govsec.net.columns import Protocol
 from govsec.net.community import community_ids
 from govsec.records import Finding, Severity
-
-#: Ports that lone ACKs of one scan come from: so many, or this part of their number.
-_ACK_PORTS_MAX = 4
-_ACK_PORTS_SHARE = 0.2
 
 
 class ScanSettings(Settings):
@@ -55,7 +51,9 @@ class WindowedScan(ABC):
     def observe(self, observation: Observation) -> Iterator[Finding]:
         times, rows = attempts(observation.flows.closed, self.protocols)
         kept = self.counts(rows)
-        for moment, window in self._window.add(times[kept], rows[kept], missed(rows[kept])):
+        times, rows = times[kept], rows[kept]
+        self.note(times, rows)
+        for moment, window in self._window.add(times, rows, missed(rows)):
             yield from self.judge(moment, window)
         for moment, window in self._window.advance(observation.time_ns):
             yield from self.judge(moment, window)
@@ -70,6 +68,9 @@ class WindowedScan(ABC):
     def counts(self, rows: Rows) -> NDArray[np.bool_]:
         """Which tries count; all of them by default."""
         return np.ones(len(rows), dtype=np.bool_)
+
+    def note(self, times: NDArray[np.int64], rows: Rows) -> None:  # noqa: B027 - most scans have nothing to note
+        """Tries that count, and when they were over, before they come into a window."""
 
     @abstractmethod
     def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
@@ -89,22 +90,6 @@ def missed(rows: Rows) -> NDArray[np.bool_]:
     """True for probes that nothing came back to: what breadth is counted in."""
     is_missed: NDArray[np.bool_] = rows["is_probe"] & rows["is_unanswered"]
     return is_missed
-
-
-def plausible(rows: Rows, keys: U64) -> NDArray[np.bool_]:
-    """All tries but lone ACKs that come from a port of their own each, by group of equal ``keys``.
-
-    Connections have that: those that began before the capture, or that one side has forgotten. A scanner that has no
-    connection takes one port, and some more for second tries.
-    """
-    is_plausible = ~rows["is_ack"]
-    lone = np.flatnonzero(rows["is_ack"])
-    if len(lone):
-        groups = Groups(keys[lone])
-        ports = groups.distinct(mix(rows["originator_port"][lone]))
-        is_few = ports <= np.maximum(_ACK_PORTS_MAX, groups.sizes() * _ACK_PORTS_SHARE)
-        is_plausible[lone] = is_few[groups.labels]
-    return is_plausible
 
 
 def broad(

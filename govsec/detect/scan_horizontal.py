@@ -8,14 +8,16 @@ for a minute, with the few dozen servers of its open pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from govsec.detect.attempts import responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import judge
+from govsec.detect.loneacks import Refusals, is_refused, without_remains_of_streets
 from govsec.detect.scan import (
     Breadth,
     ScanSettings,
@@ -24,11 +26,11 @@ from govsec.detect.scan import (
     evidence_of,
     missed,
     originator_of,
-    plausible,
     responders_of,
     severity_of,
 )
 from govsec.detect.windows import U64, Rows, mix
+from govsec.findings.api import SECOND_NS
 from govsec.findings.judgement import Measure
 from govsec.net.columns import Protocol
 from govsec.records import Finding
@@ -60,12 +62,20 @@ class ScanHorizontal(WindowedScan):
     def __init__(self, settings: ScanHorizontalSettings, home: Networks) -> None:
         super().__init__(settings, home)
         self._settings = settings
+        self._refusals = Refusals(settings.window_s * SECOND_NS)
+
+    def note(self, times: NDArray[np.int64], rows: Rows) -> None:
+        refused = is_refused(rows)
+        self._refusals.add(times[refused], _streets(rows[refused]))
+
+    def state(self) -> Mapping[str, int]:
+        return {**super().state(), "refusals_dropped": self._refusals.dropped_count}
 
     def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.hosts_min:
             return
         settings = self._settings
-        rows = rows[plausible(rows, _streets(rows))]
+        rows = rows[without_remains_of_streets(rows, _streets(rows), self._refusals.streets(time_ns))]
         keys = _streets(rows)
         least = np.where(np.isin(rows["responder_port"], _WEB_PORTS), settings.web_hosts_min, settings.hosts_min)
         for scans in broad(rows, keys, responders(rows), count_min=least, unanswered_min=settings.unanswered_min):

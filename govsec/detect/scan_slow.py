@@ -2,8 +2,9 @@
 
 Idea: a port or a host every few minutes passes under every short window, but in six hours it still adds up to thirty
 different closed doors behind one wall (ports of a host) or in one street (one port of many hosts). Peer-to-peer
-programs also meet thousands of absent hosts, each at a port of its own: no structure, no finding. What was answered is
-counted in a sketch of constant size, which can only err to the side of silence.
+programs also meet thousands of absent hosts, each at a port of its own: no structure, no finding. Lone ACKs count where
+no remains of connections look like them (``loneacks``). What was answered is counted in a sketch of constant size,
+which can only err to the side of silence.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from govsec.detect.api import Observation
 from govsec.detect.attempts import ATTEMPT, attempts, responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import judge
+from govsec.detect.loneacks import is_refused, without_remains_of_pairs, without_remains_of_streets
 from govsec.detect.scan import Breadth, broad, evidence_of, originator_of, responders_of, severity_of
 from govsec.detect.windows import U64, EventWindow, Rows, mix
 from govsec.findings.api import SECOND_NS, Settings
@@ -71,8 +73,6 @@ class ScanSlow:
 
     def observe(self, observation: Observation) -> Iterator[Finding]:
         times, rows = attempts(observation.flows.closed, (Protocol.TCP, Protocol.UDP))
-        # Over hours, connections that died make as many lone ACKs as a scanner would.
-        times, rows = times[~rows["is_ack"]], rows[~rows["is_ack"]]
         steps = times // (_STEP_S * SECOND_NS)
         cuts = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(times)] if len(times) else [0]
         # Step by step: what was answered after a moment must not count at it.
@@ -102,13 +102,21 @@ class ScanSlow:
         rows, settings = self._kept, self._settings
         if len(rows) < settings.goals_min:
             return
-        least = np.where(np.isin(rows["responder_port"], (80, 443)), settings.web_hosts_min, settings.goals_min)
+        least_ports = np.full(len(rows), settings.goals_min)
+        least_hosts = np.where(np.isin(rows["responder_port"], (80, 443)), settings.web_hosts_min, settings.goals_min)
         pairs, streets = _pairs(rows), _streets(rows)
-        for keys, goals, count_min, unit in (
-            (pairs, mix(rows["responder_port"]), settings.goals_min, "ports"),
-            (streets, responders(rows), least, "hosts"),
+        refusing = streets[is_refused(rows)]
+        for keys, goals, count_min, unit, counted in (
+            (pairs, mix(rows["responder_port"]), least_ports, "ports", without_remains_of_pairs(rows, pairs)),
+            (streets, responders(rows), least_hosts, "hosts", without_remains_of_streets(rows, streets, refusing)),
         ):
-            for scans in broad(rows, keys, goals, count_min=count_min, unanswered_min=settings.unanswered_min):
+            for scans in broad(
+                rows[counted],
+                keys[counted],
+                goals[counted],
+                count_min=count_min[counted],
+                unanswered_min=settings.unanswered_min,
+            ):
                 for scan in scans:
                     yield from self._finding(time_ns, scan, unit)
 
@@ -143,14 +151,14 @@ class ScanSlow:
                 "densest_minute": Measure(int(per_minute.max()), settings.burst_max * scan.count, unit),
             },
             evidence=evidence_of([rows]),
-            facts={"how": unit},
+            facts={"how": unit, "is_ack": bool(rows["is_ack"].all())},
         )
 
     def _keep(self, time_ns: int, fresh: Rows) -> None:
         """Take in new tries: each different one once, with its first moment, for the span of the window."""
         rows = np.concatenate([self._kept, fresh])
         rows = rows[rows["first_ns"] > time_ns - self._span]
-        goal = mix(_pairs(rows), rows["responder_port"])
+        goal = mix(_pairs(rows), rows["responder_port"], rows["is_ack"])
         _, first = np.unique(goal, return_index=True)
         rows = rows[np.sort(first)]
         # The oldest go: a flood of forged tries must not keep new ones out for hours.

@@ -16,6 +16,7 @@ from pydantic import Field
 from govsec.detect.attempts import responders
 from govsec.detect.hosts import Networks
 from govsec.detect.judgement import judge
+from govsec.detect.loneacks import without_remains_of_pairs
 from govsec.detect.scan import (
     Breadth,
     ScanSettings,
@@ -24,7 +25,6 @@ from govsec.detect.scan import (
     evidence_of,
     missed,
     originator_of,
-    plausible,
     responders_of,
     severity_of,
 )
@@ -71,7 +71,7 @@ class ScanVertical(WindowedScan):
     def judge(self, time_ns: int, rows: Rows) -> Iterator[Finding]:
         if np.count_nonzero(missed(rows)) < self._settings.ports_min:
             return
-        rows = rows[plausible(rows, _pairs(rows))]
+        rows = rows[without_remains_of_pairs(rows, _pairs(rows))]
         keys = _pairs(rows)
         settings = self._settings
         for scans in broad(
