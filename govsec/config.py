@@ -21,6 +21,7 @@ from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
 from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
+from govsec.mariadbentry import MariadbSourceConfig
 from govsec.notifyentry import NotifyConfig
 from govsec.rateentry import RateWindow
 from govsec.registerentry import RegisterEntry
@@ -168,7 +169,7 @@ class BackupConfig(Model):
     """One backup job."""
 
     name: Name
-    source: Annotated[FilesSourceConfig | CommandSourceConfig, Field(discriminator="kind")]
+    source: Annotated[FilesSourceConfig | CommandSourceConfig | MariadbSourceConfig, Field(discriminator="kind")]
     tags: tuple[str, ...] = ()
     nonce: bool = Field(default=True, description="plant a nonce that drills must find again")
     samples_count: int = Field(default=32, ge=0, le=10_000, description="source files read independently for drills")

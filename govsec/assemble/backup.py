@@ -148,11 +148,18 @@ def run_job(
 
 
 def source_of(job: BackupConfig) -> Source:
-    """What a job reads."""
+    """What a job reads.
+
+    Raises:
+        UsageError: a database, which has a topic of its own.
+    """
     source = job.source
     if source.kind == "files":
         return FileSource(source.paths, exclude=source.exclude, one_file_system=source.one_file_system)
-    return CommandSource(source.argv, source.filename, source.timeout_s)
+    if source.kind == "command":
+        return CommandSource(source.argv, source.filename, source.timeout_s)
+    topic = {"postgres": "pg"}.get(source.kind, source.kind)
+    raise UsageError(f"backup {job.name} is of a database: `govsec {topic} backup` and `govsec {topic} stream`")
 
 
 def forget(

@@ -1,0 +1,112 @@
+"""The snapshots of MariaDB jobs: which there are in which center, and the records in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from govsec.backup.listing import dump_file, find_entry
+from govsec.errors import FormatError, LimitError, UsageError
+from govsec.mariadb.record import (
+    RECORD_FILE,
+    RECORD_SIZE_MAX,
+    BaseRecord,
+    LogRecord,
+    base_root_of,
+    parse_base_record,
+    parse_log_record,
+    root_of,
+)
+from govsec.mariadbentry import MariadbSourceConfig
+from govsec.repo.layout import Kind
+
+if TYPE_CHECKING:
+    from govsec.assemble.systems import Site
+    from govsec.config import BackupConfig, SystemConfig
+    from govsec.repo.repository import Repository
+    from govsec.repo.snapshot import Snapshot
+    from govsec.store.api import ReadStore
+
+#: Snapshots of a job that are looked at, newest first.
+_LOOK_BACK_MAX = 10_000
+_THREADS = 4
+
+
+def mariadb_job(system: SystemConfig, name: str | None) -> tuple[BackupConfig, MariadbSourceConfig]:
+    """The system's MariaDB job of that name; without a name the only one.
+
+    Raises:
+        UsageError: there is no such job, or several to choose from.
+    """
+    jobs = {job.name: job for job in system.backups if isinstance(job.source, MariadbSourceConfig)}
+    if name is None and len(jobs) == 1:
+        name = next(iter(jobs))
+    if name is None or name not in jobs:
+        asked = "name one with --job" if name is None else f"there is no MariaDB job {name!r}"
+        raise UsageError(f"{asked}; system {system.name} has: {', '.join(jobs) or 'none'}")
+    source = jobs[name].source
+    assert isinstance(source, MariadbSourceConfig)  # chosen above
+    return jobs[name], source
+
+
+def log_snapshots(site: Site, store: ReadStore, repository: Repository, job: str) -> Iterator[Snapshot]:
+    """The snapshots of the job's log at a center, the newest first, in the order of their commits."""
+    return _of(site, store, repository, job, root_of(job))
+
+
+def base_snapshots(site: Site, store: ReadStore, repository: Repository, job: str) -> Iterator[Snapshot]:
+    """The snapshots of the job's base backups alone, the newest first."""
+    return _of(site, store, repository, job, base_root_of(job))
+
+
+def log_record(repository: Repository, snapshot: Snapshot, job: str) -> LogRecord:
+    """What a snapshot of the log holds. Raises ``FormatError``, and as reading a snapshot does."""
+    return parse_log_record(_read(repository, snapshot, f"{root_of(job)}/{RECORD_FILE}"))
+
+
+def base_records(repository: Repository, snapshot: Snapshot, job: str) -> list[BaseRecord]:
+    """What a snapshot of base backups holds. Raises as :func:`log_record`."""
+    node = find_entry(repository, snapshot, os.fsencode(base_root_of(job))).node
+    assert node.subtree is not None  # find_entry went through it, or it is a file
+    names = [entry.name for entry in repository.load_tree(bytes.fromhex(node.subtree)).nodes if entry.type == "dir"]
+    return [
+        parse_base_record(_read(repository, snapshot, f"{base_root_of(job)}/{name}/{RECORD_FILE}")) for name in names
+    ]
+
+
+def subtree_of(repository: Repository, snapshot: Snapshot, path: str) -> bytes:
+    """The id of a folder's tree. Raises ``UsageError`` when it is none."""
+    node = find_entry(repository, snapshot, os.fsencode(path)).node
+    if node.subtree is None:
+        raise UsageError(f"snapshot {snapshot.short_id}: {path} is no folder")
+    return bytes.fromhex(node.subtree)
+
+
+def _read(repository: Repository, snapshot: Snapshot, path: str) -> bytes:
+    node = find_entry(repository, snapshot, os.fsencode(path)).node
+    if node.type != "file":
+        raise FormatError(f"snapshot {snapshot.short_id}: {path} is no file")
+    if node.size > RECORD_SIZE_MAX:
+        raise LimitError(f"snapshot {snapshot.short_id}: {path} has {node.size} bytes")
+    return b"".join(dump_file(repository, node))
+
+
+def _of(site: Site, store: ReadStore, repository: Repository, job: str, root: str) -> Iterator[Snapshot]:
+    from govsec.centers.log import START, read_log, snapshots_in_order
+    from govsec.centers.ship import repository_of
+
+    there = set(repository.object_ids(Kind.SNAPSHOT))
+    seen: set[str] = set()
+    # From the newest checkpoint on first: a job that runs has its newest snapshots there. The whole log takes long.
+    for after in (None, START):
+        log = read_log(store, site.trusted(), repository=repository_of(store), after=after, threads=_THREADS)
+        for reference in reversed(snapshots_in_order(log)):
+            if reference.job != job or reference.id not in there or reference.id in seen:
+                continue
+            seen.add(reference.id)
+            if len(seen) > _LOOK_BACK_MAX:
+                return
+            snapshot = repository.load_snapshot(reference.id)
+            if snapshot.paths == (root,):
+                yield snapshot

@@ -1,0 +1,197 @@
+"""Bringing a MariaDB job back from any center: to the end of its log, a time, a position or a GTID."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from govsec.assemble.mariadbjobs import base_records, base_snapshots, log_record, log_snapshots
+from govsec.drill.plan import Isolation
+from govsec.drill.sandbox import account_of, open_sandbox
+from govsec.errors import GovsecError, ObjectNotFoundError, RefusedError, SourceError
+from govsec.mariadb.base import DATA
+from govsec.mariadb.record import LineRecord, LogRecord, base_root_of, log_path, root_of
+from govsec.mariadb.recover import Folders, Recovered, finish, recover
+from govsec.mariadb.target import Choice, Target, choices, files_between, find_stop
+from govsec.progress import ProgressSink, silent
+
+if TYPE_CHECKING:
+    from govsec.assemble.systems import Site
+    from govsec.backup.restore import RestoreReport
+    from govsec.config import BackupConfig, SystemConfig
+    from govsec.mariadbentry import MariadbSourceConfig
+    from govsec.repo.repository import Repository
+    from govsec.repo.snapshot import Snapshot
+
+_TIMEOUT_S = 7 * 86400.0
+_MEMORY_BYTES = 8 << 30
+_WORK = "work"
+
+
+@dataclass(frozen=True, slots=True)
+class MariadbRestore:
+    """A recovered data folder."""
+
+    center: str
+    snapshot_id: str
+    datadir: Path
+    recovered: Recovered
+    files: int
+    size_bytes: int
+    restore_s: float
+
+
+def restore_job(
+    site: Site,
+    system: SystemConfig,
+    job: BackupConfig,
+    source: MariadbSourceConfig,
+    *,
+    target_directory: Path,
+    target: Target,
+    center: str | None = None,
+    progress: ProgressSink = silent,
+) -> MariadbRestore:
+    """Bring the job back into ``target_directory``, which is new or empty; ``datadir`` in it is ready to be started.
+
+    The first center with a role that gives a recovery point is used, or the one that is named. Programs run as the
+    job's ``server_user`` without a network where this process is root, else as this user.
+
+    Raises:
+        RefusedError: the target folder is not empty, or nothing here leads to what is asked for.
+        IntegrityError: the log or what was restored is damaged. SourceError: a program could not.
+    """
+    begun = site.clock.monotonic()
+    _make_empty(target_directory)
+    name, repository = _open(site, system, center)
+    store = site.read_store(system, name)
+    errors: list[GovsecError] = []
+    for snapshot, record in _points(site, system, job, name, repository):
+        try:
+            for choice in choices(record, target):
+                report = _restore(site, repository, snapshot, job, choice, target_directory, progress)
+                recovered = _recover(site, job, source, choice, target, target_directory)
+                if recovered is None:
+                    _empty(target_directory)
+                    continue
+                return MariadbRestore(
+                    store.name,
+                    snapshot.id,
+                    target_directory / DATA,
+                    recovered,
+                    report.files,
+                    report.size_bytes,
+                    round(site.clock.monotonic() - begun, 3),
+                )
+        except RefusedError as error:
+            errors.append(error)
+            _empty(target_directory)
+    raise errors[0] if errors else RefusedError(f"center {name}: there is no recovery point of job {job.name}")
+
+
+def _points(
+    site: Site, system: SystemConfig, job: BackupConfig, center: str, repository: Repository
+) -> Iterator[tuple[Snapshot, LogRecord]]:
+    """The job's recovery points at a center, newest first; base backups alone come after those with log."""
+    store = site.read_store(system, center)
+    for snapshot in log_snapshots(site, store, repository, job.name):
+        yield snapshot, log_record(repository, snapshot, job.name)
+    for snapshot in base_snapshots(site, store, repository, job.name):
+        bases = tuple(base_records(repository, snapshot, job.name))
+        yield snapshot, LogRecord(job=job.name, written=snapshot.time, bases=bases)
+
+
+def _restore(
+    site: Site,
+    repository: Repository,
+    snapshot: Snapshot,
+    job: BackupConfig,
+    choice: Choice,
+    target: Path,
+    progress: ProgressSink,
+) -> RestoreReport:
+    from govsec.backup.restore import restore
+
+    include = [f"{base_root_of(job.name)}/{choice.base.id}"]
+    line = choice.line
+    if line is not None and choice.base.place is not None:
+        names = files_between(choice.base.place.file, line.end.file)
+        include += [f"{root_of(job.name)}/{log_path(line.number, name)}" for name in names]
+    report = restore(repository, snapshot, target, include=include, clock=site.clock, progress=progress)
+    if report.problems_count:
+        first = report.problems[0]
+        raise SourceError(f"{report.problems_count} objects could not be restored, first {first.path!a}: {first.what}")
+    if not report.files:
+        raise ObjectNotFoundError(f"snapshot {snapshot.short_id} has no base backup {choice.base.id}")
+    return report
+
+
+def _recover(
+    site: Site, job: BackupConfig, source: MariadbSourceConfig, choice: Choice, target: Target, directory: Path
+) -> Recovered | None:
+    line = choice.line
+
+    def log_file(name: str) -> Path:
+        assert isinstance(line, LineRecord)  # without a line nobody asks
+        return directory / root_of(job.name).lstrip("/") / log_path(line.number, name)
+
+    stop = find_stop(choice, log_file, target)
+    if stop is None:
+        return None
+    data = directory / DATA
+    (directory / base_root_of(job.name).lstrip("/") / choice.base.id / DATA).rename(data)
+    folders = Folders(directory, data, log_file, directory / _WORK)
+    isolation = Isolation(
+        user=source.server_user,
+        memory_bytes=_MEMORY_BYTES,
+        cpu_s=int(_TIMEOUT_S),
+        processes_max=4096,
+        allow_unisolated=os.geteuid() != 0,
+    )
+    with closing(open_sandbox(isolation, directory, site.clock)) as cell:
+        owner = None if cell.reason else account_of(isolation)
+        if owner is not None:
+            os.chown(directory, *owner)
+        recovered = recover(cell, folders, choice.base, stop, clock=site.clock, timeout_s=_TIMEOUT_S, owner=owner)
+    finish(data)
+    shutil.rmtree(directory / _WORK)
+    shutil.rmtree(directory / "mariadb")
+    return recovered
+
+
+def _open(site: Site, system: SystemConfig, center: str | None) -> tuple[str, Repository]:
+    from govsec.config import Role
+
+    if center is not None:
+        name = site.center(center)[0]
+        return name, site.repository(system, name)
+    errors: list[GovsecError] = []
+    for role in (Role.PRODUCTION, Role.SAME_CITY, Role.REMOTE):
+        found = site.name_of(role)
+        if found is None:
+            continue
+        try:
+            return found, site.repository(system, found)
+        except GovsecError as error:
+            errors.append(error)
+    raise errors[0] if errors else RefusedError("centers: none is configured")
+
+
+def _make_empty(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise RefusedError(f"{directory}: is not empty; a database is brought back into a new folder")
+        directory.chmod(0o700)
+    except OSError as error:
+        raise RefusedError(f"{directory}: {error.strerror}") from error
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        shutil.rmtree(path)

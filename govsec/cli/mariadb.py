@@ -1,0 +1,186 @@
+"""``govsec mariadb``: base backups and the binary log of MariaDB servers, and bringing them back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from govsec.cli import frame, texts
+from govsec.cli.where import site_of
+from govsec.clock import format_time, parse_time
+from govsec.errors import UsageError
+
+if TYPE_CHECKING:  # pydantic and numpy take their time; `govsec mariadb --help` does without them
+    from govsec.assemble.mariadb import BaseReport, WindowReport
+
+
+def register(parser: frame.Parser) -> None:
+    """Add the verbs ``backup``, ``stream``, ``status``, ``restore`` and ``verify``."""
+    verbs = frame.verbs_of(parser)
+    backup = frame.add_verb(
+        verbs,
+        "backup",
+        run_backup,
+        "take a base backup with mariadb-backup, streamed into the repository",
+        examples=["govsec mariadb backup --job hr-db"],
+    )
+    stream = frame.add_verb(
+        verbs,
+        "stream",
+        run_stream,
+        "follow the server's binary log until stopped; a recovery point every second or so",
+        examples=["govsec mariadb stream --job hr-db", "govsec mariadb stream --json | jq .age_s"],
+    )
+    restore = frame.add_verb(
+        verbs,
+        "restore",
+        run_restore,
+        "bring a database back from any center, to the end of its log or a moment, ready to be started",
+        examples=[
+            "govsec mariadb restore --target /srv/recovered",
+            "govsec mariadb restore --center remote --time 2026-11-22T09:59:00+08:00 --target /srv/recovered",
+            "govsec mariadb restore --position bin.000042:1337 --target /srv/recovered",
+        ],
+    )
+    restore.add_argument("--target", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    restore.add_argument("--center", help="where to take it from (default: the first that can be read)")
+    restore.add_argument("--time", metavar="TIME", help="as of the end of this second (RFC 3339)")
+    restore.add_argument("--position", metavar="FILE:POS", help="after the transaction that ends there")
+    restore.add_argument("--gtid", help="after this transaction, as 0-1-4711")
+    for verb in (backup, stream, restore):
+        _add_job(verb)
+
+
+def run_backup(args: argparse.Namespace, io: frame.IO) -> int:
+    """Take a base backup."""
+    from govsec.assemble.mariadb import backup_base
+    from govsec.assemble.mariadbjobs import mariadb_job
+
+    site, system = site_of(args, io)
+    job, source = mariadb_job(system, args.job)
+    report = backup_base(site, system, job, source, progress=io.progress)
+    io.result(_base_facts(report), "\n".join(_base_lines(report)))
+    return 0
+
+
+def run_stream(args: argparse.Namespace, io: frame.IO) -> int:
+    """Follow the binary log; 0 when it was told to stop."""
+    from govsec.assemble.mariadb import stream_log
+    from govsec.assemble.mariadbjobs import mariadb_job
+    from govsec.runtime.ticks import Stop, notify
+
+    site, system = site_of(args, io)
+    job, source = mariadb_job(system, args.job)
+    stop = Stop()
+    stop.on_signals()
+    notify("READY=1")
+
+    def report(window: WindowReport) -> None:
+        notify("WATCHDOG=1")
+        io.result(_window_facts(window), lambda: _window_line(window))
+
+    counters = stream_log(site, system, job, source, is_stopped=lambda: stop.is_set, say=io.warn, report=report)
+    notify("STOPPING=1")
+    io.talk(f"{counters.commits} transactions in {counters.windows} windows; gaps in the log: {counters.gaps}")
+    return 0
+
+
+def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
+    """Bring a database back."""
+    from govsec.assemble.mariadbjobs import mariadb_job
+    from govsec.assemble.mariadbrestore import restore_job
+    from govsec.mariadb.target import parse_target
+
+    site, system = site_of(args, io)
+    job, source = mariadb_job(system, args.job)
+    target = parse_target(_moment(args.time), args.position, args.gtid)
+    done = restore_job(
+        site,
+        system,
+        job,
+        source,
+        target_directory=args.target,
+        target=target,
+        center=args.center,
+        progress=io.progress,
+    )
+    recovered = done.recovered
+    commit = recovered.stop.commit
+    facts = {
+        "datadir": str(done.datadir),
+        "center": done.center,
+        "snapshot": done.snapshot_id,
+        "base": recovered.base.id,
+        "end": None if commit is None else asdict(commit),
+        "transactions": recovered.stop.transactions,
+        "files": done.files,
+        "bytes": done.size_bytes,
+        "restore_s": done.restore_s,
+        "seconds": dict(recovered.seconds),
+    }
+    where = f"base backup {recovered.base.id}" if commit is None else f"{commit.file}:{commit.position}"
+    after = "" if commit is None else f" ({format_time(commit.time)}, GTID {commit.gtid or 'none'})"
+    io.result(
+        facts,
+        f"{done.datadir}: as of {where}{after}\n"
+        f"  from {done.center}, base backup {recovered.base.id} and {recovered.stop.transactions} transactions, "
+        f"in {texts.duration(done.restore_s)}",
+    )
+    return 0
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise UsageError(f"--time: {error}") from error
+
+
+def _add_job(verb: frame.Parser) -> None:
+    verb.add_argument("--system", help="the system (default: the only one)")
+    verb.add_argument("--job", help="the MariaDB job (default: the only one)")
+
+
+def _base_lines(report: BaseReport) -> list[str]:
+    base, result = report.base, report.result
+    place = "its binary log is OFF: it can be brought back to this moment alone"
+    if base.place is not None:
+        place = f"at {base.place}" + (f", GTID {base.gtid}" if base.gtid else "")
+    return [
+        f"base backup {base.id}: {base.files} files, {texts.size(base.size_bytes)}, "
+        f"{texts.size(result.summary.data_added_packed)} new, {place}",
+        f"  held by {', '.join(report.receipt.held_by)} (commit {report.receipt.number})",
+    ]
+
+
+def _base_facts(report: BaseReport) -> dict[str, Any]:
+    return {
+        "base": report.base.model_dump(mode="json"),
+        "snapshot": report.result.snapshot_id,
+        "bytes_added": report.result.summary.data_added_packed,
+        "receipt": report.receipt,
+    }
+
+
+def _window_line(report: WindowReport) -> str:
+    window = report.window
+    held = ", ".join(report.receipt.held_by)
+    if window.commit is None:
+        return f"{window.place}: no whole transaction yet; held by {held}"
+    return f"{window.commit}: {texts.size(window.size_bytes)}, held by {held} (commit {report.receipt.number})"
+
+
+def _window_facts(report: WindowReport) -> dict[str, Any]:
+    window = report.window
+    return {
+        "commit": None if window.commit is None else window.commit.model_dump(mode="json"),
+        "place": window.place.model_dump(mode="json"),
+        "bytes": window.size_bytes,
+        "began": window.began,
+        "age_s": report.age_s,
+        "snapshot": report.result.snapshot_id,
+        "receipt": report.receipt,
+    }
