@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 _Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+_System = Annotated[str, Field(max_length=200)]
+_Word = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceConfig(_Entry):
+    """Where findings come from: the spool of an agent."""
+
+    name: _Name
+    spool: Path = Field(description="the agent's file, spool.db; this user's own")
+    system: _System = Field(default="", description="what its findings are about, where nothing says more")
+
+
+class ServiceDutyConfig(_Entry):
+    """What a service that is asked from outside (``services``) means for cases."""
+
+    system: _System = Field(default="", description="the system it belongs to; default: the service's name")
+    down: Literal["portal_down_h", "cii_total_min", "cii_main_min"] | None = Field(
+        default=None, description="the fact that an outage is (default: portal_down_h for services of kind portal)"
+    )
+    home_pages: tuple[_Word, ...] = Field(
+        default=(), max_length=50, description="pages of the service that are home pages (default: those with path /)"
+    )
+    facts: Mapping[_Word, _Word] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="what holds of it in any case, as portal_kind: prefecture_government",
+    )
+
+
+class DutyConfig(_Entry):
+    """The duty daemon: from agents' findings to notices, cases and evidence, by itself."""
+
+    sources: tuple[SourceConfig, ...] = Field(
+        default=(), max_length=100, description="spools to read (default: those of this machine's agents)"
+    )
+    services: Mapping[_Name, ServiceDutyConfig] = Field(default_factory=dict, max_length=1000)
+    open_from: Literal["low", "medium", "high", "critical"] = Field(
+        default="high", description="findings from here on open a case; milder ones join one that is open"
+    )
+    cases_per_hour: int = Field(
+        default=30, ge=1, le=10_000, description="beyond it, findings of a system share one case"
+    )
+    drills_every_s: float = Field(
+        default=21_600, ge=0, le=604_800, description="look so often for failed and stale drills; 0: never"
+    )
+    ledger_system: _System | None = Field(
+        default=None, description="the system whose ledger has the evidence (default: the only one)"
+    )
+    anchor_every_s: float = Field(
+        default=900, ge=10, le=86_400, description="put the ledger's head into every center so often, when it moved"
+    )
+    metrics_file: Path | None = Field(default=None, description="text file for node_exporter (*.prom)")
 
 
 class IncidentConfig(BaseModel):
@@ -27,3 +87,4 @@ class IncidentConfig(BaseModel):
         description="from when a limit runs after an event has become worse; the first is the stricter reading",
     )
     cases: Path | None = Field(default=None, description="the file of cases (default: incidents/cases.db of state_dir)")
+    duty: DutyConfig = DutyConfig()

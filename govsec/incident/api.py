@@ -102,6 +102,14 @@ class CaseStore(Protocol):
         """
         ...
 
+    def line(self, case_id: str) -> Summary:
+        """The line of one case, as the list has it.
+
+        Raises:
+            RefusedError: no such case.
+        """
+        ...
+
     def head(self, case_id: str) -> str:
         """The digest that stands for all entries of a case so far. Raises as :meth:`entries`."""
         ...

@@ -135,6 +135,13 @@ class CaseFile:
         with self._database.transaction() as work:
             work.executemany(_REFRESH, [{**_values(summary), "id": summary.id} for summary in summaries])
 
+    def line(self, case_id: str) -> Summary:
+        with self._database.reading() as work:
+            row = work.execute(f"{_LINE} id = ?", (case_id,)).fetchone()
+        if row is None:
+            raise _missing(case_id)
+        return _summary(row)
+
     def entries(self, case_id: str) -> tuple[Entry, ...]:
         return self._verified(case_id)[0]
 

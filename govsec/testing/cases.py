@@ -45,6 +45,10 @@ class MemoryCases:
     def refresh(self, summaries: Sequence[Summary]) -> None:
         self._summaries.update({summary.id: summary for summary in summaries if summary.id in self._summaries})
 
+    def line(self, case_id: str) -> Summary:
+        self._held(case_id)
+        return self._summaries[case_id]
+
     def entries(self, case_id: str) -> tuple[Entry, ...]:
         return tuple(self._held(case_id))
 

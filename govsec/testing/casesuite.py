@@ -164,6 +164,16 @@ def the_board_counts_what_is_open_and_real(store: CaseStore) -> None:
     assert (board.unacknowledged_count, board.oldest_unacknowledged_at) == (2, _NOW - timedelta(days=1))
 
 
+def one_line_is_asked_by_its_case(store: CaseStore) -> None:
+    """As the list has it; and no other is given in its place."""
+    first = store.create(_DAY, _opened(), _line(system="portal"))
+    store.create(_DAY, _opened(), _line(system="oa"))
+    store.append(first, 1, [_note("one")], _line(system="portal", stage=Stage.CLOSED))
+    assert store.line(first) == store.find(Query(system="portal"))[0]
+    assert not store.line(first).is_open
+    _refuses(lambda: store.line("20261122-9999"), RefusedError)
+
+
 def a_case_is_made_once_for_one_origin(store: CaseStore) -> None:
     """A program that died after it had opened a case is given the same one when it tries again."""
     first = store.create(_DAY, _opened(), _line(), origin="spool 17")
@@ -189,6 +199,7 @@ CONTRACT: Final[tuple[Check, ...]] = (
     lists_are_asked_by_every_column,
     lists_are_paged_in_both_orders_without_gap_or_repetition,
     the_board_counts_what_is_open_and_real,
+    one_line_is_asked_by_its_case,
     a_case_is_made_once_for_one_origin,
     an_empty_store_has_an_empty_board,
 )

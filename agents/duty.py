@@ -1,0 +1,38 @@
+"""``govsec-duty``: takes what agents found, tells people, keeps cases, deadlines and evidence. Wiring only.
+
+    python -m govsec_agents.duty [--config /etc/govsec/govsec.yaml]
+
+Runs as ``units/govsec-duty.service``; ``govsec incident status`` says how it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from govsec.assemble.dutyrun import run_duty
+from govsec.clock import SystemClock
+from govsec.config import load_config
+from govsec.errors import GovsecError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; the exit code of the error tree when it cannot begin."""
+    parser = argparse.ArgumentParser(
+        prog="govsec-duty", description="Take findings, tell people, keep cases, deadlines and evidence."
+    )
+    parser.add_argument("--config", type=Path, default=Path("/etc/govsec/govsec.yaml"), help="configuration file")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return run_duty(load_config(args.config), SystemClock(), talk=logging.getLogger("duty").warning)
+    except GovsecError as error:
+        sys.stderr.write(f"govsec-duty: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
