@@ -127,6 +127,7 @@ def watching_evidence(facts: WatchingFacts) -> tuple[EvidenceRow, ...]:
 
 _AGENT_ZH = {"host": "主机代理", "network": "网络代理"}
 _INTRUSIONS = "watching.intrusions-told"
+_RUNNING = "watching.running-state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +166,15 @@ class _View:
 
     def evidence(self) -> tuple[str, ...]:
         facts = self.facts
+        if self.check.id == _RUNNING:
+            newest = self.newest("host")
+            return tuple(filter(None, (newest.digest if newest is not None else "", facts.status_digest)))
+        trials = self.newest_of("network", facts.borders)
         if self.check.id == _INTRUSIONS:
-            trials = list(self.newest_of("network", facts.borders).values())
-        else:
-            trials = list(self.newest_of("host", facts.hosts).values())
-            newest = self.newest("network")
-            trials += [newest] if newest is not None else []
-        digests = [trial.digest for trial in trials]
-        has_status = "agent" in self.check.expectations and facts.status_digest
-        return tuple(dict.fromkeys([*digests, facts.status_digest] if has_status else digests))
+            return tuple(trial.digest for trial in trials.values())
+        anywhere = self.newest("network")
+        network = list(trials.values()) or ([anywhere] if anywhere is not None else [])
+        return tuple(trial.digest for trial in (*self.newest_of("host", facts.hosts).values(), *network))
 
 
 def _intrusions(view: _View) -> list[Seen]:
@@ -262,5 +263,5 @@ def _names(names: Sequence[str]) -> str:
 _JUDGES: Mapping[str, Callable[[_View], list[Seen]]] = {
     _INTRUSIONS: _intrusions,
     "watching.events-handled": _events,
-    "watching.running-state": _running,
+    _RUNNING: _running,
 }

@@ -64,10 +64,10 @@ def test_a_site_with_everything_in_order_passes_and_names_what_that_rests_on() -
     assert {one.result.status.value for one in judged} == {"pass"}
     rows = {row.digest for row in watching_evidence(facts())}
     assert all(one.evidence and set(one.evidence) <= rows for one in judged)
-    assert {one.result.check: "a" * 64 in one.evidence for one in judged} == {
-        "watching.intrusions-told": False,
-        "watching.events-handled": False,
-        "watching.running-state": True,
+    assert {one.result.check: one.evidence for one in judged} == {
+        "watching.intrusions-told": (NET.digest,),
+        "watching.events-handled": (GATE.digest, WEB.digest, NET.digest),
+        "watching.running-state": (WEB.digest, "a" * 64),  # of one age, the last by name
     }
 
 
