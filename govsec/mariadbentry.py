@@ -35,6 +35,9 @@ class MariadbSourceConfig(BaseModel):
     log_window_bytes: int = Field(
         default=16 << 20, ge=1 << 20, le=256 << 20, description="log that becomes one at once"
     )
+    quiet_every_s: float = Field(
+        default=60, ge=1, le=86400, description="how often a server without news makes a recovery point that says so"
+    )
     bases_keep: int = Field(
         default=2, ge=1, le=60, description="base backups in the newest recovery point; log before the oldest goes"
     )

@@ -105,18 +105,22 @@ def stream_log(
     is_stopped: Callable[[], bool],
     say: Callable[[str], None],
     report: Callable[[WindowReport], None] = lambda report: None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Counters:
     """Follow the server's binary log until told to stop; what was taken is committed then.
+
+    ``alive`` is called every few seconds while the stream does what it should, also while it waits.
 
     Raises:
         LockedError: another stream of this job is at work. ConfigurationError: the server lets nobody in with this, or
         keeps no binary log. RefusedError, StoreError: as a backup does.
     """
     with LiveSession(site, system, job=job.name, pack_size=job.pack_size_bytes, say=say) as session:
-        stream = _Stream(site, system, job, source, session, say, report)
+        stream = _Stream(site, system, job, source, session, say, report, alive)
         settings = Settings(
             source.log_window_s,
             source.log_window_bytes,
+            source.quiet_every_s,
             _replica(system, job, source),
             # The server takes names of at most 64 characters.
             f"govsec/{system.name}/{job.name}"[:64],
@@ -141,7 +145,9 @@ class _Stream:
         session: LiveSession,
         say: Callable[[str], None],
         report: Callable[[WindowReport], None],
+        alive: Callable[[], None],
     ) -> None:
+        self._alive = alive
         self._site = site
         self._system = system
         self._job = job
@@ -163,7 +169,10 @@ class _Stream:
         """Store and commit one window; called again with the same when it raises."""
         follower = self.follower
         assert follower is not None  # windows come from it
+        self._session.tend()
         if self._saved is None:
+            # Locks again where a prune had the repository for itself.
+            _ = self._session.writer
             now = self._site.clock.now()
             self.log_tree.write_record(now, level_at=follower.level_at, server_version=follower.server_version)
             self._saved = self._tree.save()
@@ -180,6 +189,7 @@ class _Stream:
 
     def tend(self) -> None:
         """Keep the session alive, and take up base backups that were made meanwhile."""
+        self._alive()
         self._session.tend()
         self.take_bases()
 
@@ -201,8 +211,6 @@ class _Stream:
                     break
         for base, tree_id in _words(self._site, self._system, self._job):
             if base.id not in self._seen:
-                # Its blobs were stored by another process; the index that names them is read once.
-                repository.load_index()
                 self._add(base, tree_id)
                 self._say(f"base backup {base.id} is part of the log's snapshots from here on")
 

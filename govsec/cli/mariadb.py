@@ -15,6 +15,7 @@ from govsec.errors import UsageError
 
 if TYPE_CHECKING:  # pydantic and numpy take their time; `govsec mariadb --help` does without them
     from govsec.assemble.mariadb import BaseReport, WindowReport
+    from govsec.assemble.mariadbstatus import JobState
 
 
 def register(parser: frame.Parser) -> None:
@@ -50,7 +51,22 @@ def register(parser: frame.Parser) -> None:
     restore.add_argument("--time", metavar="TIME", help="as of the end of this second (RFC 3339)")
     restore.add_argument("--position", metavar="FILE:POS", help="after the transaction that ends there")
     restore.add_argument("--gtid", help="after this transaction, as 0-1-4711")
-    for verb in (backup, stream, restore):
+    status = frame.add_verb(
+        verbs,
+        "status",
+        run_status,
+        "what can be recovered from each center, and gaps in the log; 1 when something is wrong",
+        examples=["govsec mariadb status --json"],
+    )
+    verify = frame.add_verb(
+        verbs,
+        "verify",
+        run_verify,
+        "read the whole log of the newest recovery point at a center, every checksum of it; 6 when it is damaged",
+        examples=["govsec mariadb verify --center remote"],
+    )
+    verify.add_argument("--center", help="which center (default: production)")
+    for verb in (backup, stream, restore, status, verify):
         _add_job(verb)
 
 
@@ -79,10 +95,18 @@ def run_stream(args: argparse.Namespace, io: frame.IO) -> int:
     notify("READY=1")
 
     def report(window: WindowReport) -> None:
-        notify("WATCHDOG=1")
         io.result(_window_facts(window), lambda: _window_line(window))
 
-    counters = stream_log(site, system, job, source, is_stopped=lambda: stop.is_set, say=io.warn, report=report)
+    counters = stream_log(
+        site,
+        system,
+        job,
+        source,
+        is_stopped=lambda: stop.is_set,
+        say=io.warn,
+        report=report,
+        alive=lambda: notify("WATCHDOG=1"),
+    )
     notify("STOPPING=1")
     io.talk(f"{counters.commits} transactions in {counters.windows} windows; gaps in the log: {counters.gaps}")
     return 0
@@ -130,6 +154,66 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
         f"in {texts.duration(done.restore_s)}",
     )
     return 0
+
+
+def run_status(args: argparse.Namespace, io: frame.IO) -> int:
+    """Say what can be recovered."""
+    from govsec.assemble.mariadbjobs import mariadb_job
+    from govsec.assemble.mariadbstatus import state_of
+
+    site, system = site_of(args, io)
+    job, source = mariadb_job(system, args.job)
+    state = state_of(site, system, job, source)
+    io.result(asdict(state) | {"is_good": state.is_good}, lambda: "\n".join(_status_lines(state)))
+    return 0 if state.is_good else 1
+
+
+def run_verify(args: argparse.Namespace, io: frame.IO) -> int:
+    """Read a log."""
+    from govsec.assemble.mariadbjobs import mariadb_job
+    from govsec.assemble.mariadbstatus import verify_job
+    from govsec.config import Role
+
+    site, system = site_of(args, io)
+    job, _ = mariadb_job(system, args.job)
+    center = args.center or site.name_of(Role.PRODUCTION)
+    if center is None:
+        raise UsageError("name a center with --center; the configuration has none with the role production")
+    report = verify_job(site, system, job, center, progress=io.progress)
+    lines = [
+        f"{report.center}: {report.transactions} transactions in {report.files} log files, "
+        f"{texts.size(report.size_bytes)}; every checksum is right"
+        if not report.problems
+        else f"{report.center}: DAMAGED",
+        *(f"  {problem}" for problem in report.problems),
+    ]
+    if report.gaps:
+        lines.append(f"  gaps in the log: {report.gaps} (govsec mariadb status names them)")
+    io.result(asdict(report), "\n".join(lines))
+    return 6 if report.problems else 0
+
+
+def _status_lines(state: JobState) -> list[str]:
+    server = state.server
+    lines = [f"{state.job}: server at {server.place}, its oldest log is {server.oldest_log}"]
+    if server.error:
+        lines = [f"{state.job}: {server.error}"]
+    elif server.behind_bytes is not None:
+        lines.append(f"  {texts.size(server.behind_bytes)} of log are in no center yet")
+    for center in state.centers:
+        if center.error:
+            lines.append(f"{center.center} ({center.role}): {center.error}")
+            continue
+        age = "" if center.recovery_point_age_s is None else f", {texts.duration(center.recovery_point_age_s)} old"
+        lines.append(f"{center.center} ({center.role}): snapshot {center.snapshot[:8]}{age}")
+        for window in center.windows:
+            lines.append(
+                f"  {format_time(window.start)} to {format_time(window.end)} ({window.first} to {window.last})"
+            )
+            if window.broken:
+                lines.append(f"    and no further: {window.broken}")
+        lines += [f"  GAP {gap}" for gap in center.gaps]
+    return lines
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -50,6 +50,8 @@ class Settings:
 
     window_s: float = 1.0
     window_bytes: int = 16 << 20
+    #: A server without news makes a recovery point so often, which says that there was none.
+    quiet_s: float = 60.0
     replica: int = 1
     lock_name: str = "govsec"
 
@@ -97,7 +99,7 @@ class Follower:
         self._pending_bytes = 0
         self._began: datetime | None = None
         self._deadline = 0.0
-        self._tended = clock.monotonic()
+        self._tended = self._closed = clock.monotonic()
 
     def run(self) -> None:
         """Until it is told to stop; what was taken is stored then.
@@ -204,6 +206,8 @@ class Follower:
         is_quiet = event.type == EventType.HEARTBEAT
         if is_quiet and self._tree.is_level(event):
             self.level_at = self._clock.now()
+            if self._began is None and now - self._closed >= self._settings.quiet_s:
+                self._began = self.level_at
         is_due = is_quiet or now >= self._deadline or self._pending_bytes >= self._settings.window_bytes
         if self._began is not None and is_due:
             self._close_window(is_final=False)
@@ -221,7 +225,7 @@ class Follower:
             try:
                 self._hooks.save(window)
                 break
-            except (StoreError, TryAgainError) as error:
+            except (StoreError, TryAgainError, LockedError) as error:
                 if is_final or self._hooks.is_stopped():
                     raise
                 self.counters.waits += 1
@@ -230,12 +234,13 @@ class Follower:
                 wait_s = min(2 * wait_s, _AGAIN_AFTER_MAX_S)
         self.counters.windows += 1
         self._began, self._pending_bytes = None, 0
+        self._closed = self._clock.monotonic()
 
     def _tend(self) -> None:
         self._tended = self._clock.monotonic()
         try:
             self._hooks.tend()
-        except StoreError as error:
+        except (StoreError, LockedError) as error:
             self._hooks.say(str(error))
 
     def _pause(self, seconds: float) -> None:

@@ -89,6 +89,11 @@ class LineRecord(_Record):
     broken: str = Field(default="", max_length=1000)
     broken_at: Moment | None = None
 
+    @property
+    def commit_place(self) -> tuple[str, int] | None:
+        """File and position of the last transaction."""
+        return None if self.commit is None else (self.commit.file, self.commit.position)
+
 
 class BaseRecord(_Record):
     """A base backup: the server's files as of one place in its log."""

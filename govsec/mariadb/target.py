@@ -263,24 +263,29 @@ class _Scan:
 
 
 def read_events(path: Path, last: int | None = None) -> Iterator[Event]:
-    """The events of a log file, up to the byte ``last``.
-
-    Raises:
-        IntegrityError: the file is not there, ends in the middle of an event, or is none.
-    """
+    """The events of a log file, up to the byte ``last``. Raises as :func:`read_event_stream`, also without a file."""
     try:
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise FormatError(f"binary log {path.name}: does not begin as one")
-            position = len(MAGIC)
-            while last is None or position < last:
-                data = _read_event(file, path.name, position, is_end_wanted=last is not None)
-                if not data:
-                    return
-                yield parse_event(data)
-                position += len(data)
+            yield from read_event_stream(file, path.name, last)
     except OSError as error:
         raise IntegrityError(f"binary log {path.name}: {error.strerror}") from error
+
+
+def read_event_stream(file: BinaryIO, name: str, last: int | None = None) -> Iterator[Event]:
+    """The events of an open log file, up to the byte ``last``.
+
+    Raises:
+        IntegrityError: it ends in the middle of an event, or is none.
+    """
+    if file.read(len(MAGIC)) != MAGIC:
+        raise FormatError(f"binary log {name}: does not begin as one")
+    position = len(MAGIC)
+    while last is None or position < last:
+        data = _read_event(file, name, position, is_end_wanted=last is not None)
+        if not data:
+            return
+        yield parse_event(data)
+        position += len(data)
 
 
 def _read_event(file: BinaryIO, name: str, position: int, *, is_end_wanted: bool) -> bytes:
