@@ -11,12 +11,14 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from govsec.rotaentry import ChainConfig, PersonConfig, ShiftConfig
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/@:]+$|^[0-9a-fA-F:.]+$")]
+#: A value in a template of an SMS gateway.
+_Value = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 _Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -44,6 +46,104 @@ class RobotConfig(_Reaching):
     kind: Literal["dingtalk", "wecom", "feishu"]
     url_file: Path = Field(description="the robot's address, which holds its key")
     secret_file: Path | None = Field(default=None, description="what its messages are signed with; not for wecom")
+
+
+class WecomAppConfig(_Reaching):
+    """An application of WeCom: messages to members, with files."""
+
+    kind: Literal["wecom_app"]
+    corp_id: str = Field(min_length=1, max_length=100)
+    agent_id: int = Field(ge=0)
+    secret_file: Path = Field(description="the application's secret")
+    users: tuple[Annotated[str, Field(pattern=r"^[^|\s]{1,64}$")], ...] = Field(default=(), max_length=1000)
+    parties: tuple[Annotated[str, Field(pattern=r"^[0-9]{1,10}$")], ...] = Field(default=(), max_length=100)
+    tags: tuple[Annotated[str, Field(pattern=r"^[0-9]{1,10}$")], ...] = Field(default=(), max_length=100)
+    url: str = Field(
+        default="https://qyapi.weixin.qq.com", max_length=2000, description="WeCom's, or a site's own installation"
+    )
+
+    @model_validator(mode="after")
+    def _is_for_somebody(self) -> WecomAppConfig:
+        if not (self.users or self.parties or self.tags):
+            raise ValueError("users, parties or tags: a message is for somebody")
+        return self
+
+
+class SmsAnswerConfig(_Entry):
+    """How the answer's body says yes. What it says is compared as text: ``true``, ``0``, ``OK``."""
+
+    at: str | None = Field(
+        default=None, max_length=200, pattern=r"^(/[^/]*)+$", description="where in an answer of JSON (RFC 6901): /Code"
+    )
+    between: tuple[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=100)]] | None = Field(
+        default=None, description="in any other answer, the text between these two: ['<code>', '</code>'], ['', ',']"
+    )
+    yes: tuple[Annotated[str, Field(max_length=100)], ...] = Field(min_length=1, max_length=20)
+    busy: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        default=(), max_length=50, description="what it says when another try may help"
+    )
+    number_at: str | None = Field(default=None, max_length=200, pattern=r"^(/[^/]*)+$")
+
+    @model_validator(mode="after")
+    def _looks_somewhere(self) -> SmsAnswerConfig:
+        if (self.at is None) == (self.between is None):
+            raise ValueError("at (JSON) or between (text): one of them says where the answer is")
+        return self
+
+
+class SmsValueConfig(_Entry):
+    """A value that is computed: a digest of a template, keyed or not."""
+
+    name: _Value
+    how: Literal["md5", "sha1", "sha256", "sha512", "sm3"]
+    of: str = Field(max_length=4000)
+    key: str | None = Field(default=None, max_length=2000, description="a template: an HMAC with it")
+    form: Literal["hex", "base64", "raw"] = "hex"
+
+
+class SmsConfig(_Reaching):
+    """A gateway for short messages over HTTP; docs/notices.md has the template language and common gateways."""
+
+    kind: Literal["sms"]
+    url: str = Field(max_length=2000)
+    plain: bool = Field(default=False, description="allow http, for a gateway in the site's own net")
+    recipients: tuple[Annotated[str, Field(pattern=r"^\+?[0-9]{3,20}$")], ...] = Field(min_length=1, max_length=50)
+    method: Literal["POST", "GET"] = "POST"
+    charset: Literal["utf-8", "gb18030"] = "utf-8"
+    settings: Mapping[_Value, Annotated[str, Field(max_length=500)]] = Field(
+        default_factory=dict, max_length=50, description="values for templates: account, signature, template code"
+    )
+    secrets: Mapping[_Value, Path] = Field(
+        default_factory=dict, max_length=10, description="values for templates that are kept in files"
+    )
+    values: tuple[SmsValueConfig, ...] = Field(default=(), max_length=20)
+    query: Mapping[str, str] = Field(default_factory=dict, max_length=50, description="goes into the address")
+    form: Mapping[str, str] | None = Field(default=None, description="a body of form fields")
+    json_: Mapping[str, JsonValue] | None = Field(default=None, alias="json", description="a body of JSON")
+    xml: str | None = Field(default=None, max_length=8000, description="a body of XML; values are escaped")
+    signed: Mapping[str, str] = Field(
+        default_factory=dict, max_length=10, description="fields added after `{fields}` was made: the signature"
+    )
+    wrap: Literal["none", "base64"] = "none"
+    headers: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,60}$")], str] = Field(
+        default_factory=dict, max_length=20
+    )
+    answer: SmsAnswerConfig
+    text_max: int = Field(default=300, ge=20, le=2000, description="characters that the gateway takes at once")
+    parts_max: int = Field(default=3, ge=1, le=10)
+    lines_max: int = Field(default=2, ge=0, le=20, description="lines of a notice after its title")
+    per_minute: int = Field(default=30, ge=1, le=6000)
+    per_day: int = Field(default=500, ge=1, le=1_000_000, description="a day's messages, because each costs money")
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> SmsConfig:
+        bodies = sum(each is not None for each in (self.form, self.json_, self.xml))
+        if bodies != (self.method == "POST"):
+            raise ValueError("POST has one of form, json and xml; GET has none")
+        names = [*self.settings, *self.secrets, *(value.name for value in self.values)]
+        for name in {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{name}: said twice")
+        return self
 
 
 class WebhookConfig(_Reaching):
@@ -93,7 +193,14 @@ class CommandConfig(_Entry):
 
 
 ChannelConfig = Annotated[
-    RobotConfig | WebhookConfig | MailConfig | SyslogConfig | FileChannelConfig | CommandConfig,
+    RobotConfig
+    | WecomAppConfig
+    | SmsConfig
+    | WebhookConfig
+    | MailConfig
+    | SyslogConfig
+    | FileChannelConfig
+    | CommandConfig,
     Field(discriminator="kind"),
 ]
 

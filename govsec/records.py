@@ -59,6 +59,15 @@ class Evidence(_Record):
     facts: Mapping[str, JsonValue]
 
 
+class Attachment(_Record):
+    """A file that belongs to a notice: sent along where a channel can, else named with its digest."""
+
+    name: str = Field(min_length=1, max_length=200)
+    path: str = Field(min_length=1, max_length=4096)
+    size_bytes: int = Field(ge=0)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+
 class Notice(_Record):
     """A message to people, before it is put into words for a channel."""
 
@@ -73,6 +82,13 @@ class Notice(_Record):
     #: One English sentence; the words for people come from the message catalogue by ``kind``.
     summary: str = Field(min_length=1, max_length=2000)
     facts: Mapping[str, JsonValue] = Field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = Field(default=(), max_length=10)
+
+    def canonical(self) -> dict[str, JsonValue]:
+        value = super().canonical()
+        if not self.attachments:
+            del value["attachments"]  # what has none is written as it was before there were any
+        return value
 
 
 def as_evidence(finding: Finding) -> Evidence:

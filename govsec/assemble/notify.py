@@ -15,9 +15,12 @@ from govsec.notice.channels.chat import dingtalk, feishu, wecom
 from govsec.notice.channels.command import Command
 from govsec.notice.channels.file import FileChannel
 from govsec.notice.channels.mail import address_of
+from govsec.notice.channels.sms import Sms
+from govsec.notice.channels.smsrequest import SmsRequest
 from govsec.notice.channels.smtp import Mail
 from govsec.notice.channels.syslog import Syslog
 from govsec.notice.channels.webhook import Webhook
+from govsec.notice.channels.wecomapp import Audience, WecomApp
 from govsec.notice.outbox import Outbox
 from govsec.notice.post import HttpPoster, checked_url
 from govsec.notice.words import Wording, Words, clean
@@ -28,8 +31,10 @@ from govsec.notifyentry import (
     MailConfig,
     NotifyConfig,
     RobotConfig,
+    SmsConfig,
     SyslogConfig,
     WebhookConfig,
+    WecomAppConfig,
 )
 from govsec.records import Notice, Severity
 from govsec.report.notice import notice_words
@@ -104,6 +109,17 @@ def _build(name: str, entry: ChannelConfig, wording: Wording, clock: Clock) -> C
     match entry:
         case RobotConfig():
             return _robot(name, entry, wording, clock)
+        case WecomAppConfig():
+            url = checked_url(entry.url, where)
+            to = Audience("|".join(entry.users), "|".join(entry.parties), "|".join(entry.tags))
+            poster = HttpPoster(clock, named=entry.addresses, ca_file=entry.ca_file)
+            secret = _text(entry.secret_file)
+            return WecomApp(name, url, entry.corp_id, secret, entry.agent_id, to, wording, poster, clock)
+        case SmsConfig():
+            url = checked_url(entry.url, where, is_plain_allowed=entry.plain)
+            request = SmsRequest(where, entry, {key: _text(path) for key, path in entry.secrets.items()})
+            poster = HttpPoster(clock, named=entry.addresses, ca_file=entry.ca_file)
+            return Sms(name, url, entry, request, wording, poster, clock)
         case WebhookConfig():
             url = checked_url(entry.url, where, is_plain_allowed=entry.plain)
             poster = HttpPoster(clock, named=entry.addresses, ca_file=entry.ca_file)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from govsec.errors import GovsecError
+from govsec.notice.parts import Part
 from govsec.records import Notice
 
 
@@ -78,6 +79,23 @@ class Channel(Protocol):
         ...
 
 
+@runtime_checkable
+class InParts(Protocol):
+    """What a channel is besides, whose messages have a length: one notice becomes several, each sent on its own."""
+
+    def parts_of(self, notice: Notice) -> tuple[Part, ...]:
+        """The messages that the notice takes, one at least.
+
+        Raises:
+            DeliveryError: it cannot be put into messages.
+        """
+        ...
+
+    def send_part(self, notice: Notice, part: Part) -> Receipt:
+        """Hand one of them over. Raises as ``Channel.send``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What an HTTP server answered. ``retry_after_s``: what it asked for, in seconds."""
@@ -96,4 +114,8 @@ class Poster(Protocol):
         Raises:
             DeliveryError: nothing came back that could be an answer.
         """
+        ...
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Reply:
+        """Ask without a body. Raises as :meth:`post`."""
         ...

@@ -17,7 +17,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +28,7 @@ from govsec.clock import format_time, from_ns, parse_time, to_ns
 from govsec.database import Database, Layout
 from govsec.errors import RefusedError
 from govsec.notice.api import Limits, Receipt, ReceiptState
+from govsec.notice.parts import Part
 from govsec.records import Notice
 
 #: Longer than a channel may take; a send that outlives it is sent twice.
@@ -39,6 +40,8 @@ TRIES_MAX = 60
 #: What a far side may ask for.
 _PAUSE_MAX_S = 86_400.0
 _ERROR_MAX = 500
+#: Between a notice's key and the number of a part: a key that people or programs give has no such character.
+_PART_MARK = "\x1f"
 _SECOND_NS = 1_000_000_000
 _MINUTE_NS, _DAY_NS = 60 * _SECOND_NS, 86_400 * _SECOND_NS
 _LEASE_NS = LEASE // timedelta(microseconds=1) * 1000
@@ -61,10 +64,13 @@ _LAYOUT = Layout(
         ALTER TABLE items ADD COLUMN is_recorded INTEGER NOT NULL DEFAULT 0;
         CREATE INDEX items_unrecorded ON items (id) WHERE state <> 'waiting' AND is_recorded = 0
         """,
+        """
+        ALTER TABLE items ADD COLUMN part BLOB NOT NULL DEFAULT x''
+        """,
     ),
 )
 _DUE = """
-    SELECT id, key, channel, body, tries FROM items
+    SELECT id, key, channel, body, tries, part FROM items
     WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
 #: What is due with no try left: the worker of its last try did not live to tell.
 _BURY = """
@@ -76,7 +82,7 @@ _BURY = """
 _MEND_ITEMS = """
     UPDATE items SET next_ns = ? + CASE owner WHEN '' THEN 0 ELSE ? END
     WHERE state = 'waiting' AND channel = ? AND next_ns > ?"""
-_COLUMNS = "SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt FROM items"
+_COLUMNS = "SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt, part FROM items"
 _LIST = f"{_COLUMNS} WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
 _UNRECORDED = f"{_COLUMNS} WHERE state <> 'waiting' AND is_recorded = 0 ORDER BY id LIMIT ?"
 
@@ -98,6 +104,8 @@ class Leased:
     notice: Notice
     owner: str
     tries: int
+    #: The message of it that this is; None while the whole of it is to be sent.
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class Item:
     next_at: datetime
     error: str
     receipt: Receipt | None
+    part: Part | None = None
 
 
 class Outbox:
@@ -165,14 +174,46 @@ class Outbox:
                 room = min(limit - len(leased), self._room(work, channel, bounds, now_ns))
                 if room <= 0:
                     continue
-                for item, _, _, body, tries in work.execute(_DUE, (channel, now_ns, room)).fetchall():
-                    leased.append(Leased(item, channel, _notice(body), owner, tries + 1))
+                for item, _, _, body, tries, part in work.execute(_DUE, (channel, now_ns, room)).fetchall():
+                    leased.append(Leased(item, channel, _notice(body), owner, tries + 1, _part(part)))
                     work.execute("INSERT INTO tries VALUES (?, ?)", (channel, now_ns))
             work.executemany(
                 "UPDATE items SET owner = ?, tries = tries + 1, next_ns = ? WHERE id = ?",
                 [(owner, now_ns + _LEASE_NS, item.id) for item in leased],
             )
         return tuple(leased)
+
+    def split(self, leased: Leased, parts: Sequence[Part], now: datetime) -> Leased | None:
+        """What is leased is the first of these messages from now on, and the others wait beside it, each with tries and
+        a receipt of its own. None when the lease has run out: somebody else has it.
+
+        What they say is kept as it is now, so that a retry a day later sends the same bytes.
+        """
+        first, *others = [dumps(part.model_dump(mode="json", exclude_none=True)) for part in parts]
+        key = leased.notice.key
+        with self._database.transaction() as work:
+            changed = work.execute(
+                "UPDATE items SET part = ? WHERE id = ? AND owner = ? AND state = 'waiting' AND part = x''",
+                (first, leased.id, leased.owner),
+            )
+            if not changed.rowcount:
+                return None
+            work.executemany(
+                "INSERT OR IGNORE INTO items (key, channel, severity, body, state, tries, created_ns, next_ns, owner, "
+                "error, receipt, part) SELECT ?, channel, severity, body, 'waiting', 0, created_ns, ?, '', '', '', ? "
+                "FROM items WHERE id = ?",
+                [
+                    (f"{key}{_PART_MARK}{number}", to_ns(now), data, leased.id)
+                    for number, data in enumerate(others, start=2)
+                ],
+            )
+        return replace(leased, part=parts[0])
+
+    def is_undeliverable(self, key: str) -> bool:
+        """True when a notice was put in, and is a dead letter on every channel that it was to go to."""
+        with self._database.reading() as work:
+            states = {row[0] for row in work.execute("SELECT state FROM items WHERE key = ?", (key,)).fetchall()}
+        return states == {ItemState.DEAD.value}
 
     def record(self, leased: Leased, receipt: Receipt) -> None:
         """The far side has it."""
@@ -316,7 +357,7 @@ def _wait_s(tries: int) -> float:
 
 
 def _item(row: Sequence[Any]) -> Item:
-    item, _, channel, body, tries, state, created_ns, next_ns, error, receipt = row
+    item, _, channel, body, tries, state, created_ns, next_ns, error, receipt, part = row
     return Item(
         id=item,
         channel=channel,
@@ -327,11 +368,16 @@ def _item(row: Sequence[Any]) -> Item:
         next_at=from_ns(next_ns),
         error=error,
         receipt=_receipt(receipt) if receipt else None,
+        part=_part(part),
     )
 
 
 def _notice(body: bytes) -> Notice:
     return Notice.model_validate_json(body)
+
+
+def _part(data: bytes) -> Part | None:
+    return Part.model_validate_json(data) if data else None
 
 
 def _receipt(text: str) -> Receipt:

@@ -49,6 +49,13 @@ class HttpPoster:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send a body, give the answer. Raises as ``Poster.post``."""
+        return self._ask("POST", url, body, headers)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Reply:
+        """Ask, give the answer. Raises as ``Poster.get``."""
+        return self._ask("GET", url, None, headers)
+
+    def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         parts = urlsplit(url)
         host, scheme = (parts.hostname or "").lower(), parts.scheme
         # Resolved anew for each message: a robot's address changes over the months that a sender lives.
@@ -65,7 +72,7 @@ class HttpPoster:
                 (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="/?#[]@!$&'()*+,;=:%-._~|"
             )
             with connection:
-                request = Request("POST", authority, target, {"User-Agent": "govsec", **headers}, body)
+                request = Request(method, authority, target, {"User-Agent": "govsec", **headers}, body)
                 answer = exchange(connection, request, deadline, _ANSWER_SIZE_MAX, Phases(), self._clock)
         except RequestError as error:
             raise DeliveryError(f"{scheme}://{host}: {error}", is_retryable=True) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from govsec.clock import Clock
 from govsec.errors import GovsecError
-from govsec.notice.api import Channel, DeliveryError
+from govsec.notice.api import Channel, DeliveryError, InParts, Receipt
 from govsec.notice.outbox import ItemState, Leased, Outbox
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Sender:
 
     def _send(self, leased: Leased) -> ItemState:
         try:
-            receipt = self._channels[leased.channel].send(leased.notice)
+            sent = self._handed_over(leased)
         except DeliveryError as error:
             return self._fail(leased, str(error), is_retryable=error.is_retryable, after_s=error.after_s)
         except GovsecError as error:
@@ -89,9 +89,25 @@ class Sender:
             kind = type(error).__name__
             log.error("channel broke", extra={"channel": leased.channel, "fault": kind, "place": _place(error)})
             return self._fail(leased, f"channel {leased.channel}: broke: {kind}", is_retryable=True, after_s=None)
-        self._outbox.record(leased, receipt)
+        if sent is None:
+            return ItemState.WAITING
+        self._outbox.record(leased, sent)
         log.info("notice sent", extra={"channel": leased.channel, "key": leased.notice.key, "tries": leased.tries})
         return ItemState.DONE
+
+    def _handed_over(self, leased: Leased) -> Receipt | None:
+        """The receipt; None when somebody else has the notice by now. What takes several messages is taken apart in the
+        outbox before the first of them leaves."""
+        channel = self._channels[leased.channel]
+        if not isinstance(channel, InParts):
+            return channel.send(leased.notice)
+        part = leased.part
+        if part is None:
+            parts = channel.parts_of(leased.notice)
+            part = parts[0]
+            if len(parts) > 1 and self._outbox.split(leased, parts, self._clock.now()) is None:
+                return None
+        return channel.send_part(leased.notice, part)
 
     def _fail(self, leased: Leased, why: str, *, is_retryable: bool, after_s: float | None) -> ItemState:
         state = self._outbox.fail(leased, why, self._clock.now(), is_retryable=is_retryable, after_s=after_s)

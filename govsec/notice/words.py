@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from govsec.records import Notice
@@ -65,23 +65,6 @@ def cut(text: str, size_max_bytes: int) -> str:
     mark = "…"
     kept = data[: max(0, size_max_bytes - len(mark.encode()))].decode("utf-8", "ignore")
     return (kept + mark) if size_max_bytes >= len(mark.encode()) else ""
-
-
-def parts(lines: Sequence[str], size_max_bytes: int, parts_max: int) -> tuple[str, ...]:
-    """The lines in as many messages as are needed, ``parts_max`` at most; the last says how many lines are missing."""
-    found: list[str] = []
-    current = ""
-    for number, line in enumerate(lines):
-        fitting = cut(line, size_max_bytes - 40)
-        joined = f"{current}\n{fitting}" if current else fitting
-        if len(joined.encode("utf-8")) <= size_max_bytes - 40:
-            current = joined
-            continue
-        if len(found) + 1 == parts_max:
-            return (*found, f"{current}\n… (+{len(lines) - number})")
-        found.append(current)
-        current = fitting
-    return (*found, current) if current or not found else tuple(found)
 
 
 def visible(text: str) -> str:

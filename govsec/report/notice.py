@@ -37,6 +37,7 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     lines += _listed(words, notice.facts.get("listed"), "listed")
     lines += _listed(words, notice.facts.get("matters"), "matter")
     lines += _gaps(words, notice.facts.get("gaps"))
+    lines += [words.text("line.attachment", each.model_dump()) for each in notice.attachments]
     lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
     return title, tuple(lines)
 

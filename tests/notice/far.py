@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,8 @@ class Far:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+    #: Where set, says for path, headers and body what to answer in place of status and body.
+    answer: Callable[[str, dict[str, str], bytes], tuple[int, bytes]] | None = None
 
     @property
     def last(self) -> Any:
@@ -38,12 +40,15 @@ def far_side(context: ssl.SSLContext | None = None) -> Iterator[Far]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             far.asked.append((self.path, dict(self.headers), body))
-            self.send_response(far.status)
+            status, said = far.answer(self.path, dict(self.headers), body) if far.answer else (far.status, far.body)
+            self.send_response(status)
             for name, value in far.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(far.body)))
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(far.body)
+            self.wfile.write(said)
+
+        do_GET = do_POST
 
         def log_message(self, *_: object) -> None:
             return

@@ -151,15 +151,26 @@ def test_hostile_names_mention_nobody_and_link_to_nothing(name: str, far: Far) -
 
 
 @pytest.mark.parametrize(("name", "size"), [("dingtalk", 20_000), ("wecom", 4_096), ("feishu", 20_000)])
-def test_what_is_too_long_is_cut_and_says_so(name: str, size: int, far: Far) -> None:
+@pytest.mark.parametrize("length", [9_000, 90_000])
+def test_what_is_too_long_goes_in_numbered_messages_and_what_is_beyond_ten_of_them_is_told(
+    name: str, size: int, length: int, far: Far
+) -> None:
     far.body = json.dumps(YES[name]).encode()
-    long = notice(summary="很长" * 900)
-    ROBOTS[name](far.url).send(long.model_copy(update={"summary": "很长" * 9000}))
-    sent = far.last
-    text = sent.get("markdown", {}).get("text") or sent.get("markdown", {}).get("content") or sent["content"]["text"]
+    ROBOTS[name](far.url).send(notice().model_copy(update={"summary": "很长" * length}))
+    texts = []
+    for _, _, body in far.asked:
+        sent = json.loads(body)
+        said = sent.get("markdown", {})
+        texts.append((said.get("text") or said.get("content") or sent["content"]["text"]).replace("\\", ""))
 
-    assert len(text.encode()) <= size
-    assert text.endswith("…")
+    assert 1 < len(texts) <= 10
+    assert all(len(body) <= 20_000 for _, _, body in far.asked)
+    assert all(len(text.encode()) <= size for text in texts)
+    assert all(f"({number}/{len(texts)})" in text for number, text in enumerate(texts, start=1))
+    whole = sum(text.count("很长") for text in texts)
+    is_whole = "… (+" not in texts[-1]
+    assert whole == length if is_whole else 0 < whole < length
+    assert is_whole is (name != "wecom" and length == 9_000)
 
 
 def test_a_webhook_is_a_signed_event_whose_id_stays_the_same(far: Far) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import hashlib
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.headerregistry import Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from govsec.notice.api import DeliveryError, ReceiptState
 from govsec.notice.channels.mail import address_of
 from govsec.notice.channels.smtp import Mail
 from govsec.notice.words import english
-from govsec.records import Notice, Severity
+from govsec.records import Attachment, Notice, Severity
 from govsec.testing.clock import FakeClock
 from tests.notice.far import LOOPBACK
 from tests.support.authority import Authority
@@ -187,3 +189,33 @@ def test_a_server_that_is_not_there_is_worth_another_try(authority: Authority) -
 def test_what_is_no_address_is_refused_when_it_is_read(text: str) -> None:
     with pytest.raises(ConfigurationError, match="channel mail"):
         address_of(text, "channel mail")
+
+
+def test_files_go_along_as_they_are_and_hostile_names_of_theirs_become_no_header(
+    authority: Authority, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    data = bytes(range(256)) * 4000
+    (tmp_path / "report").write_bytes(data)
+    (tmp_path / "other").write_bytes(b"changed since")
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    names = [
+        "首报.docx",
+        'a"\r\nBcc: evil@evil.example\r\n.docx',
+        "=?utf-8?q?=0D=0ABcc:_x@evil.example?=.docx",
+        "../../x",
+    ]
+    files = [
+        Attachment(name=name, path=str(tmp_path / "report"), size_bytes=len(data), digest=digest) for name in names
+    ]
+    changed = files[0].model_copy(update={"name": "changed.docx", "path": str(tmp_path / "other")})
+    with post_office(context, require_starttls=True, data_size_limit=None) as (post, port):
+        _mail(port, authority).send(notice().model_copy(update={"attachments": (*files, changed)}))
+    message = email.message_from_bytes(_content(post.mails[0]), policy=email.policy.default)
+    got = {part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()}
+    text = message.get_body(("plain",))
+
+    assert len(got) == 4 and set(got.values()) == {data}
+    assert "首报.docx" in got
+    assert all(name and not set(name) & set('\r\n"/\\') for name in got)
+    assert message["Bcc"] is None and post.mails[0].rcpt_tos == ["duty@city.gov.example", "chief@city.gov.example"]
+    assert text is not None and "not attached: changed.docx" in text.get_content()

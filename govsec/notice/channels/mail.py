@@ -19,6 +19,7 @@ from email.utils import format_datetime
 
 from govsec.errors import ConfigurationError
 from govsec.notice.api import DeliveryError
+from govsec.notice.attached import File
 from govsec.notice.words import Words, cut, escaped_html
 from govsec.records import Notice, Severity
 
@@ -47,14 +48,16 @@ def address_of(text: str, where: str) -> Address:
         raise ConfigurationError(f"{where}: {text[:100]!r} is no mail address") from error
 
 
-def mail_of(notice: Notice, words: Words, sender: Address, recipients: Sequence[Address]) -> EmailMessage:
+def mail_of(
+    notice: Notice, words: Words, sender: Address, recipients: Sequence[Address], files: Sequence[File] = ()
+) -> EmailMessage:
     """The mail. The same notice has the same Message-ID, so that a double can be told.
 
     Raises:
         DeliveryError: what it says cannot stand in a mail; no other try helps.
     """
     try:
-        return _mail(notice, words, sender, recipients)
+        return _mail(notice, words, sender, recipients, files)
     except (MessageError, ValueError) as error:
         raise _refused(f"{type(error).__name__} while it was written") from error
 
@@ -81,7 +84,9 @@ def _refused(what: str) -> DeliveryError:
     return DeliveryError(f"mail: its head has {what}", is_retryable=False)
 
 
-def _mail(notice: Notice, words: Words, sender: Address, recipients: Sequence[Address]) -> EmailMessage:
+def _mail(
+    notice: Notice, words: Words, sender: Address, recipients: Sequence[Address], files: Sequence[File]
+) -> EmailMessage:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = tuple(recipients)
@@ -95,6 +100,10 @@ def _mail(notice: Notice, words: Words, sender: Address, recipients: Sequence[Ad
     message.set_content(words.text() + "\n")
     lines = "".join(f"<p>{escaped_html(line)}</p>" for line in words.lines)
     message.add_alternative(f"<html><body><h3>{escaped_html(words.title)}</h3>{lines}</body></html>", subtype="html")
+    for file in files:
+        message.add_attachment(
+            file.data, maintype="application", subtype="octet-stream", filename=_unencoded(file.name)
+        )
     return message
 
 
@@ -105,7 +114,7 @@ def _unencoded(text: str) -> str:
         DeliveryError: it has a line break or a NUL.
     """
     if any(mark in text for mark in "\r\n\0"):
-        raise _refused("a line break or a NUL in its subject")
+        raise _refused("a line break or a NUL")
     return text.replace("=?", "= ?")
 
 

@@ -20,6 +20,7 @@ from typing import Literal
 
 from govsec.clock import Clock
 from govsec.notice.api import DeliveryError, Limits, Receipt, ReceiptState
+from govsec.notice.attached import attached
 from govsec.notice.channels.mail import check_head, mail_of
 from govsec.notice.words import Wording
 from govsec.records import Notice
@@ -135,7 +136,8 @@ class Mail:
 
     def send(self, notice: Notice) -> Receipt:
         """Send the mail. Raises as ``Channel.send``."""
-        message = mail_of(notice, self._wording(notice), self._sender, self._recipients)
+        files, words = attached(notice.attachments, self._wording(notice))
+        message = mail_of(notice, words, self._sender, self._recipients, files)
         try:
             with closing(self._connected(Deadline(self._clock, TIMEOUT_S))) as line:
                 session = _Session(line, self._host)

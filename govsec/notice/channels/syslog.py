@@ -70,8 +70,11 @@ class Syslog:
 
 
 def _say_goodbye(connection: ssl.SSLSocket) -> None:
-    """Close the TLS session in order. Receivers that just hang up after the end of data are common, and no failure."""
+    """Close the TLS session in order. Receivers that just hang up after the end of data are common, and no failure.
+
+    A connection that is reset is one: the far side went away with something unread, which may be the record.
+    """
     try:
         connection.unwrap()
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
         return
