@@ -35,6 +35,7 @@ TOPICS = {
     "monitor": "read captured network traffic: flows, and findings of attacks",
     "agent": "run the agent of this host or its network, ask how it is, have it test itself",
     "incident": "cases: what happened, how bad it is by the law, who must be told by when",
+    "response": "playbooks: what they propose, approving it, doing it, taking it back",
     "notify": "try a channel for real, look into the outbox, send what waits",
     "ledger": "verify, show and export the signed chain of evidence",
 }

@@ -9,6 +9,7 @@ import pytest
 
 from govsec.centers import names
 from govsec.centers.commits import iterate_names
+from govsec.centers.freeze import freeze
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Change
 from govsec.centers.pause import PAUSE_MAX_S, pause, read_pause
@@ -165,6 +166,18 @@ def test_a_release_that_another_key_or_another_center_signed_has_no_effect() -> 
     world.remote.put(names.RELEASED + "0" * 64, b"junk")
     assert released_here(world.remote, world.trusted, world.repository) == frozenset()
     assert list(read_releases(world.remote, world.trusted, world.repository)) == []
+
+
+def test_nothing_is_let_go_while_a_center_is_frozen() -> None:
+    world, _ = pruned_world()
+    until = world.clock.now() + timedelta(days=7)
+    freeze(world.remote, world.clock, id="0123456789abcdef", by="zhang", reason="ransomware", until=until)
+    with pytest.raises(RefusedError, match="frozen by zhang"):
+        released(world)
+    assert released(world, is_dry_run=True).marked_count > 0
+    let_time_pass(world, 7 * 86400)
+
+    assert released(world).marked_count > 0
 
 
 def test_nothing_is_let_go_while_the_log_is_not_in_order() -> None:

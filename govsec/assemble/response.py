@@ -1,0 +1,188 @@
+"""Responses of this site: playbooks, the engine over its file of runs, and who does what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime, timedelta
+from os import uname
+
+from pydantic import JsonValue
+
+from govsec.assemble.access import own_store, writable_centers
+from govsec.assemble.evidence import open_evidence
+from govsec.assemble.guard import trusted_keys
+from govsec.assemble.incident import build_desk, open_cases
+from govsec.assemble.systems import Site
+from govsec.centers.freeze import freeze, read_freeze, thaw
+from govsec.clock import Clock
+from govsec.config import Config, SystemConfig
+from govsec.errors import RefusedError, StoreError, TryAgainError
+from govsec.incident.desk import Desk
+from govsec.incident.entries import ActionTaken, Entry, EvidenceKept
+from govsec.response.api import Actor, Outcome
+from govsec.response.asking import HelperActor
+from govsec.response.engine import Engine
+from govsec.response.order import Order
+from govsec.response.playbook import Loaded, lint, load_playbook, shipped_playbooks
+from govsec.response.runs import Runs
+from govsec.response.verbs import VERBS, check_live
+from govsec.store.api import ObjectStore
+
+#: What a step of a deed is in a case.
+_OUTCOMES = {
+    "tried": "dry_run",
+    "verified": "done",
+    "gone": "expired",
+    "undone": "undone",
+    "expired": "expired",
+    "failed": "failed",
+    "refused": "failed",
+}
+_PROGRAM = "govsec response"
+
+
+@contextmanager
+def open_responses(config: Config, clock: Clock) -> Iterator[Engine]:
+    """The engine of this site; its files are closed at the end.
+
+    Raises:
+        ConfigurationError: a verb or playbook of the configuration is not right, or no roots are pinned.
+        IntegrityError: a playbook of the site was altered, or is signed by nobody who is pinned.
+    """
+    live, playbooks = check_live(config.response.live), load_playbooks(config)
+    with ExitStack() as stack:
+        runs = stack.enter_context(
+            closing(Runs(config.response.runs or config.state_dir / "incidents" / "response.db"))
+        )
+        yield Engine(
+            runs,
+            playbooks,
+            actors_of(config, clock),
+            trusted_keys(config),
+            clock,
+            host=config.response.host or uname().nodename,
+            live=live,
+            recorder=stack.enter_context(open_evidence(config)),
+            casebook=SiteCasebook(config, clock),
+        )
+
+
+def load_playbooks(config: Config) -> tuple[Loaded, ...]:
+    """Those that came with govsec and those of the site. Raises as :func:`open_responses`."""
+    site = [load_playbook(path, trusted_keys(config)) for path in config.response.playbooks]
+    found = (*shipped_playbooks(), *site)
+    lint(found)
+    return found
+
+
+def actors_of(config: Config, clock: Clock) -> Mapping[str, Actor]:
+    """Who does what, by verb."""
+    helper = HelperActor(config.response.helper, clock)
+    site = Site(config, clock)
+    own: dict[str, Actor] = {"backup.freeze": FreezeActor(site)}
+    return {name: helper for name, kind in VERBS.items() if kind.is_privileged} | own
+
+
+class FreezeActor:
+    """``backup.freeze``: nothing is let go at any center that this site may write to. No lock is touched."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def rehearse(self, order: Order) -> Mapping[str, JsonValue]:
+        centers: list[JsonValue] = [*sorted({store.name for _, store in self._stores(order)})]
+        return {"centers": centers, "systems": [each.name for each in self._of(order)]}
+
+    def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
+        until = order.made + timedelta(seconds=int(order.arguments["ttl_s"]))
+        reason = f"{order.case or 'response'}: {order.verb}"
+        missed: list[JsonValue] = []
+        for system, store in self._stores(order):
+            try:
+                freeze(store, self._site.clock, id=order.nonce, by=_PROGRAM, reason=reason, until=until)
+            except StoreError as error:
+                missed.append(f"{system}: {store.name}: {error}")
+        outcome = self._look(order, until)
+        if not outcome.holds:
+            raise TryAgainError(f"backup.freeze: no center could be frozen: {'; '.join(map(str, missed))}")
+        return Outcome(outcome.state, outcome.holds, {**outcome.facts, "missed": missed}, outcome.ends)
+
+    def check(self, order: Order) -> Outcome:
+        return self._look(order, order.made + timedelta(seconds=int(order.arguments["ttl_s"])))
+
+    def take_back(self, order: Order) -> Outcome:
+        for _, store in self._stores(order):
+            thaw(store, self._site.clock, order.nonce)
+        return Outcome("undone", False, {}, None)
+
+    def _look(self, order: Order, until: datetime) -> Outcome:
+        frozen: list[JsonValue] = []
+        for system, store in self._stores(order):
+            try:
+                if read_freeze(store, self._site.clock) is not None:
+                    frozen.append(f"{system}: {store.name}")
+            except StoreError:
+                continue  # it is not counted as frozen
+        return Outcome("done", bool(frozen), {"frozen": frozen}, until)
+
+    def _stores(self, order: Order) -> list[tuple[str, ObjectStore]]:
+        found = []
+        for system in self._of(order):
+            for name in writable_centers(self._site):
+                store = own_store(self._site, system, name)
+                if store is not None:
+                    found.append((system.name, store))
+        if not found:
+            raise RefusedError("backup.freeze: this site may write to no center, or knows no such system")
+        return found
+
+    def _of(self, order: Order) -> list[SystemConfig]:
+        wanted = order.arguments["system"]
+        return [each for each in self._site.config.systems if wanted in ("*", each.name)]
+
+
+class SiteCasebook:
+    """Writes into the cases of this site. What a case has already is not written again."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+
+    def note(self, case: str, verb: str, step: str, facts: Mapping[str, JsonValue], time: datetime) -> None:
+        with open_cases(self._config) as store:
+            known = {_mark(entry) for entry in store.entries(case)}
+            fresh = [entry for entry in _entries(verb, step, facts, time) if _mark(entry) not in known]
+            if fresh:
+                desk: Desk = build_desk(self._config, store, self._clock)
+                desk.add(case, *fresh)
+
+
+def _entries(verb: str, step: str, facts: Mapping[str, JsonValue], time: datetime) -> list[Entry]:
+    found: list[Entry] = []
+    if step == "done" and facts.get("pack_sha256"):
+        # The pack stays on its host, for root alone: the case has its digest and says who holds it.
+        found.append(
+            EvidenceKept(
+                time=time,
+                by=_PROGRAM,
+                name=str(facts["pack"])[:200],
+                digest=f"sha256:{facts['pack_sha256']}",
+                size_bytes=int(str(facts["pack_bytes"])),
+                holder=f"root@{facts['host']}"[:200],
+            )
+        )
+    if step in _OUTCOMES:
+        kept = {name: facts[name] for name in list(facts)[:50]}
+        found.append(
+            ActionTaken.model_validate(
+                {"time": time, "by": _PROGRAM, "action": verb, "outcome": _OUTCOMES[step], "facts": kept}
+            )
+        )
+    return found
+
+
+def _mark(entry: Entry) -> tuple[str, ...]:
+    if isinstance(entry, ActionTaken):
+        return ("action", str(entry.facts.get("deed")), entry.outcome)
+    return ("evidence", entry.digest) if isinstance(entry, EvidenceKept) else (entry.kind,)

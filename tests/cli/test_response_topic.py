@@ -1,0 +1,172 @@
+"""``govsec response``: from a finding to a deed and back, on a site with three centers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from tests.cli.conftest import Site
+
+_FINDING = {
+    "kind": "host.ransomware.canary",
+    "severity": 50,
+    "time": "2026-11-22T09:00:00Z",
+    "subject": "/srv/share/.a.docx",
+    "summary": "for a test",
+    "facts": {"processes": [{"pid": 4_000_000, "start_ticks": 12345, "name": "evil\n[31m"}]},
+}
+
+
+@pytest.fixture
+def answer(site: Site, capsys: pytest.CaptureFixture[str]) -> Any:
+    def ask(*argv: str, code: int = 0) -> Any:
+        capsys.readouterr()
+        assert site.run(*argv, "--json", "-q") == code, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def test_ransomware_freezes_backups_at_once_and_the_rest_waits_for_people(
+    site: Site, answer: Any, tmp_path: Path
+) -> None:
+    finding = tmp_path / "finding.json"
+    finding.write_text(json.dumps(_FINDING), encoding="utf-8")
+    case = answer("incident", "new", "文件被加密", "--by", "zhang")["id"]
+
+    (planned,) = answer("response", "plan", "--finding", str(finding), "--case", case)["runs"]
+    answer("response", "run")
+
+    run = answer("response", "status", planned["id"])
+    assert {deed["verb"]: deed["state"] for deed in run["deeds"]} == {
+        "backup.freeze": "verified",
+        # No helper listens here: what it would hit is asked again later.
+        "process.suspend": "proposed",
+        "host.isolate": "proposed",
+    }
+    assert {row["frozen_until"] is not None for row in answer("center", "status")["systems"][0]["centers"]} == {True}
+    refused = answer("repo", "prune", code=5)
+    assert "frozen by govsec response" in refused["error"]["message"]
+
+    freeze = next(deed for deed in run["deeds"] if deed["verb"] == "backup.freeze")
+    undone = answer("response", "undo", freeze["deed"][:12], "--by", "li")
+
+    assert undone["state"] == "undone"
+    assert answer("repo", "prune") is not None
+    timeline = answer("incident", "show", case)["timeline"]
+    actions = [entry for entry in timeline if entry["kind"] == "action"]
+    assert [(entry["action"], entry["outcome"]) for entry in actions][-2:] == [
+        ("backup.freeze", "done"),
+        ("backup.freeze", "undone"),
+    ]
+
+
+def test_two_persons_approve_on_their_own_machines(site: Site, answer: Any, tmp_path: Path) -> None:
+    keys = pin_people(site)
+    live(site, "nft.block")
+    (run,) = answer(
+        "response", "plan", "--verb", "nft.block", "--argument", "address=192.0.2.66", "--argument", "ttl_s=600"
+    )["runs"]
+    name = run["deeds"][0]["deed"]
+    order = tmp_path / "order.json"
+    order.write_text(json.dumps(answer("response", "status", name)), encoding="utf-8")
+
+    signed = answer("response", "sign", str(order), "--key", str(keys["zhang"]), "--output", str(tmp_path / "approval"))
+    taken = answer("response", "approve", "--document", str(tmp_path / "approval"))
+
+    assert signed["address"] == "192.0.2.66" and signed["verb"] == "nft.block"
+    assert taken["approved_by"] == ["zhang"]
+    # It goes on as soon as a helper has said what it would hit; none listens here.
+    assert taken["state"] == "proposed"
+    (tmp_path / "approval").write_bytes((tmp_path / "approval").read_bytes().replace(b"192.0.2.66", b"192.0.2.67"))
+    answer("response", "approve", "--document", str(tmp_path / "approval"), code=6)
+
+
+def test_a_playbook_of_the_site_must_be_signed_and_unaltered(site: Site, answer: Any) -> None:
+    book = site.directory / "ours.yaml"
+    book.write_text(
+        "version: 3\nid: ours\ntitle: {zh: 我们的, en: ours}\nwhy: {zh: 试, en: test}\n"
+        "when: {kinds: [net.beacon.periodic]}\n"
+        "actions: [{verb: nft.block, arguments: {address: {fact: responders}, ttl_s: 60}}]\n",
+        encoding="utf-8",
+    )
+    edit(site, lambda config: config.update(response={"playbooks": [str(book)]}))
+    answer("response", "playbooks", code=3)
+    signer = Signer.generate(Purpose.PACK)
+    signer.save(site.directory / "pack.key")
+    signature = f"{book}.signature"
+    sign = ("response", "sign", str(book), "--playbook", "--key", str(site.directory / "pack.key"))
+    answer(*sign, "--output", signature)
+    answer("response", "playbooks", code=6)
+    pin(site, signer, "publisher")
+
+    found = answer("response", "playbooks")["playbooks"]
+
+    assert next(each for each in found if each["id"] == "ours")["signed_by"] == signer.key_id
+    book.write_text(book.read_text(encoding="utf-8").replace("ttl_s: 60", "ttl_s: 61"), encoding="utf-8")
+    refused = answer("response", "playbooks", code=6)
+    assert "altered" in refused["error"]["message"]
+
+
+def test_words_of_a_finding_cannot_forge_a_line(site: Site, answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (site.directory / "f.json").write_text(json.dumps({**_FINDING, "subject": "a\nRUN 1  forged"}), encoding="utf-8")
+    answer("response", "plan", "--finding", str(site.directory / "f.json"))
+    for lang, word in (("zh", "预案"), ("en", "PLAYBOOK")):
+        assert site.run("response", "list", "--lang", lang) == 0
+        out = capsys.readouterr().out
+        assert word in out and "\nRUN 1" not in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("plan",),
+        ("plan", "--verb", "nft.block", "--argument", "address"),
+        ("status", "ffff"),
+        ("approve",),
+        ("undo", "ffff"),
+        ("list", "--limit", "0"),
+    ],
+)
+def test_what_cannot_be_understood_is_an_error_of_usage(answer: Any, argv: tuple[str, ...]) -> None:
+    assert answer("response", *argv, code=2)["error"]["kind"] == "usage"
+
+
+@pytest.mark.parametrize("argument", ["address=not-an-address", "address=::1%eth0", "ttl_s=0", "account=root"])
+def test_a_deed_with_arguments_that_its_verb_does_not_take_is_refused(answer: Any, argument: str) -> None:
+    given = ["--argument", "address=192.0.2.1", "--argument", "ttl_s=60"]
+    given = [each for each in given if each.split("=")[0] != argument.split("=")[0]]
+    words = [each for each in given if each != "--argument"]
+    argv = [part for word in [*words, argument] for part in ("--argument", word)]
+    answer("response", "plan", "--verb", "nft.block", *argv, code=5)
+
+
+def edit(site: Site, change: Any) -> None:
+    config = yaml.safe_load(site.config.read_text(encoding="utf-8"))
+    change(config)
+    site.config.write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
+
+
+def live(site: Site, *verbs: str) -> None:
+    edit(site, lambda config: config.update(response={"live": list(verbs), "helper": str(site.directory / "none")}))
+
+
+def pin(site: Site, signer: Signer, name: str) -> None:
+    roots = site.directory / yaml.safe_load(site.config.read_text(encoding="utf-8"))["signing"]["roots_file"]
+    TrustedKeys.load(roots).with_key(signer.public(name)).save(roots)
+
+
+def pin_people(site: Site) -> dict[str, Path]:
+    """Two persons whose keys approve responses."""
+    keys = {}
+    for name in ("zhang", "li"):
+        signer = Signer.generate(Purpose.RESPONSE)
+        keys[name] = site.directory / f"{name}.key"
+        signer.save(keys[name])
+        pin(site, signer, name)
+    return keys
