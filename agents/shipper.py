@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; the exit code of the error tree when it cannot begin."""
     parser = argparse.ArgumentParser(prog="govsec-ship", description="Bring every system to the centers of this site.")
     parser.add_argument("--config", type=Path, default=Path("/etc/govsec/govsec.yaml"), help="configuration file")
-    parser.add_argument("--interval", type=float, default=300.0, metavar="SECONDS", help="between rounds (300)")
+    parser.add_argument("--interval", type=float, default=10.0, metavar="SECONDS", help="between rounds (10)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:

@@ -13,6 +13,7 @@ from govsec.assemble.probes import protection_of
 from govsec.assemble.systems import Site
 from govsec.centers import adoption, names
 from govsec.centers.commits import SnapshotRef
+from govsec.centers.following import Following
 from govsec.centers.init import (
     InitReport,
     KeySyncReport,
@@ -125,27 +126,86 @@ def ship_to(
 
     Where the center has object lock and this site its owner's credential, what arrived is locked then.
     """
-    name, center = site.center(target)
-    if center.role is Role.PRODUCTION and source is None:
-        raise UsageError(f"{name} is production; say with --from which center it is to be filled from")
-    errors: list[GovsecError] = []
-    store, trusted = site.store(system, name), site.trusted()
-    for candidate in _sources(site, name, source):
+    return Shipper(site, system, target, source=source, threads=threads).round(progress=progress)
+
+
+class Shipper:
+    """Ships one system to one center, round after round: what was opened and what is known stay from one to the next.
+
+    Evidence is brought with the first round and then every ``evidence_every_s``; it is small, and listing it is not.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        system: SystemConfig,
+        target: str,
+        *,
+        source: str | None = None,
+        threads: int = THREADS,
+        evidence_every_s: float = 60.0,
+    ) -> None:
+        self._site = site
+        self._system = system
+        self.target, center = site.center(target)
+        if center.role is Role.PRODUCTION and source is None:
+            raise UsageError(f"{self.target} is production; say with --from which center it is to be filled from")
+        self._candidates = _sources(site, self.target, source)
+        self._threads = threads
+        self._evidence_every_s = evidence_every_s
+        self._evidence_at: float | None = None
+        self._stores: dict[str, ReadStore] = {}
+        self._own: ObjectStore | None = None
+        self._following = Following(site.clock)
+
+    def round(self, *, progress: ProgressSink = silent) -> Shipped:
+        """One round, from the nearest center that answers. Raises as :func:`ship_to`; the next round begins anew."""
         try:
-            origin = site.read_store(system, candidate)
-            report = ship(origin, store, trusted, clock=site.clock, threads=threads, progress=progress)
-            evidence = replicate(origin, store, trusted)
-            anchors = replicate_anchors(origin, store, trusted)
-        except StoreError as error:
-            errors.append(error)
-            continue
-        locking = lock_shipped(site, system, name, report.commits_count, progress=progress)
-        try:
-            lock_anchors(site, system, name, anchors)
-        except GovsecError as error:
-            locking = Locking(locking.report if locking is not None else None, error)
-        return Shipped(report, evidence, locking)
-    raise errors[0] if errors else UsageError(f"there is no center that {name} could be shipped from")
+            return self._round(progress)
+        except BaseException:
+            # Connections and what was known may be why.
+            self._stores, self._own, self._evidence_at = {}, None, None
+            self._following.failed()
+            raise
+
+    def _round(self, progress: ProgressSink) -> Shipped:
+        site, system, name, trusted = self._site, self._system, self.target, self._site.trusted()
+        errors: list[GovsecError] = []
+        store = self._own = self._own or site.store(system, name)
+        for candidate in self._candidates:
+            try:
+                origin = self._stores.get(candidate) or site.read_store(system, candidate)
+                self._stores[candidate] = origin
+                report = ship(
+                    origin,
+                    store,
+                    trusted,
+                    clock=site.clock,
+                    threads=self._threads,
+                    following=self._following,
+                    progress=progress,
+                )
+                evidence, anchors = self._bring_evidence(origin, store)
+            except StoreError as error:
+                errors.append(error)
+                continue
+            locking = lock_shipped(site, system, name, report.commits_count, progress=progress)
+            try:
+                lock_anchors(site, system, name, anchors)
+            except GovsecError as error:
+                locking = Locking(locking.report if locking is not None else None, error)
+            return Shipped(report, evidence, locking)
+        raise errors[0] if errors else UsageError(f"there is no center that {name} could be shipped from")
+
+    def _bring_evidence(self, origin: ReadStore, store: ObjectStore) -> tuple[ReplicateReport, tuple[str, ...]]:
+        now = self._site.clock.monotonic()
+        if self._evidence_at is not None and now - self._evidence_at < self._evidence_every_s:
+            return ReplicateReport((), ()), ()
+        trusted = self._site.trusted()
+        evidence = replicate(origin, store, trusted)
+        anchors = replicate_anchors(origin, store, trusted)
+        self._evidence_at = now
+        return evidence, anchors
 
 
 def init_centers(site: Site, system: SystemConfig) -> tuple[InitReport, list[PublicKey]]:

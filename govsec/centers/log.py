@@ -131,7 +131,9 @@ def read_next(store: ReadStore, trusted: TrustedKeys, last: Entry, *, repository
     """
     assert not last.commit.merges  # a merge hangs on more than the place where this log begins
     read = _reader(store, trusted, repository)
-    entries, flaws, number = {last.digest: last}, [], last.number + 1
+    entries = {last.digest: last}
+    flaws: list[Flaw] = []
+    number = last.number + 1
     while True:
         found = [read(info.name) for info in store.list(names.numbered(names.COMMITS, number))]
         fresh = {entry.digest: entry for entry in found if isinstance(entry, Entry)}

@@ -58,12 +58,17 @@ def extend_locks(
         RefusedError: this machine's clock is far ahead of the newest commit, and nobody vouched for it.
     """
     repository = repository_of(store)
-    log = read_log(store, trusted, repository=repository, after=START, threads=threads)
+    # A continuous backup ships every few seconds: what is new follows the newest checkpoint, as a rule.
+    log = read_log(
+        store, trusted, repository=repository, after=START if newest_count is None else None, threads=threads
+    )
+    if newest_count is not None and len(log.entries) < newest_count:
+        log = read_log(store, trusted, repository=repository, after=START, threads=threads)
     now = clock.now()
     if not is_clock_trusted:
         _check_clock(store, log, now)
     if newest_count is not None:
-        log = Log(log.base, log.checkpoint, log.entries[max(0, len(log.entries) - newest_count) :], ())
+        log = Log(log.base, None, log.entries[max(0, len(log.entries) - newest_count) :], ())
     let_go = released_here(store, trusted, repository)
     until = now + timedelta(days=min(lock.days, lock.days_max))
     enough = now + (until - now) / 2

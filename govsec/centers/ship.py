@@ -26,12 +26,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from govsec.centers import names
-from govsec.centers.checkpoints import newest_checkpoint
-from govsec.centers.commits import COMMIT_SIZE_MAX, LIST_SIZE_MAX, Entry, NameSet, iterate_names, open_commit
+from govsec.centers.checkpoints import COMMITS_BETWEEN, newest_checkpoint
+from govsec.centers.commits import (
+    COMMIT_SIZE_MAX,
+    LIST_SIZE_MAX,
+    Entry,
+    NameSet,
+    iterate_names,
+    open_commit,
+)
 from govsec.centers.copying import LANES_MAX, Meter, Named, absent, copy_object, copy_objects
-from govsec.centers.log import START, Flaw, FlawKind, Log, Position, commit_names, read_log
+from govsec.centers.following import Arrival, Following
+from govsec.centers.log import START, Flaw, FlawKind, Log, Position, commit_names, read_log, read_next
 from govsec.centers.pause import refuse_if_paused
-from govsec.centers.releases import released_here
 from govsec.clock import Clock
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import IntegrityError, ObjectNotFoundError, RefusedError
@@ -64,6 +71,8 @@ class ShipReport:
     source_is_behind: bool
     flaws: tuple[Flaw, ...]
     seconds: float
+    #: When each snapshot of this round was complete at the target, in the order of their commits.
+    arrivals: tuple[Arrival, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,6 +88,7 @@ class _Round:
     left_out: frozenset[str] = frozenset()
     left_out_count: int = field(default=0)
     commits_count: int = field(default=0)
+    arrivals: list[Arrival] = field(default_factory=list)
 
 
 def ship(
@@ -88,9 +98,10 @@ def ship(
     *,
     clock: Clock,
     threads: int = 4,
+    following: Following | None = None,
     progress: ProgressSink = silent,
 ) -> ShipReport:
-    """Bring ``target`` as far as ``source``.
+    """Bring ``target`` as far as ``source``. With ``following`` the round goes on from what the last one knew.
 
     ``threads`` objects are copied at once to begin with, and more while that makes the round faster; none at once, in
     this thread and in order, with 0.
@@ -101,10 +112,30 @@ def ship(
             commit names, or the target does not hold what it acknowledged. Earlier batches are complete.
         StoreError: as the stores raise. The target is valid, the next round goes on.
     """
+    following = following or Following(clock)
+    try:
+        return _ship(source, target, trusted, clock, threads, following, progress)
+    except BaseException:
+        following.failed()
+        raise
+
+
+def _ship(
+    source: ReadStore,
+    target: ObjectStore,
+    trusted: TrustedKeys,
+    clock: Clock,
+    threads: int,
+    following: Following,
+    progress: ProgressSink,
+) -> ShipReport:
     began = clock.monotonic()
     refuse_if_paused(target, clock)
     repository = system_of(source, target)
-    pending, source_log, is_behind = _pending(source, target, trusted, repository, threads)
+    last = following.known(source.name)
+    found = None if last is None else _next_pending(source, target, trusted, repository, last)
+    is_whole = found is None
+    pending, source_log, is_behind = found or _pending(source, target, trusted, repository, threads)
     total_bytes = sum(entry.commit.added.size_bytes for entry in pending)
     total_items = sum(entry.commit.added.count for entry in pending)
     meter = Meter(progress, "ship", total_bytes, total_items)
@@ -113,7 +144,7 @@ def ship(
     if pending:
         _copy_lists(round_, (ref for entry in pending for ref in (entry.commit.added, entry.commit.released)))
         gone = (name for entry in pending for name, _ in iterate_names(target, entry.commit.released))
-        round_.left_out = frozenset(gone) | released_here(target, trusted, repository)
+        round_.left_out = frozenset(gone) | following.released_here(target, trusted, repository)
     settled, newer = _at_last_release(pending)
     # A snapshot may need a blob whose pack is left out because a later commit released it; by then the blob lies in
     # another pack, which that commit or one before it added. So up to the last release all packs come first.
@@ -122,8 +153,14 @@ def ship(
             _ship_contents(round_, batch)
         for batch in batches:
             _publish(round_, batch)
-    _ship_checkpoint(round_)
-    head = read_log(target, trusted, repository=repository).head if pending else source_log.head
+    following.commits_count += len(pending)
+    if is_whole or following.commits_count >= COMMITS_BETWEEN:
+        _ship_checkpoint(round_)
+        following.commits_count = 0
+    head = source_log.head
+    if pending and is_whole:
+        head = read_log(target, trusted, repository=repository).head
+    following.done(source.name, _last_of(source_log, target, trusted, head), is_whole=is_whole)
     log.info("shipped", extra={"target": target.name, "commits": round_.commits_count, "bytes": meter.bytes_count})
     return ShipReport(
         source=source.name,
@@ -136,6 +173,7 @@ def ship(
         source_is_behind=is_behind,
         flaws=source_log.flaws,
         seconds=clock.monotonic() - began,
+        arrivals=tuple(round_.arrivals),
     )
 
 
@@ -186,6 +224,30 @@ def _pending(
     pending = tuple(entry for entry in source_log.entries if entry.digest not in target_log.digests)
     is_behind = any(entry.digest not in source_log.digests for entry in target_log.entries)
     return pending, source_log, is_behind
+
+
+def _next_pending(
+    source: ReadStore, target: ReadStore, trusted: TrustedKeys, repository: str, last: Entry
+) -> tuple[tuple[Entry, ...], Log, bool] | None:
+    """What follows ``last`` at the source; None when not both ends hold it, or the source's log is not in order."""
+    position = Position(last.number, last.digest)
+    if not (has_commit(source, position) and has_commit(target, position)):
+        return None
+    source_log = read_next(source, trusted, last, repository=repository)
+    if source_log.flaws:
+        return None
+    return tuple(entry for entry in source_log.entries if entry.digest != last.digest), source_log, False
+
+
+def _last_of(source_log: Log, target: ReadStore, trusted: TrustedKeys, head: Position) -> Entry | None:
+    """The entry at ``head``, where the source's log has that one end."""
+    if len(source_log.heads) > 1 or head == START:
+        return None
+    found = next((entry for entry in source_log.entries if entry.digest == head.digest), None)
+    if found is None:
+        name = names.numbered(names.COMMITS, head.number, head.digest)
+        found = open_commit(trusted, name, target.get(name, size_max=COMMIT_SIZE_MAX))
+    return found
 
 
 def _hides_a_branch(source: ReadStore, target: ReadStore, head: Position) -> bool:
@@ -270,6 +332,8 @@ def _publish(round_: _Round, batch: Sequence[Entry]) -> None:
         round_.target.put(entry.name, data)
         confirm(round_.target, [(entry.name, len(data))], threads=0)
         round_.commits_count += 1
+        if entry.commit.snapshot is not None:
+            round_.arrivals.append(Arrival(entry.commit.snapshot, round_.clock.now()))
 
 
 def _wanted(round_: _Round, batch: Sequence[Entry]) -> list[Named]:

@@ -6,13 +6,15 @@ import pytest
 
 from govsec.centers import names
 from govsec.centers.checkpoints import COMMITS_BETWEEN, newest_checkpoint
+from govsec.centers.following import Following
 from govsec.centers.log import START, read_log
 from govsec.centers.near import Near, Receipt
-from govsec.errors import RefusedError
+from govsec.centers.ship import ShipReport, ship
+from govsec.errors import RefusedError, StoreError
 from govsec.store.memory import MemoryStore
 from govsec.store.meter import Meter, MeterStore
 from govsec.testing.faults import FaultKind, Faults, FaultStore
-from tests.centers.world import World, assert_valid
+from tests.centers.world import World, assert_valid, copy_store
 
 
 @pytest.fixture
@@ -111,3 +113,74 @@ def test_a_center_that_was_rolled_back_is_brought_up_again(world: World) -> None
     receipt = world.backup(near)
     assert receipt.reached == "synced"
     assert numbers(world.same_city, world) == [1, 2, 3, 4]
+
+
+def round_of(world: World, stay: Following, meter: Meter | None = None) -> ShipReport:
+    meter = meter or Meter()
+    source = MeterStore(world.same_city, meter, world.clock)
+    target = MeterStore(world.remote, meter, world.clock)
+    return ship(source, target, world.trusted, clock=world.clock, threads=0, following=stay)
+
+
+def test_a_round_of_a_shipper_that_stays_costs_what_is_new(world: World) -> None:
+    near, stay = following(world), Following(world.clock, whole_every_s=1e9)
+    costs: list[int] = []
+    for _ in range(2 * COMMITS_BETWEEN):
+        world.backup(near, packs_count=1)
+        meter = Meter()
+        report = round_of(world, stay, meter)
+        assert report.commits_count == 1
+        assert [arrival.snapshot.id for arrival in report.arrivals]
+        costs.append(sum(usage.calls_count for usage in meter.usage().values()))
+    typical = sorted(costs)[len(costs) // 2]
+    assert costs[-1] == typical
+    assert sum(cost > typical for cost in costs) <= 4  # the first, and those that looked for a checkpoint
+    idle = Meter()
+    assert round_of(world, stay, idle).commits_count == 0
+    assert sum(usage.calls_count for usage in idle.usage().values()) <= 6
+    assert numbers(world.remote, world) == numbers(world.production, world)
+    assert newest_checkpoint(world.remote, world.trusted, world.repository) is not None
+    assert_valid(world.remote)
+
+
+def test_a_branch_that_appears_beside_is_found_by_the_next_whole_round(world: World) -> None:
+    near, stay = following(world), Following(world.clock, whole_every_s=600)
+    world.backup(near)
+    round_of(world, stay)
+    # Production alone, written by a side that could not see same-city's commit of the same number.
+    other, same = copy_store(world.production), copy_store(world.same_city)
+    world.backup(near, seed="here")
+    round_of(world, stay)
+    apart = World(clock=world.clock, commit_signer=world.commit_signer, release_signer=world.release_signer)
+    apart.production, apart.same_city = other, same
+    apart.live_packs = []
+    branch = apart.backup(apart.near(), seed="there")
+    for info in apart.production.list(""):
+        world.same_city.put(info.name, apart.production.get(info.name, size_max=1 << 24))
+    round_of(world, stay)
+    world.clock.advance(601)
+    report = round_of(world, stay)
+    assert report.commits_count == 1
+    assert any(branch.digest in info.name for info in world.remote.list(names.COMMITS))
+
+
+def test_after_a_round_that_failed_nothing_is_taken_for_known(world: World) -> None:
+    near, stay = following(world), Following(world.clock)
+    world.backup(near)
+    round_of(world, stay)
+    assert stay.known(world.same_city.name) is not None
+    world.backup(near)
+    faults = Faults(3, FaultKind.ERROR)
+    with pytest.raises(StoreError):
+        ship(
+            world.same_city,
+            FaultStore(world.remote, faults),
+            world.trusted,
+            clock=world.clock,
+            threads=0,
+            following=stay,
+        )
+    faults.assert_injected()
+    assert stay.known(world.same_city.name) is None
+    assert round_of(world, stay).head.number == 2
+    assert_valid(world.remote)
