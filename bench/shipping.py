@@ -38,12 +38,14 @@ from govsec.store.local import LocalStore
 from govsec.store.s3 import S3Store
 
 PACK_SIZE = 16 << 20
+#: A pack of a small change.
+SMALL_SIZE = 24 << 10
 CLOCK = SystemClock()
 BUDGETS = {"local": 0.6, "s3": 0.8}
 
 
-def fill(store: ObjectStore, packs_count: int) -> TrustedKeys:
-    """Put packs that look like packs, and a commit that names them."""
+def fill(store: ObjectStore, packs_count: int, *, small: int = 0) -> TrustedKeys:
+    """Put packs that look like packs, ``small`` ones of 24 KiB beside them, and a commit that names them."""
     signer = Signer.generate(Purpose.COMMIT)
     trusted = TrustedKeys([signer.public()])
     store.put(names.CONFIG, b"config of the benchmark")
@@ -57,8 +59,8 @@ def fill(store: ObjectStore, packs_count: int) -> TrustedKeys:
         clock=CLOCK,
     )
     objects = []
-    for _ in range(packs_count):
-        data = secrets.token_bytes(PACK_SIZE - 4) + (69).to_bytes(4, "little")
+    for size in [PACK_SIZE] * packs_count + [SMALL_SIZE] * small:
+        data = secrets.token_bytes(size - 4) + (69).to_bytes(4, "little")
         digest = hashlib.sha256(data).hexdigest()
         objects.append(near.put(f"data/{digest[:2]}/{digest}", data))
     for prefix in (names.INDEXES, names.SNAPSHOTS):
