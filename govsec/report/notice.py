@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from govsec.clock import parse_time
 from govsec.records import Notice
 from govsec.report.catalog import Catalogue, Lang
 
@@ -25,6 +26,7 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     }
     if "level" in facts and words.has(f"level.{facts['level']}"):
         facts["level"] = words.text(f"level.{facts['level']}")
+    facts |= _case_facts(notice.facts, words)
     key, detail = f"title.{notice.kind}", f"detail.{notice.kind}"
     title = words.text(key if words.has(key) else "other", facts)
     lines = [
@@ -40,6 +42,20 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     lines += [words.text("line.attachment", each.model_dump()) for each in notice.attachments]
     lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
     return title, tuple(lines)
+
+
+def _case_facts(facts: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
+    """What notices of cases and their limits say with words of their own."""
+    if "case" not in facts:
+        return {}
+    due = facts.get("due_at")
+    return {
+        "due": words.moment(parse_time(due), _HOURS) if isinstance(due, str) else "-",
+        "recipient": facts.get(f"recipient_{words.lang}", ""),
+        "exercise": words.text("exercise") if facts.get("is_exercise") else "",
+        "settled": words.text("settled" if facts.get("is_confirmed") else "suggested"),
+        "possible": "" if facts.get("is_certain", True) else words.text("possible"),
+    }
 
 
 def _listed(words: Catalogue, entries: object, key: str) -> list[str]:
