@@ -1,24 +1,23 @@
-"""Trials of the way from an agent's sensors to a person: run, acknowledged, and read back from the signed ledger.
+"""Trials of the way from an agent's sensors to a person: run, and acknowledged; both go into the signed ledger.
 
 ::
 
     run = run_trial(site, system, "network", host="gate")       self-test, spool, outbox, channels, ledger
     acknowledge(site, system, run.trial.id, code, by="Zhang Wei", key_file=key)
-
-Nothing counts that is not in the ledger, and of an acknowledgement only what a pinned person signed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from govsec import canonical
 from govsec.agent.control import ask_agent
@@ -26,24 +25,20 @@ from govsec.agent.plans import SPOOL_NAME, control_path
 from govsec.agent.spool import Spool
 from govsec.agent.spoolrecord import Record, verify_chain
 from govsec.assemble.agent import agent_directory
-from govsec.assemble.hosts import LOCAL
-from govsec.assemble.ledger import ledger_stores, open_ledger
+from govsec.assemble.ledger import open_ledger
 from govsec.assemble.notify import build_channels, channels_of, open_outbox
 from govsec.assemble.systems import Site
-from govsec.clock import parse_time
-from govsec.config import Config, SystemConfig
-from govsec.crypto.document import open_document, sign_document
-from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.assemble.trialrecord import believed_of, is_here, past_trials
+from govsec.config import SystemConfig
+from govsec.crypto.document import sign_document
+from govsec.crypto.signing import Purpose, Signer
 from govsec.errors import (
     ConfigurationError,
-    GovsecError,
     HostUnreachableError,
-    IntegrityError,
     RefusedError,
     UsageError,
 )
 from govsec.ledger.entry import Entry
-from govsec.ledger.verify import LedgerReport, walk
 from govsec.notice.outbox import Item, ItemState, Outbox
 from govsec.notice.sender import Sender
 from govsec.notice.trial import (
@@ -58,10 +53,8 @@ from govsec.notice.trial import (
     Trial,
     code_sha256,
     new_code,
-    parse_acknowledgement,
-    parse_trial,
 )
-from govsec.records import Evidence, Notice, Severity
+from govsec.records import Evidence, Finding, Notice, Severity
 
 AgentName: TypeAlias = Literal["host", "network"]
 _CANARY = "agent.selftest.canary"
@@ -72,17 +65,7 @@ _POLL_S = 0.2
 #: Longest wait for channels; a request has thirty seconds, a mail's session fifty.
 _SENDING_S = 120.0
 _SENDS_MAX = 1_000
-_CHANNELS_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class PastTrial:
-    """A trial on record. ``refused``: why an acknowledgement of it was not believed, empty when none was refused."""
-
-    entry: Entry
-    trial: Trial
-    acknowledgement: Acknowledgement | None = None
-    refused: str = ""
+_CHANNELS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +91,6 @@ def host_here(site: Site, system: SystemConfig, wanted: str | None) -> str:
     if len(local) != 1:
         raise UsageError(f"which host of {system.name} is this machine? name it: --host {'|'.join(hosts) or 'NAME'}")
     return local[0]
-
-
-def is_here(config: Config, name: str) -> bool:
-    """Whether a registered host is this machine."""
-    return config.hosts[name].kind == "local" if name in config.hosts else name == LOCAL
 
 
 def run_trial(site: Site, system: SystemConfig, agent: AgentName, *, host: str, limit_s: float = 60.0) -> TrialRun:
@@ -146,6 +124,7 @@ def run_trial(site: Site, system: SystemConfig, agent: AgentName, *, host: str, 
         id=trial_id,
         agent=agent,
         host=host,
+        machine=socket.gethostname()[:500],
         began=began,
         is_passed=passed,
         failed=failed,
@@ -187,7 +166,7 @@ def acknowledge(
     case = _case(site, case_id, past.trial) if case_id is not None else None
     said = Acknowledgement(trial=trial_id, entry=past.entry.digest, by=by, time=site.clock.now(), code=code, case=case)
     document = sign_document(Signer.load(key_file, Purpose.ATTESTATION), said.canonical())
-    _believed(document, past, site.trusted())  # what nobody could read back is not put on record
+    believed_of(document, past, site.trusted())  # what nobody could read back is not put on record
     evidence = Evidence(
         kind=ACKNOWLEDGED_KIND,
         time=said.time,
@@ -195,57 +174,6 @@ def acknowledge(
         facts={"trial": trial_id, "document": _json(document)},
     )
     return open_ledger(site, system).append(evidence)
-
-
-def past_trials(site: Site, system: SystemConfig) -> tuple[PastTrial, ...]:
-    """The trials of a system on record, oldest first, each with the first acknowledgement that is to be believed.
-
-    Raises:
-        ConfigurationError, StoreUnavailableError: no ledger can be read. IntegrityError: the ledger has problems.
-    """
-    trusted = site.trusted()
-    report = LedgerReport()
-    found: dict[str, PastTrial] = {}
-    said: list[tuple[str, bytes]] = []
-    for entry in walk(ledger_stores(site, system), trusted, report):
-        evidence = entry.evidence
-        if evidence.subject != system.name:
-            continue
-        if evidence.kind == TRIAL_KIND:
-            trial = parse_trial(dict(evidence.facts))
-            found.setdefault(trial.id, PastTrial(entry, trial))
-        elif evidence.kind == ACKNOWLEDGED_KIND:
-            said.append((str(evidence.facts.get("trial")), canonical.dumps(evidence.facts.get("document"))))
-    if report.problems_count:
-        raise IntegrityError(f"the ledger has {report.problems_count} problems; run: govsec ledger verify")
-    for trial_id, document in said:
-        past = found.get(trial_id)
-        if past is None or past.acknowledgement is not None:
-            continue
-        try:
-            found[trial_id] = PastTrial(past.entry, past.trial, _believed(document, past, trusted))
-        except GovsecError as error:
-            found[trial_id] = PastTrial(past.entry, past.trial, refused=str(error))
-    return tuple(sorted(found.values(), key=lambda past: (past.trial.began, past.trial.id)))
-
-
-def _believed(document: bytes, past: PastTrial, trusted: TrustedKeys) -> Acknowledgement:
-    """What the document says, when a pinned person signed it for this very trial."""
-    body = open_document(trusted, Purpose.ATTESTATION, document, size_max=1 << 16)
-    said = parse_acknowledgement(body)
-    envelope = canonical.loads(document)
-    assert isinstance(envelope, dict)  # open_document has taken it apart already
-    name = trusted.get(Purpose.ATTESTATION, str(envelope["key"])).name
-    trial = past.trial
-    if said.by != name:
-        raise IntegrityError(f"acknowledgement of trial {trial.id}: names {said.by!r}, and the key is {name!r}'s")
-    if (said.trial, said.entry) != (trial.id, past.entry.digest):
-        raise IntegrityError(f"acknowledgement of trial {trial.id}: is for another trial")
-    if code_sha256(trial.id, said.code) != trial.code_sha256:
-        raise IntegrityError(f"acknowledgement of trial {trial.id}: has not the code of its notice")
-    if said.time < trial.began:
-        raise IntegrityError(f"acknowledgement of trial {trial.id}: is older than the trial")
-    return said
 
 
 def _json(document: bytes) -> JsonValue:
@@ -310,19 +238,15 @@ def _canaries(records: Sequence[Record], modules: Mapping[str, object]) -> list[
 def _specimen(records: Sequence[Record]) -> Specimen | None:
     """The newest finding of the network that says who did what to whom and when."""
     for record in reversed(records):
-        finding = record.body.get("finding")
-        facts = finding.get("facts") if isinstance(finding, dict) else None
-        if (
-            not isinstance(finding, dict)
-            or not isinstance(facts, dict)
-            or not str(finding.get("kind")).startswith("net.")
-        ):
-            continue
-        sides = [_first(facts.get("originators")), _first(facts.get("responders"))]
-        if all(sides):
+        try:
+            finding = Finding.model_validate(record.body.get("finding"))
+        except ValidationError:
+            continue  # it tells of losses
+        sides = [_first(finding.facts.get(name)) for name in ("originators", "responders")]
+        if finding.kind.startswith("net.") and all(sides):
             return Specimen(
-                kind=str(finding["kind"]),
-                time=parse_time(str(finding["time"])),
+                kind=finding.kind,
+                time=finding.time,
                 originator=sides[0],
                 responder=sides[1],
                 sequence=record.sequence,
@@ -339,12 +263,13 @@ def _told(site: Site, notice: Notice, channels: Sequence[str]) -> tuple[Delivery
     """The notice in the outbox, sent now, and what each channel made of it."""
     until = site.clock.monotonic() + _SENDING_S
     with open_outbox(site.config) as outbox:
-        outbox.put([notice], channels, site.clock.now())
+        outbox.put([notice], channels[:_CHANNELS_MAX], site.clock.now())
+        first = min(item.id for item in _items(outbox, notice.key))
         kept = timedelta(days=site.config.notify.kept_days)
         sender = Sender(outbox, build_channels(site.config, site.clock), site.clock, kept=kept)
         for _ in range(_SENDS_MAX):
             sender.step()
-            items = _items(outbox, notice.key)
+            items = _items(outbox, notice.key, after=first - 1)
             is_open = any(item.state is ItemState.WAITING and not item.error for item in items)
             if not is_open or site.clock.monotonic() >= until:
                 break
@@ -352,15 +277,15 @@ def _told(site: Site, notice: Notice, channels: Sequence[str]) -> tuple[Delivery
     return tuple(_delivery(item) for item in items)
 
 
-def _items(outbox: Outbox, key: str) -> list[Item]:
-    """The notice's items; it was put in last, so it is looked for among the newest."""
-    found: list[Item] = []
+def _items(outbox: Outbox, key: str, *, after: int = 0) -> list[Item]:
+    """The notice on each of its channels, among those behind an id."""
+    found: dict[int, Item] = {}
     for state in ItemState:
-        after = 0
-        while page := outbox.items(state, after=after, limit=_PAGE):
-            found += [item for item in page if item.notice.key == key]
-            after = page[-1].id
-    return sorted(found, key=lambda item: item.id)[:_CHANNELS_MAX]
+        last = after
+        while page := outbox.items(state, after=last, limit=_PAGE):
+            found |= {item.id: item for item in page if item.notice.key == key}
+            last = page[-1].id
+    return [found[number] for number in sorted(found)]
 
 
 def _delivery(item: Item) -> Delivery:

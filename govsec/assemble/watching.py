@@ -14,7 +14,7 @@ from govsec import canonical
 from govsec.agent.control import ask_agent
 from govsec.agent.plans import control_path
 from govsec.assemble.systems import Site
-from govsec.assemble.trial import PastTrial, is_here, past_trials
+from govsec.assemble.trialrecord import PastTrial, is_here, past_trials
 from govsec.config import Config, SystemConfig
 from govsec.errors import GovsecError, HostUnreachableError
 from govsec.policy.watching import TrialFact, WatchingFacts
@@ -89,12 +89,13 @@ def _fact(past: PastTrial) -> TrialFact:
         id=trial.id,
         agent=trial.agent,
         host=trial.host,
+        machine=trial.machine,
         began=trial.began,
         ended=trial.ended,
         is_passed=trial.is_passed,
         is_delivered=trial.is_delivered,
         digest=past.entry.digest,
-        acknowledged=said.time if said is not None else None,
+        acknowledged=past.acknowledged,
         acknowledged_by=said.by if said is not None else "",
         has_specimen=trial.specimen is not None,
         case=said.case.id if said is not None and said.case is not None else "",

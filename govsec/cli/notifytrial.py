@@ -10,7 +10,7 @@ from govsec.cli import frame, texts
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec notify --help` does without it
     from govsec.assemble.systems import Site
-    from govsec.assemble.trial import PastTrial
+    from govsec.assemble.trialrecord import PastTrial
 
 _EXIT_FINDINGS = 1
 
@@ -86,7 +86,7 @@ def run_acknowledge(args: argparse.Namespace, io: frame.IO) -> int:
 
 def run_trials(args: argparse.Namespace, io: frame.IO) -> int:
     """Show those on record."""
-    from govsec.assemble.trial import past_trials
+    from govsec.assemble.trialrecord import past_trials
 
     site = _site(io)
     past = past_trials(site, site.system(args.system))

@@ -73,6 +73,8 @@ class Trial(_Part):
     agent: Literal["host", "network"]
     #: The host of the register that the agent runs on, as the configuration calls it.
     host: _Short
+    #: What that machine calls itself, so that a reader sees a trial of one that stands for another.
+    machine: _Short
     began: Moment
     ended: Moment
     #: The self-test: every module's canary came back from the spool.

@@ -34,6 +34,8 @@ class TrialFact:
     agent: Literal["host", "network"]
     #: The registered host that the agent ran on.
     host: str
+    #: What that machine calls itself.
+    machine: str
     began: datetime
     ended: datetime
     #: Every module's canary came back from the disk.
@@ -112,8 +114,8 @@ def watching_evidence(facts: WatchingFacts) -> tuple[EvidenceRow, ...]:
             digest=trial.digest,
             kind="trial",
             title=Words(
-                zh=f"告知试验 {trial.id}（{trial.host}，{_AGENT_ZH[trial.agent]}）",
-                en=f"Trial {trial.id} ({trial.host}, {trial.agent} agent)",
+                zh=f"告知试验 {trial.id}（{trial.host}，本机名 {trial.machine}，{_AGENT_ZH[trial.agent]}）",
+                en=f"Trial {trial.id} ({trial.host}, machine {trial.machine}, {trial.agent} agent)",
             ),
             time=trial.began,
         )

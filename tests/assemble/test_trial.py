@@ -21,7 +21,8 @@ from govsec.assemble.assessscope import Request
 from govsec.assemble.incident import build_desk, open_cases
 from govsec.assemble.ledger import open_ledger
 from govsec.assemble.systems import Site
-from govsec.assemble.trial import acknowledge, past_trials, run_trial
+from govsec.assemble.trial import acknowledge, run_trial
+from govsec.assemble.trialrecord import past_trials
 from govsec.assemble.watching import watching_facts
 from govsec.cli.main import main
 from govsec.clock import SystemClock

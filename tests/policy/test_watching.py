@@ -22,6 +22,7 @@ def trial(agent: str, host: str, days: float = 10, **changes: object) -> TrialFa
         id=f"{agent}-{host}-{days}",
         agent=agent,  # type: ignore[arg-type]  # one of the two
         host=host,
+        machine=host,
         began=began,
         ended=began + timedelta(minutes=1),
         is_passed=True,
