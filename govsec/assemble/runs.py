@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from govsec.assemble.ledger import open_ledger
+from govsec.assemble.ledger import ledger_stores, open_ledger, readable_centers
 from govsec.assemble.systems import Site
 from govsec.collect.facts import Facts, load_facts
 from govsec.config import SystemConfig
@@ -103,6 +103,22 @@ def verify_run(
         else:
             is_contradicted = True
     return RunCheck(flaws, entry, is_contradicted and entry is None, report.problems_count, tuple(vanished))
+
+
+def entry_of(site: Site, run: StoredRun) -> tuple[Entry | None, str]:
+    """The ledger's entry that vouches for all of a stored run; else None, with the reason where one was to be there."""
+    if not readable_centers(site) or run.manifest.system not in {system.name for system in site.config.systems}:
+        return None, ""
+    try:
+        check = verify_run(run, ledger_stores(site, site.system(run.manifest.system)), site.trusted())
+    except GovsecError as error:
+        return None, str(error)
+    if check.is_on_record:
+        return check.entry, ""
+    return (
+        None,
+        "" if check.is_intact else f"run {run.manifest.id} is not what was put on record, or the ledger is damaged",
+    )
 
 
 def kept_runs(state_dir: Path) -> frozenset[str]:

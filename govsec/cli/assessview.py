@@ -176,6 +176,8 @@ def run_show(args: argparse.Namespace, io: frame.IO) -> int:
 def run_report(args: argparse.Namespace, io: frame.IO) -> int:
     """Write a report."""
     from govsec.assemble.assessreport import write_report, write_template
+    from govsec.assemble.runs import entry_of
+    from govsec.policy.runfolder import read_assessment
 
     if (args.output is None) == (args.write_template is None):
         raise UsageError("name the report's file with --output, or the form's with --write-template")
@@ -188,8 +190,12 @@ def run_report(args: argparse.Namespace, io: frame.IO) -> int:
         raise UsageError(f"{args.output}: its ending names no format; use --format with one of {', '.join(_FORMATS)}")
     if args.template is not None and format != "docx":
         raise UsageError("--template goes with --format docx")
-    made = _load(args, io, args.run_id)
-    write_report(made, format, lang_of(io), args.output, template=args.template)
+    site, run = _find(args, io, args.run_id)
+    made = read_assessment(run)
+    entry, why = entry_of(site, run)
+    if why:
+        io.warn(f"not on record: {why}")
+    write_report(made, format, lang_of(io), args.output, entry=entry, template=args.template)
     io.result({"run": made.id, "format": format, "file": str(args.output)}, str(args.output))
     return 0
 

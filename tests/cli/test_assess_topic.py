@@ -16,6 +16,7 @@ from govsec.assemble import demo
 from govsec.assemble.assess import run_assessment
 from govsec.assemble.assessscope import Request
 from govsec.assemble.bare import site_or_bare
+from govsec.assemble.runs import entry_of
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.clock import SystemClock
@@ -248,6 +249,25 @@ def test_a_site_without_centers_is_told_that_there_is_no_ledger_in_its_own_langu
     assert words in capsys.readouterr().out
     _alter_a_file(folder)
     assert main(["assess", "verify", "--config", str(config), "--lang", lang]) == 6
+
+
+def test_a_report_names_the_entry_of_the_ledger_that_vouches_for_the_run(assessed: Assessed, tmp_path: Path) -> None:
+    target = tmp_path / "r.html"
+    assert assessed.run("report", "--output", str(target), "--lang", "en", "-q") == 0
+    said = target.read_text(encoding="utf-8")
+    manifest = open_run(assessed.stored).manifest
+    site = Site(load_config(assessed.config), SystemClock())
+    entry, why = entry_of(site, open_run(assessed.stored))
+
+    assert entry is not None and not why and entry.evidence.facts["id"] == manifest.id
+    assert entry.digest in said and "Not in the ledger" not in said
+
+    shutil.copytree(assessed.stored, tmp_path / "altered")
+    file = next((tmp_path / "altered" / "files").iterdir())
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes() + b" ")
+    entry, why = entry_of(site, open_run(tmp_path / "altered"))
+    assert entry is None and "not what was put on record" in why
 
 
 @pytest.mark.parametrize(
