@@ -1,7 +1,9 @@
 """Syslog over verified TLS to a log collector: RFC 5424 records with CEF inside, framed by their length (RFC 5425).
 
-The protocol has no answer: that the bytes were taken by the far side's kernel is all that is known, and the receipt
-says so. The connection is closed in order (close_notify answered) before that, so a receiver that is gone is noticed.
+The protocol has no answer, and the receipt says so. The session is closed in order before that: a receiver that reads
+one record after the other answers only when it has read them all, so one that dies on the way is noticed, and gets the
+record again. Some receivers never answer; one that did before and does not any more has died. What a receiver loses out
+of its own memory afterwards nobody can know here.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Syslog:
         self._named, self._resolve = tuple(named), resolve
         self._context: ssl.SSLContext = tls_context(ca_file)
         self._context.set_alpn_protocols([])
+        self._says_goodbye = False
 
     def send(self, notice: Notice) -> Receipt:
         """Send the record. Raises as ``Channel.send``."""
@@ -60,7 +63,10 @@ class Syslog:
             with secure(plain, self._context, self._host, deadline) as connection:
                 send(connection, line, deadline)
                 connection.settimeout(deadline.left("answer"))
-                _say_goodbye(connection)
+                # What the receiver does now is what it does: after one failure it is taken for one that hangs up.
+                was_answered, self._says_goodbye = self._says_goodbye, _say_goodbye(connection)
+            if was_answered and not self._says_goodbye:
+                raise RequestError("answer", "the receiver used to end sessions in order, and was gone")
         except RequestError as error:
             raise DeliveryError(f"channel {self.name}: {self._host}: {error}", is_retryable=True) from error
         except OSError as error:
@@ -69,12 +75,13 @@ class Syslog:
         return Receipt(ReceiptState.UNKNOWN, self._clock.now())
 
 
-def _say_goodbye(connection: ssl.SSLSocket) -> None:
-    """Close the TLS session in order. Receivers that just hang up after the end of data are common, and no failure.
+def _say_goodbye(connection: ssl.SSLSocket) -> bool:
+    """Close the TLS session in order; True when the receiver answered that it does, too.
 
-    A connection that is reset is one: the far side went away with something unread, which may be the record.
+    A connection that is reset is a failure: the far side went away with something unread, which may be the record.
     """
     try:
         connection.unwrap()
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return
+        return False
+    return True
