@@ -6,6 +6,7 @@ does deeds, or to the recorder; the child kills itself with SIGKILL at place n, 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -20,14 +21,19 @@ import pytest
 from pydantic import JsonValue
 
 from govsec.clock import format_time, parse_time
+from govsec.crypto.signing import TrustedKeys
 from govsec.privatefile import write_private
 from govsec.records import Evidence
 from govsec.response.api import Outcome
+from govsec.response.helper.api import read_settings
+from govsec.response.helper.desk import HelperDesk
+from govsec.response.helper.server import answer_bytes
 from govsec.response.order import Order, approve
 from govsec.response.runs import Runs, State
 from govsec.testing.clock import FakeClock
-from tests.response.far import People
+from tests.response.far import People, make_order, write_settings
 from tests.response.rooms import START, finding, make_engine
+from tests.response.test_helper import Lamp
 
 
 class Countdown:
@@ -209,3 +215,66 @@ def check_end(folder: Path, place: int) -> None:
     # Told again is told right after: nothing that is later stands before it.
     assert numbers == sorted(numbers), where
     runs.close()
+
+
+class FileLamp(Lamp):
+    """A verb whose lamp burns in a file: it outlives whoever lit it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def act(self, arguments: Mapping[str, str | int], before: dict[str, Any], ttl_s: int, nonce: str) -> None:
+        self._path.touch()
+
+    def before(self, arguments: Mapping[str, str | int]) -> dict[str, Any]:
+        return {"was_lit": self._path.exists()}
+
+    def holds(self, arguments: Mapping[str, str | int], before: dict[str, Any]) -> bool:
+        return self._path.exists()
+
+    def undo(self, arguments: Mapping[str, str | int], before: dict[str, Any]) -> str:
+        if not before["was_lit"]:
+            self._path.unlink(missing_ok=True)
+        return ""
+
+
+def ask_helper(folder: Path, approvals: list[str], nonce: str, countdown: Countdown) -> list[dict[str, Any]]:
+    """Light the lamp, put it out again; what the helper answered."""
+    clock = FakeClock(START)
+    lamp: Any = Deadly(FileLamp(folder / "lamp"), countdown)
+    lamp.is_volatile = False
+    settings = read_settings(folder.parent / "helper.toml")
+    settings = dataclasses.replace(settings, state_dir=folder)
+    desk = HelperDesk(settings, TrustedKeys.load(settings.roots_file), {"light.lamp": lamp}, clock)
+    requests = [{"step": "do", "approvals": approvals}, {"step": "undo", "nonce": nonce}]
+    answers = [answer_bytes(desk, json.dumps(request).encode(), 1) for request in requests]
+    desk.close()
+    return answers
+
+
+def test_a_helper_killed_at_any_place_of_a_deed_finishes_it_and_leaves_no_trace_after_undo(fast: Path) -> None:
+    people = People(fast)
+    write_settings(fast)
+    order = make_order("light.lamp", {"lamp": "red", "ttl_s": 600}, made=START)
+    approvals = people.approvals(order)
+    (fast / "whole").mkdir()
+    counting = Countdown(None)
+    ask_helper(fast / "whole", approvals, order.nonce, counting)
+    assert counting.passed > 8
+
+    for place in range(1, counting.passed + 1):
+        folder = fast / f"killed-{place}"
+        folder.mkdir()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ask_helper(folder, approvals, order.nonce, Countdown(place))
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+        done, undone = ask_helper(folder, approvals, order.nonce, Countdown(None))
+
+        assert done["state"] in ("done", "undone") and undone["state"] == "undone", f"killed at place {place}"
+        assert not (folder / "lamp").exists(), f"killed at place {place}"

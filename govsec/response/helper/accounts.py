@@ -1,9 +1,9 @@
 """``account.disable``: nobody logs in as ``account`` any more, by password or by key, until it is taken back.
 
 The system's own ``usermod`` writes: it locks the password (a mark before the hash, which stays) and lets the account
-expire (sshd refuses keys then, too). Taking it back removes what was added and sets the expiry that was there; the line
-is then the same to the byte, and that is checked. Sessions that stand go on: ``process.suspend`` stops them, and can be
-taken back as well.
+expire, so that it is refused with a key as well. Taking it back removes what was added and sets the expiry that was
+there; the line is then the same to the byte, and that is checked. Sessions that stand go on: ``process.suspend`` stops
+them, and can be taken back as well.
 
 Source: shadow(5), usermod(8).
 """
@@ -53,21 +53,19 @@ class Accounts:
     def before(self, arguments: Arguments) -> Before:
         row = self._row(arguments)
         line = hashlib.sha256(":".join(row).encode()).hexdigest()
-        # Of an empty password "lock" makes "!", which "unlock" refuses to make empty again.
         return {"was_locked": row[1].startswith("!"), "was_empty": not row[1], "expires": row[7], "line": line}
 
     def act(self, arguments: Arguments, before: Before, ttl_s: int, nonce: str) -> None:
-        self._usermod(arguments, "--lock", "--expiredate", _EXPIRED)
+        # An empty password that was locked could not be made empty again without a trace: there the expiry must do.
+        self._usermod(arguments, *(() if before["was_empty"] else ("--lock",)), "--expiredate", _EXPIRED)
 
     def holds(self, arguments: Arguments, before: Before) -> bool:
         row = self._row(arguments)
-        return row[1].startswith(_LOCKED) and row[7] == _EXPIRED
+        return (before["was_empty"] or row[1].startswith(_LOCKED)) and row[7] == _EXPIRED
 
     def undo(self, arguments: Arguments, before: Before) -> str:
         row = self._row(arguments)
-        if before["was_empty"] and row[1]:
-            self._usermod(arguments, "--password", "")
-        elif row[1].startswith("!") and not before["was_locked"]:
+        if row[1].startswith("!") and not before["was_locked"] and not before["was_empty"]:
             self._usermod(arguments, "--unlock")
         self._usermod(arguments, "--expiredate", before["expires"])
         is_same = hashlib.sha256(":".join(self._row(arguments)).encode()).hexdigest() == before["line"]

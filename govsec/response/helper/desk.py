@@ -148,7 +148,10 @@ class HelperDesk:
             now,
         )
         ends = now + timedelta(seconds=number_of(order.arguments, "ttl_s"))
-        row = _Row(order, "doing", verb.before(order.arguments), facts | {"approved_by": list(names)}, now, ends)
+        # Another order for the same deed found it as it was before either of them.
+        twins = self._twins(order)
+        before = twins[0].before if twins else verb.before(order.arguments)
+        row = _Row(order, "doing", before, facts | {"approved_by": list(names)}, now, ends)
         self._write(row, "doing")
         return row
 
@@ -172,21 +175,16 @@ class HelperDesk:
 
     def _end(self, row: _Row, state: str) -> None:
         verb = self._verb(row.order)
-        twins = [
-            other
-            for other in self._rows(_IN_FORCE)
-            if other.order.nonce != row.order.nonce and _deed(other.order) == _deed(row.order)
-        ]
-        if twins:
-            # Another order wants the same, still: it inherits how things were before the first of them.
-            for other in twins:
-                if row.began < other.began:
-                    other.before = row.before
-                    self._write(other, other.state)
+        if twins := self._twins(row.order):
             row.facts["kept_for"] = twins[0].order.nonce
         elif note := verb.undo(row.order.arguments, row.before):
             row.facts["note"] = note
         self._write(row, state)
+
+    def _twins(self, order: Order) -> list[_Row]:
+        """Other orders in force that want the same."""
+        rows = self._rows(_IN_FORCE)
+        return [row for row in rows if row.order.nonce != order.nonce and _deed(row.order) == _deed(order)]
 
     def _told(self, row: _Row) -> dict[str, Any]:
         holds = row.state in _IN_FORCE and self._verb(row.order).holds(row.order.arguments, row.before)
