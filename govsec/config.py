@@ -24,6 +24,7 @@ from govsec.incidententry import IncidentConfig
 from govsec.mariadbentry import MariadbSourceConfig
 from govsec.notifyentry import NotifyConfig
 from govsec.rateentry import RateWindow
+from govsec.postgresentry import PostgresSourceConfig
 from govsec.registerentry import RegisterEntry
 from govsec.responseentry import ResponseConfig
 from govsec.secretfile import read_secret as read_secret
@@ -169,7 +170,10 @@ class BackupConfig(Model):
     """One backup job."""
 
     name: Name
-    source: Annotated[FilesSourceConfig | CommandSourceConfig | MariadbSourceConfig, Field(discriminator="kind")]
+    source: Annotated[
+        FilesSourceConfig | CommandSourceConfig | MariadbSourceConfig | PostgresSourceConfig,
+        Field(discriminator="kind"),
+    ]
     tags: tuple[str, ...] = ()
     nonce: bool = Field(default=True, description="plant a nonce that drills must find again")
     samples_count: int = Field(default=32, ge=0, le=10_000, description="source files read independently for drills")

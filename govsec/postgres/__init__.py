@@ -1,0 +1,1 @@
+"""PostgreSQL: base backups and the write-ahead log by the replication protocol, windows of recovery, recovery."""
