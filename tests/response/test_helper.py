@@ -30,7 +30,7 @@ from govsec.response.order import Order, approve
 from govsec.testing.clock import FakeClock
 from tests.response.far import ROOT, People, ask, ask_bytes, helper_running, make_order, wait_for, write_settings
 from tests.response.rooms import START
-from tests.support.require import missing, require_root
+from tests.support.require import missing, require, require_root
 
 
 class Lamp:
@@ -530,3 +530,27 @@ def code_lines(source: str) -> int:
             assert node.body[0].end_lineno is not None
             lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return len(lines)
+
+
+def test_the_settings_that_are_shipped_are_read_and_only_try() -> None:
+    settings = read_settings(ROOT / "agents/config/helper.toml")
+
+    assert settings.dry_run and settings.management and settings.approvals == {"host.isolate": 2}
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    program = str(require("systemd-analyze"))
+    for name in ("govsec-helper.service", "govsec-helper.socket"):
+        text = (ROOT / "agents/units" / name).read_text(encoding="utf-8").replace("/opt/govsec/bin/python", "/bin/true")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    argv = [
+        program,
+        "verify",
+        "--man=no",
+        str(tmp_path / "govsec-helper.service"),
+        str(tmp_path / "govsec-helper.socket"),
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
+
+    assert done.returncode == 0, done.stderr
+    assert "govsec-helper" not in done.stderr, done.stderr
