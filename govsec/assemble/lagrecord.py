@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from govsec.centers.lag import EVIDENCE_KIND, LagInterval, LagLog, Side, parse_interval
+from govsec.centers.lag import EVIDENCE_KIND, LagInterval, LagLog, LagMeasured, Side, measured, parse_interval
 from govsec.errors import FormatError, GovsecError
 
 if TYPE_CHECKING:
@@ -74,19 +74,26 @@ class LagRecord:
 def read_intervals(
     stores: Sequence[ReadStore], trusted: TrustedKeys, system: str, *, since: datetime
 ) -> list[LagInterval]:
-    """Every interval of a system that the ledger vouches for and that ended after ``since``, in the ledger's order.
+    """Every interval of a system that the ledgers hold and that was signed after ``since``.
 
     Raises:
         StoreUnavailableError: no center could be asked.
     """
-    from govsec.ledger.verify import LedgerReport, walk
+    from govsec.ledger.recent import recent_entries
 
     found = []
-    for entry in walk(stores, trusted, LedgerReport()):
-        if entry.evidence.kind != EVIDENCE_KIND or entry.evidence.subject != system or entry.evidence.time < since:
+    for entry in recent_entries(stores, trusted, since):
+        if entry.evidence.kind != EVIDENCE_KIND or entry.evidence.subject != system:
             continue
         try:
             found.append(parse_interval(entry.evidence))
         except FormatError as error:
             log.warning("interval of lag passed over", extra={"entry": entry.number, "error": str(error)})
     return found
+
+
+def lags_of(site: Site, system: SystemConfig, *, since: datetime) -> list[LagMeasured]:
+    """What was measured of each job at each center since then, by the ledgers that this site can read."""
+    from govsec.assemble.ledger import ledger_stores
+
+    return measured(read_intervals(ledger_stores(site, system), site.trusted(), system.name, since=since))

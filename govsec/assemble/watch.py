@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
+from govsec.assemble.tidying import tidy
 from govsec.assemble.watchevents import KernelChanges
+from govsec.assemble.watchstatus import WatchRecord, read_record, record_bytes, state_path
 from govsec.backup.archive import ArchiveResult, archive, newest_of, paths_of
 from govsec.backup.sources import FileSource
 from govsec.backup.watch import Watcher, WatchSettings, WatchState
 from govsec.backup.watchtree import refuse_emptied
 from govsec.backup.witness import PREFIX, Nonce, Observation, observe, save_witness
-from govsec.clock import format_time
-from govsec.errors import ConfigurationError, StoreUnavailableError, UsageError
+from govsec.centers.near import Receipt
+from govsec.errors import ConfigurationError, UsageError
 from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import Progress
 from govsec.repo.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from govsec.assemble.systems import Site
-    from govsec.centers.near import Receipt
     from govsec.config import BackupConfig, SystemConfig
 
 log = logging.getLogger(__name__)
 
 #: The state is written at most so often while nothing fails.
 _SAVE_EVERY_S = 1.0
-_STATE_SIZE_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class WatchTold:
 
 
 def watched_job(system: SystemConfig, name: str) -> BackupConfig:
-    """The job of that name, which is one of files and says how it is watched.
+    """The job of that name, which is one of files and says how it is watched; without a name the only such one.
 
     Raises:
         UsageError: there is no such job, or it is not one of files.
@@ -54,7 +53,10 @@ def watched_job(system: SystemConfig, name: str) -> BackupConfig:
     """
     from govsec.assemble.backup import jobs_of
 
-    job = jobs_of(system, (name,))[0]
+    watched = [job.name for job in system.backups if job.watch is not None]
+    if not name and len(watched) != 1:
+        raise UsageError(f"name the job; watched ones of system {system.name}: {', '.join(watched) or 'none'}")
+    job = jobs_of(system, (name or watched[0],))[0]
     if job.source.kind != "files":
         raise UsageError(f"job {name}: only files are watched; a {job.source.kind} job has a stream of its own")
     if job.watch is None:
@@ -113,7 +115,11 @@ class _Watching:
         self._began = site.clock.now()
         self._saved_at = 0.0
         self._saved_problem = ""
-        known = frozenset() if is_source_accepted else _known_mounts(self._path)
+        self._lag = LagRecord(site, system, "receipt", every_s=self._watch.report_s)
+        self._tidied_at = site.clock.monotonic()
+        # Raises when an earlier run's state cannot be read: then nobody knows what was mounted.
+        before = None if is_source_accepted else read_record(self._path)
+        known = frozenset() if before is None else frozenset(before.mounts)
         self._events = KernelChanges(self._source.roots(), site.clock, mounts=known)
 
     def run(self, is_stopped: Callable[[], bool]) -> None:
@@ -134,9 +140,13 @@ class _Watching:
                 witness=self._witness,
                 note=self._note,
                 changed=self._changed,
+                tidy=self._tidy,
             )
+            for store in session.near.centers:
+                self._lag.expect(job.name, store.name)
             watcher.run()
             self._save(watcher.state, phase="stopped")
+            self._lag.tell(self._told.talk, is_last=True)
 
     def _scan(self, pump: Callable[[], None]) -> tuple[Snapshot, Receipt]:
         session, job, site = self._session, self._job, self._site
@@ -185,7 +195,24 @@ class _Watching:
         return save_witness(session.near, session.repository.suite, witness).name.removeprefix(PREFIX)
 
     def _note(self, receipt: object, lag_s: float | None) -> None:
-        self._told.receipt(receipt, lag_s)  # type: ignore[arg-type]  # what the session's commit gives
+        assert isinstance(receipt, Receipt)  # what the session's commit gives
+        for center in receipt.held_by:
+            self._lag.add(self._job.name, center, lag_s, receipt.time)
+        self._told.receipt(receipt, lag_s)
+
+    def _tidy(self) -> None:
+        """Between windows: sign what was measured, and thin and put together when it is time."""
+        self._lag.tell(self._told.talk)
+        every_s = self._watch.tidy_s
+        now = self._site.clock.monotonic()
+        if not every_s or now - self._tidied_at < every_s:
+            return
+        self._tidied_at = now
+        result = tidy(self._site, self._system, self._session)
+        self._told.talk(
+            f"{self._job.name}: tidied: {len(result.forgotten)} snapshots thinned, {result.repacked_packs_count} packs "
+            f"put together, {result.dropped_packs_count} not needed any more"
+        )
 
     def _changed(self, state: WatchState) -> None:
         now = self._site.clock.monotonic()
@@ -197,45 +224,27 @@ class _Watching:
             self._save(state)
 
     def _save(self, state: WatchState, *, phase: str | None = None) -> None:
-        counts = state.counts
-        record = {
-            "version": 1,
-            "system": self._system.name,
-            "job": self._job.name,
-            "pid": os.getpid(),
-            "began": format_time(self._began),
-            "time": format_time(self._site.clock.now()),
-            "phase": phase or state.phase,
-            "problem": state.problem,
-            "problem_since": format_time(state.problem_since) if state.problem_since else None,
-            "unwatched": state.unwatched,
-            "last": format_time(state.last_at) if state.last_at else None,
-            "last_lag_s": None if state.last_lag_s is None else round(state.last_lag_s, 3),
-            "waiting_count": self._session.waiting_count,
-            "mounts": sorted(self._events.mounts),
-            "counts": {name: getattr(counts, name) for name in counts.__dataclass_fields__},
-            "events": dict(self._events.counters()),
-        }
+        record = WatchRecord(
+            system=self._system.name,
+            job=self._job.name,
+            pid=os.getpid(),
+            began=self._began,
+            time=self._site.clock.now(),
+            phase=phase or state.phase,
+            problem=state.problem,
+            problem_since=state.problem_since,
+            unwatched=state.unwatched,
+            last=state.last_at,
+            last_lag_s=None if state.last_lag_s is None else round(state.last_lag_s, 3),
+            waiting_count=self._session.waiting_count,
+            lag=tuple(self._lag.intervals()),
+            mounts=tuple(sorted(self._events.mounts)),
+            counts=asdict(state.counts),
+            events=dict(self._events.counters()),
+        )
         try:
             make_private_directory(self._path.parent)
-            write_private(self._path, json.dumps(record, ensure_ascii=False, indent=1).encode() + b"\n")
+            write_private(self._path, record_bytes(record))
         except OSError as error:
             # A full state directory is told, and is no reason to stop protecting.
             log.error("state not written", extra={"path": str(self._path), "reason": error.strerror})
-
-
-def state_path(site: Site, system: SystemConfig, job: str) -> Path:
-    """Where a watcher writes how it stands."""
-    return site.config.state_dir / system.name / f"watch-{job}.json"
-
-
-def _known_mounts(path: Path) -> frozenset[str]:
-    """The file systems that were mounted when an earlier run wrote its state."""
-    try:
-        with path.open("rb") as file:
-            record = json.loads(file.read(_STATE_SIZE_MAX))
-        return frozenset(str(mount) for mount in record["mounts"])
-    except FileNotFoundError:
-        return frozenset()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreUnavailableError(f"{path}: not the state of a watcher; remove it to begin anew") from error

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _PAUSE_S, _PAUSE_MAX_S = 2.0, 60.0
 #: How often the source's identity is looked at, and the longest sleep.
 _TICK_S = 1.0
+_GATHER_S = 0.1
 _TEND_EVERY_S = 20.0
 #: What a window that runs may still take after it was told to stop.
 _GRACE_S = 15.0
@@ -188,9 +189,13 @@ class Watcher:
 
     def turn(self) -> None:
         """One step: wait a little, read what happened, and do what is due."""
-        if self._is_open:
-            is_waiting = self._events.wait(self._pause_s())
-            self._attempt(lambda: self._pump(was_waiting=is_waiting))
+        if self._is_open and self._oldest is None:
+            is_told = self._events.wait(self._pause_s())
+            self._attempt(lambda: self._pump(was_waiting=is_told))
+        elif self._is_open:
+            # A window has begun: its changes gather in the kernel, and reading them one by one would cost more.
+            self._clock.sleep(min(_GATHER_S, self._pause_s()))
+            self._attempt(self._pump)
         else:
             self._clock.sleep(min(_TICK_S, max(0.0, self._not_before - self._clock.monotonic())))
         now = self._clock.monotonic()
@@ -198,15 +203,16 @@ class Watcher:
             return
         if self._is_open and not self._attempt(self._check_source):
             return
+        if now - self._tended >= _TEND_EVERY_S:
+            self._tended = now
+            if not self._attempt(self._tend):
+                return
         if self._owed is not None:
             self._attempt(self._settle)
         elif self._why_scan or not self._is_open:
             self._attempt(self._scan_all)
         elif self._is_window_due(now):
             self._attempt(self._make_window)
-        elif now - self._tended >= _TEND_EVERY_S:
-            self._tended = now
-            self._attempt(self._tend)
 
     def _pause_s(self) -> float:
         now = self._clock.monotonic()
@@ -426,6 +432,7 @@ class Watcher:
     def _tend(self) -> None:
         self._target.tend()
         self._tidy()
+        self._changed(self.state)
 
     def _count(self, result: ArchiveResult, walked: Counts, *, is_heartbeat: bool) -> None:
         counts = self.state.counts

@@ -103,7 +103,9 @@ def _add_watch(verbs: frame.Verbs[frame.Parser]) -> None:
         "protect a job's files continuously",
         examples=("govsec backup watch files --system hr", "govsec backup watch files --status"),
     )
-    parser.add_argument("job", help="a job of files that says how it is watched (watch: {})")
+    parser.add_argument("job", nargs="?", help="a job that says how it is watched, watch: {} (default: the only one)")
+    parser.add_argument("--status", action="store_true", help="how the watcher stands; 1 when a person is needed")
+    parser.add_argument("--prometheus", action="store_true", help="the same in the Prometheus text format")
     parser.add_argument("--system", help="a system of the configuration (default: the only one)")
     parser.add_argument(
         "--accept-source",
