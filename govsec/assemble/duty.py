@@ -26,6 +26,7 @@ from govsec.assemble.dutysources import Batch, Found, Source, sources_of
 from govsec.assemble.evidence import open_evidence
 from govsec.assemble.incident import build_desk, open_cases
 from govsec.assemble.notify import channels_of, open_outbox
+from govsec.assemble.response import open_responses
 from govsec.clock import Clock
 from govsec.config import Config
 from govsec.errors import GovsecError
@@ -80,6 +81,7 @@ class Duty:
                 put=self.put,
                 evidence=self.evidence if has_ledger else None,
             )
+            self._responses = stack.enter_context(open_responses(config, clock)) if has_responses(config) else None
             self.sources = [stack.enter_context(closing(Source(entry, clock))) for entry in sources_of(config)]
             self._stack = stack.pop_all()
 
@@ -191,17 +193,31 @@ class Duty:
         new = _after(batch, self._intake_file.position(source.name))
         taken = [Taken(one.finding, system_of(one.finding, source.system, self._rules), one.origin) for one in new]
         result = self._intake.take(taken, position)
+        # All of the batch, not the new alone: playbooks know what they were asked before, and may lack the last of it.
+        self._respond(batch.found, source.system)
         source.go_on(batch)
         self.cases.look_soon((*result.opened, *result.changed))
         self.counts["findings"] += len(new)
         self.counts["records_unreadable"] += batch.unreadable_count
         self.counts["cases_opened"] += len(result.opened)
 
+    def _respond(self, found: Sequence[Found], default: str) -> None:
+        if self._responses is None:
+            return
+        for one in found:
+            taken = Taken(one.finding, system_of(one.finding, default, self._rules), one.origin)
+            self.counts["responses_planned"] += len(self._responses.absorb(one.finding, self._intake.case_of(taken)))
+
     def _tell(self, now: datetime) -> None:
         notices = self._triage.due(now)
         if notices:
             self.put(notices)
             self._triage.told(notices, now)
+
+
+def has_responses(config: Config) -> bool:
+    """True when playbooks can be followed here: nobody approves anything where no roots are pinned."""
+    return config.signing.roots_file is not None
 
 
 def _after(batch: Batch, position: Position | None) -> tuple[Found, ...]:

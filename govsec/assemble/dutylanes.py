@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from govsec.assemble.evidence import open_evidence
 from govsec.assemble.ledger import anchor_ledger, open_ledger
 from govsec.assemble.notify import build_channels, open_outbox
+from govsec.assemble.response import open_responses
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import Config, SystemConfig
@@ -31,6 +32,7 @@ T = TypeVar("T")
 _WAIT_MAX_S = 600.0
 _SEND_EVERY_S = 1.0
 _SEND_LIMIT = 10
+_RESPOND_EVERY_S = 1.0
 _BATCHES_MAX = 20
 
 
@@ -115,6 +117,16 @@ def sending(config: Config, clock: Clock) -> Work[bool]:
         return send
 
     return Work("send", clock, _SEND_EVERY_S, open_work)
+
+
+def responding(config: Config, clock: Clock) -> Work[tuple[str, ...]]:
+    """Does what playbooks planned and people approved; gives what is wrong with it."""
+
+    def open_work(stack: ExitStack) -> Callable[[], tuple[str, ...]]:
+        engine = stack.enter_context(open_responses(config, clock))
+        return lambda: tuple(str(problem) for problem in engine.step().problems)
+
+    return Work("responses", clock, _RESPOND_EVERY_S, open_work)
 
 
 @dataclass(frozen=True, slots=True)

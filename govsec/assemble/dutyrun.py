@@ -13,10 +13,10 @@ from typing import Any, Self
 
 from pydantic import JsonValue
 
-from govsec.assemble.duty import Duty
+from govsec.assemble.duty import Duty, has_responses
 from govsec.assemble.dutydrills import drilling
 from govsec.assemble.dutyevidence import ledger_system, record_notices
-from govsec.assemble.dutylanes import Signed, Work, sending, signing
+from govsec.assemble.dutylanes import Signed, Work, responding, sending, signing
 from govsec.assemble.dutystatus import write_status
 from govsec.assemble.escalation import escalate, open_escalation
 from govsec.clock import Clock, format_time, to_ns
@@ -77,6 +77,7 @@ class DutyRun:
         self._signed_count = 0
         self._last_signed = Signed(0, None, ())
         self._calls = {"waiting": 0, "unreached": 0}
+        self._response_problems: tuple[str, ...] = ()
         ledger = ledger_system(config)
         with ExitStack() as stack:
             stack.enter_context(_alone(self._folder))
@@ -85,6 +86,7 @@ class DutyRun:
             self._send = sending(config, clock)
             self._sign = None if ledger is None else signing(config, clock, ledger)
             self._drill = drilling(config, clock)
+            self._respond = responding(config, clock) if has_responses(config) else None
             for lane in self._lanes():
                 stack.callback(lane.close, _END_S)
             self._stack = stack.pop_all()
@@ -117,6 +119,8 @@ class DutyRun:
         if self._sign is not None and (signed := self._sign.step()) is not None:
             self._signed_count += signed.entries_count
             self._last_signed = signed
+        if self._respond is not None and (wrong := self._respond.step()) is not None:
+            self._response_problems = wrong
         if self._drill is not None and (taken := self._drill.step()) is not None:
             with self.duty.part("drills"):
                 self._take_drills(taken)
@@ -179,6 +183,7 @@ class DutyRun:
         yield from (f"{part}: {why}" for part, why in self.duty.troubles.items())
         yield from (lane.trouble for lane in self._lanes() if lane.trouble)
         yield from (f"case {case}: {why}" for case, why in self.duty.cases.unreadable.items())
+        yield from (f"response: {why}" for why in self._response_problems)
         yield from (f"ledger not anchored: {why}" for why in self._last_signed.missing)
         if not self._config.notify.routes:
             yield "notify.routes: nobody is told of anything"
@@ -190,7 +195,7 @@ class DutyRun:
             yield _NO_LEDGER
 
     def _lanes(self) -> tuple[Work[Any], ...]:
-        lanes: tuple[Work[Any] | None, ...] = (self._send, self._sign, self._drill)
+        lanes: tuple[Work[Any] | None, ...] = (self._send, self._sign, self._drill, self._respond)
         return tuple(lane for lane in lanes if lane is not None)
 
     def _has_results(self) -> bool:

@@ -29,6 +29,7 @@ from govsec.records import Finding
 from govsec.runtime.lanes import Lane, for_each
 from govsec.serviceentry import ServiceConfig
 from govsec.services.findings import Judge
+from govsec.services.lasting import follow
 from govsec.services.memory import MemoryFile, ServiceMemory
 from govsec.services.pagebaseline import AcceptedPage, PageFile
 from govsec.services.probe import Probed, Prober, Seen
@@ -127,7 +128,7 @@ class SiteServices:
         return tuple(accepted)
 
     def step(self, wait_s: float) -> tuple[Finding, ...]:
-        """Findings of the probe that ended meanwhile; what is still so is told once an hour.
+        """Findings of the probe that ended meanwhile; what is still so is told once an hour, and its end at once.
 
         At most one service is asked at a time, in a thread; this returns after about ``wait_s``, whatever it does.
 
@@ -149,10 +150,16 @@ class SiteServices:
         if not future.done():
             return ()
         self._running = None
-        findings = self._judged(*future.result()).findings
+        prober, seen = future.result()
+        probed = self._judged(prober, seen)
         self._keep()
         quiet = Quiet(dismissals_of(self._config).read())
-        return tuple(finding for finding in findings if self._is_new(finding) and not quiet.covers(finding))
+        told = [finding for finding in probed.findings if not quiet.covers(finding)]
+        # After what is known was kept: an end that is told is forgotten with the next probe, when it is in the spool.
+        judge = Judge(prober.config, to_ns(self._clock.now()))
+        findings, is_turn = follow(self._memories[prober.config.name], probed.seen, told, judge)
+        # What begins or ends is told whenever it does: hours are counted from it.
+        return tuple(finding for finding in findings if self._is_new(finding) or is_turn)
 
     def _keep(self) -> None:
         self._memory_file.write(self._memories)

@@ -87,6 +87,7 @@ class Intake:
         self._classes = classes or shipped_classes()
         #: What a case is known to hold, by fingerprint: findings that only come again ask no file.
         self._known: dict[str, dict[str, Severity]] = {}
+        self._full: set[str] = set()
 
     def take(self, taken: Sequence[Taken], position: Position | None = None) -> TakenIn:
         """Let findings join or open cases; all of it, and ``position``, is on the disk when it returns.
@@ -106,10 +107,15 @@ class Intake:
                     self._tell(thread, part, self._case_of(thread, work), work)
                 except (IntegrityError, RefusedError) as error:
                     # A case that is damaged, full, or was closed a moment ago: the story goes on in another one.
-                    log.warning("case not added to", extra={"thread": thread[:200], "error": str(error)})
+                    log.warning("case not added to", extra={"story": thread[:200], "error": str(error)})
                     self._tell(thread, part, None, work)
         self._file.keep(work.threads, work.beyond, position)
         return TakenIn(tuple(work.opened), tuple(work.changed), sum(work.beyond.values()))
+
+    def case_of(self, one: Taken) -> str:
+        """The case that a finding's story has, open or closed; empty when it has none."""
+        thread = self._file.thread(place(one.finding, one.system, self._rules).thread)
+        return "" if thread is None else thread.case_id
 
     def _tell(self, name: str, found: Sequence[tuple[Taken, Place]], case_id: str | None, work: _Batch) -> None:
         """Findings of one story, in order; where an outage is another one than the case has, a case begins anew."""
@@ -164,8 +170,14 @@ class Intake:
     ) -> list[tuple[Taken, Place]]:
         """Write into the case what is new to it; gives what belongs into another case, if there is such."""
         known = self._known.get(case_id)
-        if known is not None and not any(self._is_news(one, where, known) for one, where in found):
-            return []
+        if known is not None and not any(_says_more(where) for _, where in found):
+            new_count = sum(_is_new(one, where, _mark(one), known) for one, where in found)
+            if not new_count:
+                return []
+            if case_id in self._full:
+                # It would be read whole for each batch of a flood, to be added nothing to.
+                work.beyond[case_id] = work.beyond.get(case_id, 0) + new_count
+                return []
         view = self._desk.view(case_id)
         known = {mark: Severity[joined.severity.upper()] for mark, joined in view.case.findings.items()}
         room = FINDINGS_MAX - view.case.findings_count
@@ -176,13 +188,12 @@ class Intake:
             if not is_fresh and facts.is_another_event(where, one.finding, now):
                 rest = list(found[number:])
                 break
-            mark = fingerprint(one.finding.kind, one.finding.subject, one.system)
-            if _is_new(one, where, mark, known):
+            mark = _mark(one)
+            if _is_new(one, where, mark, known) and room <= 0:
+                beyond_count += 1
+            elif _is_new(one, where, mark, known):
                 known[mark] = one.finding.severity
-                if room > 0:
-                    entries.append(self._joined(one.finding, mark))
-                else:
-                    beyond_count += 1
+                entries.append(self._joined(one.finding, mark))
                 room -= 1
             entries += facts.entries(where, one.finding, now)
         if entries:
@@ -192,12 +203,11 @@ class Intake:
             work.beyond[case_id] = work.beyond.get(case_id, 0) + beyond_count
         if len(self._known) >= _KNOWN_CASES_MAX:
             self._known.clear()
+            self._full.clear()
         self._known[case_id] = known
+        if room <= 0:
+            self._full.add(case_id)
         return rest
-
-    def _is_news(self, one: Taken, where: Place, known: Mapping[str, Severity]) -> bool:
-        mark = fingerprint(one.finding.kind, one.finding.subject, one.system)
-        return where.is_over or where.lasting is not None or _is_new(one, where, mark, known)
 
     def _joined(self, finding: Finding, mark: str) -> FindingJoined:
         return FindingJoined(
@@ -209,6 +219,14 @@ class Intake:
             severity=finding.severity.name.lower(),  # type: ignore[arg-type]  # the names of Severity, in a Literal
             summary=finding.summary,
         )
+
+
+def _mark(one: Taken) -> str:
+    return fingerprint(one.finding.kind, one.finding.subject, one.system)
+
+
+def _says_more(where: Place) -> bool:
+    return where.is_over or where.lasting is not None
 
 
 def _is_new(one: Taken, where: Place, mark: str, known: Mapping[str, Severity]) -> bool:

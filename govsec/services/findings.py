@@ -6,6 +6,7 @@
     step, expected, seen, families    of a failure; ``addresses`` that were asked
     server, names, ends, sha256       of a certificate
     page, before, after, links        of a page; ``links`` as ``kind url (text)``
+    since                             since when an outage lasts, or a page is altered
     how                               which of several ways of telling it fits
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from govsec.clock import format_time, from_ns
 from govsec.findings.judgement import Measure, judge, put_list
 from govsec.records import Finding, Severity
 from govsec.serviceentry import ServiceConfig
@@ -27,11 +29,12 @@ from govsec.services.pages import PageResult
 from govsec.services.steps import Run, RunState
 
 KINDS = (
-    "service.down", "service.errors", "service.slow", "service.traffic", "service.saturation", "service.unmeasured",
+    "service.down", "service.recovered",
+    "service.errors", "service.slow", "service.traffic", "service.saturation", "service.unmeasured",
     "service.certificate_expired", "service.certificate_expiring", "service.certificate_mismatch",
     "service.certificate_untrusted", "service.certificate_tlcp", "service.certificate_weak",
     "page.altered", "page.new_link", "page.hidden_link", "page.new_script", "page.words",
-    "page.cloaked", "page.redirected",
+    "page.cloaked", "page.redirected", "page.restored",
 )  # fmt: skip
 DETECTOR = "services"
 _DEFACEMENT, _DARK_LINK, _DRIVE_BY, _BETWEEN = "T1491.002", "T1608.006", "T1189", "T1557"
@@ -109,6 +112,27 @@ class Judge:
                 measured={"failures": Measure(failed_count, attempts_count, "")},
                 facts=facts,
             )
+
+    def recovered(self, since_ns: int) -> Finding:
+        """The service can be used again, over one family at least."""
+        return self._over("service.recovered", since_ns, f"{self.config.name}: it can be used again", ())
+
+    def restored(self, page: str, since_ns: int) -> Finding:
+        """A page is what was accepted again, or another one was accepted."""
+        url = next((known.url for known in self.config.pages if known.name == page), "")
+        summary = f"{self.config.name}: page {page} is what was accepted again"
+        return self._over("page.restored", since_ns, summary, (page,), page=page, url=url)
+
+    def _over(self, kind: str, since_ns: int, summary: str, pattern: Sequence[str], **facts: JsonValue) -> Finding:
+        lasted_s = max(self.time_ns - since_ns, 0) / 1e9
+        return self._finding(
+            kind,
+            Severity.INFO,
+            f"{summary}, after {lasted_s:.0f} s.",
+            pattern,
+            measured={"lasted": Measure(lasted_s, None, "s")},
+            facts={**facts, "since": format_time(from_ns(since_ns))},
+        )
 
     def unmeasured(self, what: str, name: str, reason: str) -> Finding:
         """Something could not be looked at: that is never a pass.

@@ -46,6 +46,8 @@ class ServiceMemory(BaseModel):
     recent: dict[str, list[float]] = Field(default_factory=dict)
     readings: dict[str, Reading] = Field(default_factory=dict)
     dropped_count: int = 0
+    #: What is wrong and lasts, and since when, in ns: an outage, an altered page.
+    lasting: dict[str, int] = Field(default_factory=dict)
 
     def outcome(self, key: str, *, has_passed: bool, of: int) -> list[bool]:
         """Add an outcome; gives the last ``of``."""
