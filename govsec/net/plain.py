@@ -160,7 +160,7 @@ def _read_ipv6(data: memoryview, at: I8, held: U4, sent: U4) -> tuple[Inside, Bo
 def _read_transport(
     rows: NDArray[np.void], protocol: U1, icmp: int, ip_size: int, size: U4, held: U4
 ) -> tuple[dict[str, Any], Bools]:
-    """The columns of TCP, UDP and ``icmp`` behind an IP header of ``ip_size``, and which packets are whole and right."""
+    """The columns of TCP, UDP and ``icmp`` behind an IP header of ``ip_size``, and who is whole and right."""
     is_tcp, is_udp, is_icmp = protocol == _TCP, protocol == _UDP, protocol == icmp
     tcp_size = (rows["offset"] >> 4) << 2
     header = tcp_size * is_tcp + is_udp * np.uint8(_UDP_SIZE)
