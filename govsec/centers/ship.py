@@ -234,9 +234,11 @@ def _next_pending(
     if not (has_commit(source, position) and has_commit(target, position)):
         return None
     source_log = read_next(source, trusted, last, repository=repository)
-    if source_log.flaws:
+    # A center that backups themselves write to has most of it already.
+    target_log = read_next(target, trusted, last, repository=repository)
+    if source_log.flaws or target_log.flaws or not target_log.digests <= source_log.digests:
         return None
-    return tuple(entry for entry in source_log.entries if entry.digest != last.digest), source_log, False
+    return tuple(entry for entry in source_log.entries if entry.digest not in target_log.digests), source_log, False
 
 
 def _last_of(source_log: Log, target: ReadStore, trusted: TrustedKeys, head: Position) -> Entry | None:

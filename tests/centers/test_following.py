@@ -137,7 +137,7 @@ def test_a_round_of_a_shipper_that_stays_costs_what_is_new(world: World) -> None
     assert sum(cost > typical for cost in costs) <= 4  # the first, and those that looked for a checkpoint
     idle = Meter()
     assert round_of(world, stay, idle).commits_count == 0
-    assert sum(usage.calls_count for usage in idle.usage().values()) <= 6
+    assert sum(usage.calls_count for usage in idle.usage().values()) <= 7
     assert numbers(world.remote, world) == numbers(world.production, world)
     assert newest_checkpoint(world.remote, world.trusted, world.repository) is not None
     assert_valid(world.remote)
