@@ -89,6 +89,7 @@ def escalate(config: Config, cases: CaseStore, escalation: Escalation, outbox: O
     if not config.notify.escalation:
         return Escalated(0, 0, 0)
     _look(cases, escalation, now)
+    escalation.unreached(outbox.is_undeliverable, now)
     calls = escalation.step(now)
     for call in calls:
         outbox.put([call.notice], call.channels, now)

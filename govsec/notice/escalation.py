@@ -104,16 +104,15 @@ class Escalation:
         )  # fmt: skip
         if old is None:
             return fresh
-        known = replace(fresh, opened_ns=old.opened_ns, calls_count=old.calls_count)
         chain, before = self._chain(fresh), self._chain(old)
         if matter.level > old.level or (chain is not before and int(matter.severity) > old.severity):
             # Calls are counted on, so that their keys stay apart.
-            return replace(known, opened_ns=now_ns)
-        steps = (old.step, old.step_ns, old.next_ns) if chain is before else (-1, now_ns, now_ns)
-        step, step_ns, next_ns = steps
-        return replace(
-            known, state=old.state, step=step, step_ns=step_ns, next_ns=next_ns, acknowledged_by=old.acknowledged_by
-        )
+            return replace(fresh, calls_count=old.calls_count)
+        kept = replace(
+            old, mark=fresh.mark, severity=fresh.severity, level=fresh.level, system=fresh.system,
+            subject=fresh.subject, summary=fresh.summary, is_exercise=fresh.is_exercise,
+        )  # fmt: skip
+        return kept if chain is before else replace(kept, step=-1, step_ns=now_ns, next_ns=now_ns)
 
     def acknowledged(self, key: str, who: str, when: datetime) -> bool:
         """A person has taken it on: nobody is called any more. False when that was before it became worse, or the
@@ -138,7 +137,7 @@ class Escalation:
                 # Nobody is to be called for it; the configuration may say otherwise tomorrow.
                 self._file.called([(held, replace(held, next_ns=to_ns(now) + _LOOKED_AT_AGAIN_NS))])
             elif not self._opens_at(chain, held, now):
-                plan = self.plan(chain, self._step_due(chain, held, now), now, rotas)
+                plan = self._plan_for(held, chain, now, rotas)
                 calls.setdefault((plan.channels, held.is_exercise), []).append((held, plan, chain))
         found: list[Call] = []
         for group in calls.values():
@@ -147,6 +146,24 @@ class Escalation:
             else:
                 found += [self._call(held, plan, chain, now) for held, plan, chain in group]
         return tuple(found)
+
+    def unreached(self, is_undeliverable: Callable[[str], bool], now: datetime) -> int:
+        """Bring forward what no channel took: the next level is called within a minute; gives how many.
+
+        At the last level the next call goes by every channel that there is.
+        """
+        now_ns = to_ns(now)
+        found = []
+        for held in self._file.matters().values():
+            if held.state is not MatterState.CALLING or not held.call_key or not is_undeliverable(held.call_key):
+                continue
+            chain = self._chain(held)
+            wait_min = chain.steps[min(held.step, len(chain.steps) - 1)].wait_min if chain else 0
+            next_ns = min(held.next_ns, now_ns + _MINUTE_NS)
+            over_ns = now_ns - wait_min * _MINUTE_NS
+            found.append((held, replace(held, step_ns=over_ns, next_ns=next_ns, call_key="", is_unreached=True)))
+        self._file.called(found)
+        return len(found)
 
     def told(self, calls: Sequence[Call]) -> None:
         """These calls are in an outbox."""
@@ -163,6 +180,14 @@ class Escalation:
             if channels:
                 return Plan(max(step, number), people, channels, tuple(gaps))
         return Plan(len(chain.steps) - 1, (), self._fallback, tuple(gaps))
+
+    def _plan_for(self, held: Held, chain: ChainConfig, now: datetime, rotas: Mapping[str, Rota]) -> Plan:
+        plan = self.plan(chain, self._step_due(chain, held, now), now, rotas)
+        if not held.is_unreached:
+            return plan
+        gap: JsonValue = {"who": str(max(held.step, 0) + 1), "why": "undelivered"}
+        is_last = held.step >= len(chain.steps) - 1
+        return replace(plan, channels=self._fallback if is_last else plan.channels, gaps=(gap, *plan.gaps))
 
     def chain_for(self, severity: Severity, level: int, system: str) -> ChainConfig | None:
         """The chain for what is this bad: the one that asks for most of those that fit; None when none does."""
@@ -222,8 +247,8 @@ class Escalation:
     def _name(self, person: str) -> str:
         return self._people[person].name if person in self._people else person
 
-    def _after(self, held: Held, plan: Plan, chain: ChainConfig, now_ns: int) -> Held:
-        """How the matter is once this call is on its way."""
+    def _after(self, held: Held, plan: Plan, chain: ChainConfig, key: str, now_ns: int) -> Held:
+        """How the matter is once the call of that key is on its way."""
         is_new = plan.step != held.step
         # A clock that was set back must not make a level last for ever.
         began_ns = now_ns if is_new or held.step_ns > now_ns else held.step_ns
@@ -231,7 +256,10 @@ class Escalation:
         next_ns = now_ns + step.repeat_min * _MINUTE_NS
         if plan.step < len(chain.steps) - 1:
             next_ns = min(next_ns, max(began_ns + step.wait_min * _MINUTE_NS, now_ns + _MINUTE_NS))
-        return replace(held, calls_count=held.calls_count + 1, step=plan.step, step_ns=began_ns, next_ns=next_ns)
+        return replace(
+            held, calls_count=held.calls_count + 1, step=plan.step, step_ns=began_ns, next_ns=next_ns, call_key=key,
+            is_unreached=False,
+        )  # fmt: skip
 
     def _call(self, held: Held, plan: Plan, chain: ChainConfig, now: datetime) -> Call:
         number, names = held.calls_count + 1, "、".join(map(self._name, plan.people)) or "-"
@@ -260,12 +288,11 @@ class Escalation:
                 "gaps": list(plan.gaps),
             },
         )
-        return Call(notice, plan.channels, ((held, self._after(held, plan, chain, to_ns(now))),))
+        return Call(notice, plan.channels, ((held, self._after(held, plan, chain, notice.key, to_ns(now))),))
 
     def _together(self, group: Sequence[tuple[Held, Plan, ChainConfig]], now: datetime) -> Call:
         """One call for many matters: whoever gets a hundred calls at once reads none."""
         worst, plan, _ = group[0]
-        after = [(held, self._after(held, each, chain, to_ns(now))) for held, each, chain in group]
         marks = "\n".join(f"{held.key}#{held.calls_count}" for held, _, _ in group)
         names = "、".join(map(self._name, plan.people)) or "-"
         oldest_s = max(0, to_ns(now) - min(held.opened_ns for held, _, _ in group)) // 1_000_000_000
@@ -287,6 +314,7 @@ class Escalation:
                 "gaps": list(plan.gaps),
             },
         )
+        after = [(held, self._after(held, each, chain, notice.key, to_ns(now))) for held, each, chain in group]
         return Call(notice, plan.channels, tuple(after))
 
 

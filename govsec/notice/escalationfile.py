@@ -37,11 +37,15 @@ _LAYOUT = Layout(
           starts_ns INTEGER NOT NULL, ends_ns INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL,
           written_ns INTEGER NOT NULL, withdrawn_by TEXT NOT NULL)
         """,
+        """
+        ALTER TABLE matters ADD COLUMN call_key TEXT NOT NULL DEFAULT '';
+        ALTER TABLE matters ADD COLUMN is_unreached INTEGER NOT NULL DEFAULT 0
+        """,
     ),
 )
 _LINE = """
     SELECT key, mark, state, severity, level, system, subject, summary, is_exercise, opened_ns, calls_count, step,
-      step_ns, next_ns, acknowledged_by FROM matters"""
+      step_ns, next_ns, acknowledged_by, call_key, is_unreached FROM matters"""
 
 
 class MatterState(StrEnum):
@@ -56,7 +60,8 @@ class Held:
     """A matter as it is remembered. ``step``: the level that was called last, -1 before the first call.
 
     ``opened_ns``: since when somebody is looked for; an acknowledgement that is older does not count. ``mark``: what
-    the matter's source looked like; while it is the same there is nothing new to learn.
+    the matter's source looked like; while it is the same there is nothing new to learn. ``call_key``: of the last
+    call's notice; ``is_unreached``: no channel took that one.
     """
 
     key: str
@@ -74,6 +79,8 @@ class Held:
     step_ns: int
     next_ns: int
     acknowledged_by: str
+    call_key: str = ""
+    is_unreached: bool = False
 
 
 class EscalationFile:
@@ -107,7 +114,7 @@ class EscalationFile:
         """Put matters in, or in the place of what is there."""
         with self._database.transaction() as work:
             work.executemany(
-                "INSERT OR REPLACE INTO matters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO matters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_row(matter) for matter in matters],
             )
 
@@ -116,11 +123,12 @@ class EscalationFile:
         became worse) stays as it is."""
         with self._database.transaction() as work:
             work.executemany(
-                "UPDATE matters SET calls_count = ?, step = ?, step_ns = ?, next_ns = ? "
-                "WHERE key = ? AND state = 'calling' AND calls_count = ? AND step = ? AND step_ns = ?",
+                "UPDATE matters SET calls_count = ?, step = ?, step_ns = ?, next_ns = ?, call_key = ?, "
+                "is_unreached = ? WHERE key = ? AND state = 'calling' AND calls_count = ? AND step = ? AND step_ns = ?",
                 [
                     (
                         *(after.calls_count, after.step, after.step_ns, after.next_ns),
+                        *(after.call_key, int(after.is_unreached)),
                         *(before.key, before.calls_count, before.step, before.step_ns),
                     )
                     for before, after in lines
@@ -179,10 +187,12 @@ class EscalationFile:
 
 
 def _held(row: Sequence[Any]) -> Held:
-    key, mark, state, severity, level, system, subject, summary, exercise, opened, calls, step, since, due, by = row
+    key, mark, state, severity, level, system, subject, summary, exercise, opened, calls, *rest = row
+    step, since, due, by, call_key, is_unreached = rest
     return Held(
         str(key), str(mark), MatterState(state), int(severity), int(level), str(system), str(subject), str(summary),
         bool(exercise), int(opened), int(calls), int(step), int(since), int(due), str(by),
+        str(call_key), bool(is_unreached),
     )  # fmt: skip
 
 
@@ -190,5 +200,5 @@ def _row(matter: Held) -> tuple[object, ...]:
     return (
         matter.key, matter.mark, matter.state.value, matter.severity, matter.level, matter.system, matter.subject,
         matter.summary, int(matter.is_exercise), matter.opened_ns, matter.calls_count, matter.step, matter.step_ns,
-        matter.next_ns, matter.acknowledged_by,
+        matter.next_ns, matter.acknowledged_by, matter.call_key, int(matter.is_unreached),
     )  # fmt: skip

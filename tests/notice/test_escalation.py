@@ -195,6 +195,27 @@ def test_when_nobody_is_left_every_channel_is_used(site: Site) -> None:
     assert len(call.notice.facts["gaps"]) == 3  # type: ignore[arg-type]  # a list
 
 
+def test_a_call_that_no_channel_took_is_the_next_levels_within_a_minute_and_at_the_end_everybodys(site: Site) -> None:
+    escalation = site.open()
+    escalation.watch([matter()], NOW)
+    found = []
+    for minute in range(8):
+        calls = escalation.step(minutes(minute))
+        escalation.told(calls)
+        found += [(minute, call.channels, call.notice.facts["gaps"]) for call in calls]
+        assert escalation.unreached(lambda _: bool(calls), minutes(minute)) == len(calls)  # noqa: B023 - asked at once
+    everybody = ("sms-zhang", "sms-li", "sms-wang", "group")
+
+    assert [(minute, channels) for minute, channels, _ in found[:4]] == [
+        (0, ("sms-zhang",)),
+        (1, ("sms-li", "group")),
+        (2, ("sms-wang",)),
+        (3, everybody),
+    ]
+    assert [gaps for _, _, gaps in found[:2]] == [[], [{"who": "1", "why": "undelivered"}]]
+    assert len(found) == 8  # one a minute and no more
+
+
 def test_the_last_level_without_anybody_falls_back_on_those_before_it(site: Site) -> None:
     site.plan["people"] = {**PLAN["people"], "wang": {"name": "王局"}}
     escalation = site.open()
