@@ -13,6 +13,7 @@ from govsec.assemble.access import own_store, writable_centers
 from govsec.assemble.evidence import open_evidence
 from govsec.assemble.guard import trusted_keys
 from govsec.assemble.incident import build_desk, open_cases
+from govsec.assemble.recovery import RecoverActor
 from govsec.assemble.systems import Site
 from govsec.centers.freeze import freeze, read_freeze, thaw
 from govsec.clock import Clock
@@ -43,8 +44,10 @@ _PROGRAM = "govsec response"
 
 
 @contextmanager
-def open_responses(config: Config, clock: Clock) -> Iterator[Engine]:
+def open_responses(config: Config, clock: Clock, *, is_attended: bool = False) -> Iterator[Engine]:
     """The engine of this site; its files are closed at the end.
+
+    ``dr.recover`` is done only where a person watches (``is_attended``): it takes hours, and a daemon has other work.
 
     Raises:
         ConfigurationError: a verb or playbook of the configuration is not right, or no roots are pinned.
@@ -58,7 +61,7 @@ def open_responses(config: Config, clock: Clock) -> Iterator[Engine]:
         yield Engine(
             runs,
             playbooks,
-            actors_of(config, clock),
+            actors_of(config, clock, is_attended=is_attended),
             trusted_keys(config),
             clock,
             host=config.response.host or uname().nodename,
@@ -76,11 +79,13 @@ def load_playbooks(config: Config) -> tuple[Loaded, ...]:
     return found
 
 
-def actors_of(config: Config, clock: Clock) -> Mapping[str, Actor]:
+def actors_of(config: Config, clock: Clock, *, is_attended: bool) -> Mapping[str, Actor]:
     """Who does what, by verb."""
     helper = HelperActor(config.response.helper, clock)
     site = Site(config, clock)
     own: dict[str, Actor] = {"backup.freeze": FreezeActor(site)}
+    if is_attended:
+        own["dr.recover"] = RecoverActor(site)
     return {name: helper for name, kind in VERBS.items() if kind.is_privileged} | own
 
 

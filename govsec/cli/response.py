@@ -71,7 +71,7 @@ def _register_planning(verbs: frame.Verbs[frame.Parser]) -> None:
         verbs,
         "run",
         run_run,
-        "do what is due now: try, do, verify, end; a daemon does this by itself",
+        "do what is due now: try, do, verify, end; a daemon does this by itself, but for recoveries",
         examples=["govsec response run"],
     )
     undo = frame.add_verb(
@@ -189,7 +189,7 @@ def run_run(_: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.response import open_responses
     from govsec.report.response import stepped_words
 
-    with open_responses(io.config(), io.clock) as engine:
+    with open_responses(io.config(), io.clock, is_attended=True) as engine:
         stepped = engine.step()
     record = {"moved": stepped.moved_count, "told": stepped.told_count, "problems": list(stepped.problems)}
     io.result(record, lambda: stepped_words(record, _tongue(io)))
@@ -218,7 +218,7 @@ def run_undo(args: argparse.Namespace, io: frame.IO) -> int:
     """Take a deed back; it is undone by the next step."""
     from govsec.assemble.response import open_responses
 
-    with open_responses(io.config(), io.clock) as engine:
+    with open_responses(io.config(), io.clock, is_attended=True) as engine:
         deed = engine.take_back(_deed(engine, args.deed), args.by or getpass.getuser())
         engine.step()
         _show(engine, deed, io)

@@ -72,14 +72,19 @@ class Scratch:
 
     def wipe(self) -> str:
         """Remove everything; gives what is in the way, or nothing."""
-        failures: list[str] = []
+        return wipe_directory(self.path)
 
-        def note(_function: object, path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
-            failures.append(f"{os.fsencode(path).decode('utf-8', 'backslashreplace')}: {failure[1]}")
 
-        _open_up(self.path)
-        shutil.rmtree(self.path, onerror=note)
-        return failures[0][:500] if failures else ""
+def wipe_directory(directory: Path) -> str:
+    """Remove what a run left; gives what is in the way, or nothing."""
+    failures: list[str] = []
+
+    def note(_function: object, path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+        failures.append(f"{os.fsencode(path).decode('utf-8', 'backslashreplace')}: {failure[1]}")
+
+    _open_up(directory)
+    shutil.rmtree(directory, onerror=note)
+    return failures[0][:500] if failures else ""
 
 
 def write_config(tree: Path, file: ConfigFile, content: str, owner: tuple[int, int] | None) -> None:

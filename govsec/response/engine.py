@@ -163,6 +163,10 @@ class Engine:
         return Stepped(moved, told, tuple(problems))
 
     def _advance(self, deed: Deed) -> bool:
+        if deed.order.verb not in self._actors:
+            # A daemon has nobody for a recovery: it takes hours, and a person runs and watches it.
+            self.runs.put_off(deed, self._clock.now() + CHECK_EVERY, "")
+            return False
         try:
             return self._move(deed)
         except GovsecError as error:
@@ -179,7 +183,7 @@ class Engine:
             return True
 
     def _move(self, deed: Deed) -> bool:
-        actor, now, order = self._actor(deed), self._clock.now(), deed.order
+        actor, now, order = self._actors[deed.order.verb], self._clock.now(), deed.order
         match deed.state:
             case State.PROPOSED:
                 return self._consider(deed, actor, now)
@@ -331,12 +335,6 @@ class Engine:
         expires = run.created + timedelta(seconds=within_s)
         order = Order(secrets.token_hex(16), verb, dict(arguments), self._host, run.case, run.created, expires)
         return Deed(order, run.id, needed, State.PROPOSED, 0, run.created, None, {}, "")
-
-    def _actor(self, deed: Deed) -> Actor:
-        found = self._actors.get(deed.order.verb)
-        if found is None:
-            raise TryAgainError(f"{deed.order.verb}: nobody here can do it")
-        return found
 
     def _again(self, deed: Deed) -> Deed:
         found = self.runs.deed(deed.nonce)
