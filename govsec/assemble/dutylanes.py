@@ -23,6 +23,7 @@ from govsec.clock import Clock
 from govsec.config import Config, SystemConfig
 from govsec.errors import GovsecError
 from govsec.ledger.entry import Head
+from govsec.ledger.queue import EvidenceQueue
 from govsec.notice.sender import Sender
 from govsec.runtime.lanes import Lane
 
@@ -142,29 +143,49 @@ def signing(config: Config, clock: Clock, system: SystemConfig, *, every_s: floa
     """Signs what waits into the ledger of a system, and puts the head into every center now and then."""
 
     def open_work(stack: ExitStack) -> Callable[[], Signed]:
-        site = Site(config, clock)
-        queue = stack.enter_context(open_evidence(config))
-        state: dict[str, float] = {"due": clock.monotonic()}
-        moved: list[Head] = []
-
-        def sign() -> Signed:
-            entries_count = 0
-            for _ in range(_BATCHES_MAX):
-                batch = queue.batch()
-                if batch is None:
-                    break
-                entry = open_ledger(site, system).append(batch)
-                queue.signed()
-                entries_count += 1
-                moved[:] = [Head(entry.chain, entry.number, entry.digest)]
-            missing: tuple[str, ...] = ()
-            if moved and clock.monotonic() >= state["due"]:
-                state["due"] = clock.monotonic() + config.incident.duty.anchor_every_s
-                missing = anchor_ledger(site, system, moved[0]).missing
-                if not missing:
-                    moved.clear()
-            return Signed(entries_count, moved[0] if moved else None, missing)
-
-        return sign
+        scribe = _Scribe(Site(config, clock), system, stack.enter_context(open_evidence(config)))
+        # What was signed last is anchored before the daemon ends, however short the time since the one before.
+        stack.callback(scribe.anchor_last)
+        return scribe.sign
 
     return Work("ledger", clock, every_s, open_work)
+
+
+class _Scribe:
+    """Signs and anchors, in the thread of its lane."""
+
+    def __init__(self, site: Site, system: SystemConfig, queue: EvidenceQueue) -> None:
+        self._site = site
+        self._system = system
+        self._queue = queue
+        self._head: Head | None = None
+        self._anchor_due = site.clock.monotonic()
+
+    def sign(self) -> Signed:
+        """Append what waits, and anchor the head when it moved and it is time."""
+        entries_count = 0
+        while entries_count < _BATCHES_MAX and (batch := self._queue.batch()) is not None:
+            entry = open_ledger(self._site, self._system).append(batch)
+            self._queue.signed()
+            entries_count += 1
+            self._head = Head(entry.chain, entry.number, entry.digest)
+        missing: tuple[str, ...] = ()
+        if self._site.clock.monotonic() >= self._anchor_due:
+            missing = self._anchor()
+        return Signed(entries_count, self._head, missing)
+
+    def anchor_last(self) -> None:
+        """Anchor what is not anchored yet; a center that does not take it now gets the next head."""
+        try:
+            self._anchor()
+        except GovsecError as error:
+            log.warning("ledger not anchored", extra={"error": str(error)})
+
+    def _anchor(self) -> tuple[str, ...]:
+        if self._head is None:
+            return ()
+        self._anchor_due = self._site.clock.monotonic() + self._site.config.incident.duty.anchor_every_s
+        missing = anchor_ledger(self._site, self._system, self._head).missing
+        if not missing:
+            self._head = None
+        return missing

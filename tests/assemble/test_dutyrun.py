@@ -1,0 +1,246 @@
+"""The daemon with everything beside it: sending, signing, anchors, playbooks; as a process that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from govsec.assemble import demo
+from govsec.assemble.centers import init_centers
+from govsec.assemble.dutyrun import DutyRun
+from govsec.assemble.dutystatus import read_status
+from govsec.assemble.incident import build_desk
+from govsec.assemble.systems import Site
+from govsec.cli.main import main
+from govsec.clock import SystemClock
+from govsec.errors import HostUnreachableError, LockedError
+from govsec.incident.api import Query
+from govsec.incident.entries import Acknowledged
+from govsec.ledger.anchor import PREFIX as ANCHORS
+from govsec.ledger.queue import unpacked
+from govsec.ledger.verify import LedgerReport, walk
+from govsec.records import Evidence
+from govsec.testing.clock import FakeClock
+from tests.assemble.dutysite import NOW, Machine, finding, joined, told
+
+CENTERS = ("main", "near", "far")
+
+
+class ProvedMachine(Machine):
+    """A machine whose evidence goes to three centers, which are directories."""
+
+    def __init__(self, folder: Path, clock: Any) -> None:
+        super().__init__(folder, clock)
+        source = folder / "system"
+        source.mkdir()
+        plain = json.loads(self.path.read_text())
+        self.path = demo.write_site(folder, demo.local_centers(folder), source)
+        site = json.loads(self.path.read_text())
+        site["systems"][0]["plans"] = []
+        self.path.write_text(json.dumps({**site, "notify": plain["notify"]}))
+        self.site = Site(self.config, clock)
+        init_centers(self.site, self.site.system())
+
+    def run(self) -> dict[str, Any]:
+        with DutyRun(self.config, self.clock) as run:
+            run.settle()
+            return dict(run.status())
+
+    def evidence(self) -> list[Evidence]:
+        """All that the ledger proves, batches taken apart."""
+        system = self.site.system()
+        stores = [self.site.read_store(system, name) for name in CENTERS]
+        report = LedgerReport()
+        found = [piece for entry in walk(stores, self.site.trusted(), report) for piece in unpacked(entry.evidence)]
+        assert report.is_clean and report.copies_count == 3 * report.entries_count
+        return found
+
+    def ledger(self, *argv: str) -> int:
+        return main(["ledger", *argv, "--config", str(self.path)])
+
+    def objects(self, center: str, prefix: str) -> list[Path]:
+        """The files of a center under a prefix, by name."""
+        return sorted(path for path in (self.folder / center / demo.SYSTEM / prefix).rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "plain").mkdir()
+    return Machine(tmp_path / "plain", FakeClock(NOW))
+
+
+@pytest.fixture(scope="module")
+def _proved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("proved")
+    machine = ProvedMachine(folder, SystemClock())
+    machine.spool([finding(), finding("net.scan.vertical", "10.0.0.8")])
+    assert machine.run()["problems"] == []
+    machine.spool([finding(subject="/srv/other")])
+    assert machine.run()["problems"] == []
+    return folder
+
+
+def test_entries_notices_and_playbooks_are_signed_and_the_head_is_anchored_in_every_center(tmp_path: Path) -> None:
+    machine = ProvedMachine(tmp_path, SystemClock())
+    machine.spool([finding()])
+    status = machine.run()
+    assert (status["problems"], status["ledger"]["evidence_waiting"]) == ([], 0)
+    kinds = [piece.kind for piece in machine.evidence()]
+    assert kinds.count("incident.entries") == 1 and kinds.count("notice.delivered") == 2
+    assert any(kind.startswith("response.") for kind in kinds)
+    newest = machine.objects("main", "govsec/ledger")[-1].name
+    assert [machine.objects(name, ANCHORS)[-1].name for name in CENTERS] == [newest] * 3
+    assert machine.ledger("verify") == 0
+
+    desk = build_desk(machine.config, (store := DutyRun(machine.config, machine.clock)).duty.store, machine.clock)
+    with store as run:
+        (line,) = run.duty.store.find(Query())
+        desk.add(line.id, Acknowledged(time=machine.clock.now(), by="张三"))
+        run.settle()
+    pieces = [piece for piece in machine.evidence() if piece.kind == "incident.entries"]
+    assert [piece.facts["first"] for piece in pieces][:2] == [1, pieces[0].facts["last"] + 1]
+    assert pieces[1].facts["head_before"] == pieces[0].facts["head"]
+    (taken,) = [entry for entry in pieces[-1].facts["entries"] if entry["kind"] == "acknowledged"]
+    assert taken["entry"]["by"] == "张三"
+
+
+def _flip(machine: ProvedMachine) -> None:
+    entry = machine.objects("near", "govsec/ledger")[0]
+    data = bytearray(entry.read_bytes())
+    data[len(data) // 2] ^= 1
+    entry.write_bytes(bytes(data))
+
+
+def _remove(machine: ProvedMachine) -> None:
+    for center in CENTERS:
+        machine.objects(center, "govsec/ledger")[0].unlink()
+
+
+def _swap(machine: ProvedMachine) -> None:
+    first, second, *_ = machine.objects("far", "govsec/ledger")
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+
+
+def _truncate(left: str) -> Callable[[ProvedMachine], None]:
+    def cut(machine: ProvedMachine) -> None:
+        for center in CENTERS:
+            machine.objects(center, "govsec/ledger")[-1].unlink()
+            if center != left:
+                for anchor in machine.objects(center, ANCHORS):
+                    anchor.unlink()
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("tamper", "fault"),
+    [
+        (_flip, "altered"),
+        (_remove, "lost"),
+        (_swap, "misplaced"),
+        (_truncate("main"), "cut_everywhere"),
+        (_truncate("near"), "cut_everywhere"),
+        (_truncate("far"), "cut_everywhere"),
+    ],
+    ids=["flipped-bit", "removed-line", "swapped-pair", "cut-main-left", "cut-near-left", "cut-far-left"],
+)
+def test_the_command_finds_what_was_done_to_the_ledger(
+    tamper: Callable[[ProvedMachine], None],
+    fault: str,
+    _proved: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine = ProvedMachine.__new__(ProvedMachine)
+    machine.folder = tmp_path / "copy"
+    shutil.copytree(_proved, machine.folder)
+    machine.path = machine.folder / "govsec.yaml"
+    machine.path.write_text(machine.path.read_text().replace(str(_proved), str(machine.folder)))
+    assert machine.ledger("verify") == 0
+    assert machine.ledger("export", "--output", str(machine.folder / "whole.jsonl")) == 0
+    tamper(machine)
+    capsys.readouterr()
+    assert machine.ledger("verify", "--json") == 6
+    faults = {problem["fault"] for problem in json.loads(capsys.readouterr().out)["problems"]}
+    assert fault in faults
+
+
+def test_one_daemon_runs_on_a_state_directory(machine: Machine) -> None:
+    with DutyRun(machine.config, machine.clock), pytest.raises(LockedError, match="runs already"):
+        DutyRun(machine.config, machine.clock)
+
+
+def test_a_status_that_is_old_is_of_no_daemon(machine: Machine) -> None:
+    with pytest.raises(HostUnreachableError, match="no duty daemon"):
+        read_status(machine.config, machine.clock)
+    with DutyRun(machine.config, machine.clock) as run:
+        run.settle()
+    assert read_status(machine.config, machine.clock)["problems"] == []
+    assert isinstance(machine.clock, FakeClock)
+    machine.clock.advance(121)
+    with pytest.raises(HostUnreachableError, match="has said nothing since"):
+        read_status(machine.config, machine.clock)
+
+
+def test_limits_are_told_while_nobody_does_anything(machine: Machine) -> None:
+    assert isinstance(machine.clock, FakeClock)
+    facts = {"portal_kind": "prefecture_government"}
+    machine.write({"duty": {"services": {"www": {"system": "portal", "down": "portal_down_h", "facts": facts}}}})
+    machine.spool([finding("service.down", "www", service="www")])
+    with DutyRun(machine.config, machine.clock) as run:
+        for _ in range(2 * 6 * 4):
+            run.turn(0.0)
+            machine.clock.advance(600)
+        kinds = {kind: count for (kind, _), count in told(run.duty.outbox).items()}
+    # Four hours from the finding, which is two and a half before the second level: 50, 75 and 90 %, and late.
+    assert kinds["incident.duty_late"] == 1 and kinds["incident.level_reached"] == 2
+    assert kinds["incident.duty_warned"] >= 3
+
+
+def _start(machine: Machine) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "govsec_agents.duty", "--config", str(machine.path)]
+    return subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+
+
+def _wait_for(what: Callable[[], bool], clock: SystemClock) -> None:
+    """Against a hang only."""
+    end = clock.monotonic() + 120
+    while not what():
+        assert clock.monotonic() < end, "it never came to that"
+        clock.sleep(0.05)
+
+
+def test_the_program_takes_over_what_a_killed_one_left_and_ends_when_it_is_told(tmp_path: Path) -> None:
+    clock = SystemClock()
+    machine = Machine(tmp_path, clock)
+    machine.spool([finding(subject=f"/srv/{number}") for number in range(1200)])
+    killed = _start(machine)
+    try:
+        _wait_for(lambda: machine.behind() < 1200, clock)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait(60) == -signal.SIGKILL
+    machine.spool([finding(subject="/srv/last")])
+    program = _start(machine)
+    try:
+        _wait_for(lambda: machine.behind() == 0, clock)
+        _wait_for(lambda: (machine.folder / "state/incidents/duty.json").exists(), clock)
+    finally:
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(120) == 0
+    with machine.duty() as duty:
+        subjects = [subject for _, _, subject in joined(duty)]
+        assert sorted(subjects) == sorted({*(f"/srv/{number}" for number in range(1200)), "/srv/last"})
+    assert "incident.case_opened" in machine.notices.read_text()
+    assert os.stat(machine.folder / "state/incidents/duty.json").st_mode & 0o077 == 0
