@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ class _Town:
         }  # fmt: skip
         self.config.write_text(json.dumps(value), encoding="utf-8")
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, module: str = "services") -> None:
         for name in names:
-            argv = [sys.executable, "-m", "tests.support.smallagent", str(self.config), name]
+            argv = [sys.executable, "-m", "tests.support.smallagent", str(self.config), name, module]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             self._agents.append(subprocess.Popen(argv, cwd=ROOT, env=environment))
             self._await(name)
@@ -229,16 +230,27 @@ def test_what_is_written_by_hand_or_altered_helps_nobody(town: _Town) -> None:
     system = site.system()
     past = past_trials(site, system)[0]
 
-    # Whoever holds the evidence key of the site writes an acknowledgement, signed by a key that nobody pinned.
-    said = Acknowledgement(
+    # Whoever holds the evidence key of the site writes acknowledgements: signed by a key that nobody pinned, without
+    # the code, and one that a person signed for another trial.
+    ledger = open_ledger(site, system)
+    stranger, person = (
+        Signer.generate(Purpose.ATTESTATION),
+        Signer.load(town.folder / "Zhang Wei.key", Purpose.ATTESTATION),
+    )
+    good = Acknowledgement(
         trial=trial, entry=past.entry.digest, by="Zhang Wei", time=site.clock.now(), code=town.code(trial)
     )
-    document = json.loads(sign_document(Signer.generate(Purpose.ATTESTATION), said.canonical()))
-    facts = {"trial": trial, "document": document}
-    ledger = open_ledger(site, system)
-    ledger.append(Evidence(kind=ACKNOWLEDGED_KIND, time=said.time, subject="permits", facts=facts))
-    found = past_trials(site, system)[0]
-    assert found.acknowledgement is None and found.refused
+    for signer, said in (
+        (stranger, good),
+        (person, good.model_copy(update={"code": "0000-0000-0000"})),
+        (person, good.model_copy(update={"entry": "0" * 64})),
+        (person, good.model_copy(update={"time": past.trial.began - timedelta(days=1)})),
+    ):
+        document = json.loads(sign_document(signer, said.canonical()))
+        facts = {"trial": trial, "document": document}
+        ledger.append(Evidence(kind=ACKNOWLEDGED_KIND, time=good.time, subject="permits", facts=facts))
+        found = past_trials(site, system)[0]
+        assert found.acknowledgement is None and found.refused
     assert town.statuses()["running-state"] == "fail"
     # The right one comes later, and counts.
     town.take_on(trial)
@@ -265,6 +277,13 @@ def test_a_channel_that_takes_nothing_is_on_record_and_without_a_route_nothing_i
     town.write(routes=False)
     with pytest.raises(ConfigurationError, match="nobody would be told"):
         town.trial("host")
+
+
+def test_an_agent_that_asks_no_services_watches_nothing(town: _Town) -> None:
+    town.start("host", module="metrics")
+    town.take_on(town.trial("host"))
+
+    assert town.statuses()["running-state"] == "fail"
 
 
 def test_a_case_that_nobody_graded_or_that_is_older_says_nothing(town: _Town) -> None:

@@ -1,4 +1,4 @@
-"""An agent of one module in a process of its own: ``python -m tests.support.smallagent CONFIG host|network``.
+"""An agent of one module in a process of its own: ``python -m tests.support.smallagent CONFIG host|network [MODULE]``.
 
 The supervisor, its spool and its control socket are the real ones; the module waits, and a network's first has one
 finding that says who did what to whom. So no interface is needed, and no rights.
@@ -22,13 +22,14 @@ _ROOMY = Budget(cpu_percent_max=1_000, memory_max_bytes=2 << 30, hang_s=600, sto
 
 
 class _Plans:
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, module: str = "services") -> None:
         self.path = path
         self._name = name
+        self._module = module
 
     def load(self) -> Plan:
         config = load_config(self.path)
-        run, module = (_sensor, "sensor-wan") if self._name == "network" else (_idle, "services")
+        run, module = (_sensor, "sensor-wan") if self._name == "network" else (_idle, self._module)
         directory = agent_directory(self._name, config)
         return Plan(self._name, config.agent, directory, (ModuleSpec(module, run, {}, _ROOMY),), lambda: None)
 
@@ -62,4 +63,4 @@ def _sensor(context: Context) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_agent(_Plans(Path(sys.argv[1]), sys.argv[2]), SystemClock()))
+    sys.exit(run_agent(_Plans(Path(sys.argv[1]), *sys.argv[2:]), SystemClock()))
