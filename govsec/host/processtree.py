@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from govsec.host.tables import Process, ProcessKey
 
@@ -83,7 +83,7 @@ class ProcessTree:
         if parent is None:
             node = Node(unknown_process(key, parent_pid), ())
         else:
-            process = replace(parent.process, key=key, parent_pid=parent_pid, cpu_s=0.0)
+            process = parent.process._replace(key=key, parent_pid=parent_pid, cpu_s=0.0)
             node = Node(process, (parent.process, *parent.ancestors)[:ANCESTORS_MAX])
         self._bury(pid)
         self._keep(node)
@@ -102,7 +102,7 @@ class ProcessTree:
             node.is_seen = process.executable is not None or bool(process.command)
         else:
             # What it was before it began this program is true of it no longer.
-            node.process = replace(node.process, name="", executable=None, executable_deleted=False, command=())
+            node.process = node.process._replace(name="", executable=None, executable_deleted=False, command=())
             node.is_seen = False
         return node
 

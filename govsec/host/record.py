@@ -7,13 +7,14 @@ A table that could not be read is ``{"unavailable": reason}``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 
 from pydantic import JsonValue
 
 from govsec.clock import format_time, from_ns
-from govsec.host.tables import HostSnapshot, ProcessKey, Socket, TableName, Unavailable
+from govsec.host.tables import HostSnapshot, Process, ProcessKey, Socket, TableName, Unavailable
 from govsec.redact import redact
 
 FORMAT = "govsec.host.v1"
@@ -50,15 +51,17 @@ def _table(value: object) -> JsonValue:
 
 
 def _row(row: object) -> dict[str, JsonValue]:
-    if isinstance(row, Socket):
-        return {name: _value(name, value) for name, value in row._asdict().items()}
+    if isinstance(row, Socket | Process):
+        names: Sequence[str] = row._fields
+    else:
+        names = [field.name for field in fields(row)]  # type: ignore[arg-type]  # every other row is a dataclass
     record: dict[str, JsonValue] = {}
-    for field in fields(row):  # type: ignore[arg-type]  # every row but a socket is a dataclass
-        value = getattr(row, field.name)
-        if field.name.endswith("_ns"):
-            record[field.name.removesuffix("_ns")] = format_time(from_ns(value)) if value else None
+    for name in names:
+        value = getattr(row, name)
+        if name.endswith("_ns"):
+            record[name.removesuffix("_ns")] = format_time(from_ns(value)) if value else None
         else:
-            record[field.name] = _value(field.name, value)
+            record[name] = _value(name, value)
     return record
 
 

@@ -68,9 +68,11 @@ class ProcessKey(NamedTuple):
     start_ticks: int
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A running program. ``None`` is what this process may not tell us, never an empty value."""
+class Process(NamedTuple):
+    """A running program. ``None`` is what this process may not tell us, never an empty value.
+
+    A tuple, because there are hundreds and they are read every few seconds.
+    """
 
     key: ProcessKey
     parent_pid: int

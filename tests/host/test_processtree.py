@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from govsec.host.processtree import ANCESTORS_MAX, ProcessTree, unknown_process
 from govsec.host.tables import Process, ProcessKey
 
 
 def process(pid: int, parent: int, start_ticks: int, name: str = "") -> Process:
-    return replace(unknown_process(ProcessKey(pid, start_ticks), parent), name=name)
+    return unknown_process(ProcessKey(pid, start_ticks), parent)._replace(name=name)
 
 
 def test_those_above_are_named_after_they_ended() -> None:
@@ -84,7 +82,7 @@ def test_processes_that_claim_to_be_each_others_parents_end_the_way() -> None:
 
 def test_what_a_copy_was_is_not_said_of_the_program_it_began() -> None:
     tree = ProcessTree(lambda pid: None)
-    tree.fill([replace(process(1, 0, 1, "init"), executable="/sbin/init", command=("init",), uid=7)])
+    tree.fill([process(1, 0, 1, "init")._replace(executable="/sbin/init", command=("init",), uid=7)])
     tree.forked(50, 1, 10)
 
     node = tree.executed(50, 10)
