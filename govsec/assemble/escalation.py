@@ -14,7 +14,7 @@ from govsec.incident.api import CaseStore, Query, Summary
 from govsec.incident.entries import Acknowledged, Entry, FindingJoined
 from govsec.incident.levels import EventLevel
 from govsec.notice.escalation import Escalation, Matter
-from govsec.notice.escalationfile import EscalationFile, MatterState
+from govsec.notice.escalationfile import EscalationFile
 from govsec.notice.outbox import Outbox
 from govsec.notice.rota import Rota
 from govsec.notice.workdays import Workdays, read_workdays, shipped_workdays
@@ -25,6 +25,8 @@ _PAGE = 1000
 #: More open cases than this are a flood; the oldest are told of by the list and the board.
 _CASES_MAX = 20_000
 _TEXT_MAX = 300
+#: Cases that are read before what they say is written down.
+_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +96,19 @@ def escalate(config: Config, cases: CaseStore, escalation: Escalation, outbox: O
     for call in calls:
         outbox.put([call.notice], call.channels, now)
     escalation.told(calls)
-    waiting = sum(held.state is MatterState.CALLING for held in escalation.matters().values())
-    return Escalated(len(calls), waiting, sum(bool(call.notice.facts["gaps"]) for call in calls))
+    return Escalated(len(calls), escalation.waiting_count(), sum(bool(call.notice.facts["gaps"]) for call in calls))
 
 
 def _look(cases: CaseStore, escalation: Escalation, now: datetime) -> None:
-    known = escalation.matters()
+    known = escalation.marks()
     lines = _open_cases(cases)
-    for line in lines:
-        held = known.get(line.id)
-        if held is not None and held.mark == _mark(line):
-            continue
-        entries = _entries(cases, line.id)
-        escalation.watch([_matter(line, entries)], now)
-        if taken := _taken_on(line, entries, is_new=held is None, now=now):
-            escalation.acknowledged(line.id, *taken)
+    news = [line for line in lines if known.get(line.id) != _mark(line)]
+    for begin in range(0, len(news), _BATCH):
+        read = [(line, _entries(cases, line.id)) for line in news[begin : begin + _BATCH]]
+        escalation.watch([_matter(line, entries) for line, entries in read], now)
+        for line, entries in read:
+            if taken := _taken_on(line, entries, is_new=line.id not in known, now=now):
+                escalation.acknowledged(line.id, *taken)
     gone = known.keys() - {line.id for line in lines}
     if gone:
         escalation.ended(sorted(gone))

@@ -86,9 +86,12 @@ def run_queue(args: argparse.Namespace, io: frame.IO) -> int:
     with open_outbox(io.config()) as outbox:
         counters = outbox.counters()
         items = outbox.items(ItemState(args.state), limit=args.limit)
-    head = ("ID", "CHANNEL", "TRIES", "NEXT", "SUBJECT", "ERROR")
+    head = ("ID", "CHANNEL", "PART", "TRIES", "NEXT", "SUBJECT", "ERROR")
     rows = [
-        (item.id, item.channel, item.tries, f"{item.next_at:%Y-%m-%dT%H:%M:%SZ}", item.notice.subject, item.error)
+        (
+            *(item.id, item.channel, f"{item.part.number}/{item.part.count}" if item.part else "", item.tries),
+            *(f"{item.next_at:%Y-%m-%dT%H:%M:%SZ}", item.notice.subject, item.error),
+        )
         for item in items
     ]
     counts = "  ".join(f"{name}: {count}" for name, count in counters.items())
@@ -142,6 +145,7 @@ def _record(item: Item) -> dict[str, Any]:
         "created_at": item.created_at,
         "next_at": item.next_at,
         "error": item.error,
+        "part": item.part.model_dump(mode="json", exclude_none=True) if item.part else None,
         "receipt": item.receipt,
         "notice": item.notice.canonical(),
     }

@@ -88,13 +88,17 @@ class Escalation:
         self._fallback = tuple(fallback)
         self._zone = zone
 
-    def matters(self) -> dict[str, Held]:
-        """What is remembered, by key."""
-        return self._file.matters()
+    def marks(self) -> dict[str, str]:
+        """The marks of what is remembered, by key."""
+        return self._file.marks()
+
+    def waiting_count(self) -> int:
+        """How many matters wait for a person."""
+        return self._file.waiting_count()
 
     def watch(self, matters: Sequence[Matter], now: datetime) -> None:
         """Look for somebody for each of these, or note how they are by now."""
-        known, now_ns = self._file.matters(), to_ns(now)
+        known, now_ns = self._file.matters([matter.key for matter in matters]), to_ns(now)
         self._file.keep([self._seen(matter, known.get(matter.key), now_ns) for matter in matters])
 
     def _seen(self, matter: Matter, old: Held | None, now_ns: int) -> Held:
@@ -117,7 +121,7 @@ class Escalation:
     def acknowledged(self, key: str, who: str, when: datetime) -> bool:
         """A person has taken it on: nobody is called any more. False when that was before it became worse, or the
         matter is not known."""
-        held = self._file.matters().get(key)
+        held = self._file.matters([key]).get(key)
         if held is None or to_ns(when) < held.opened_ns:
             return False
         self._file.keep([replace(held, state=MatterState.ACKNOWLEDGED, acknowledged_by=who)])
@@ -154,9 +158,8 @@ class Escalation:
         """
         now_ns = to_ns(now)
         found = []
-        for held in self._file.matters().values():
-            if held.state is not MatterState.CALLING or not held.call_key or not is_undeliverable(held.call_key):
-                continue
+        lost = [key for key in self._file.last_calls() if is_undeliverable(key)]
+        for held in self._file.called_by(lost) if lost else ():
             chain = self._chain(held)
             wait_min = chain.steps[min(held.step, len(chain.steps) - 1)].wait_min if chain else 0
             next_ns = min(held.next_ns, now_ns + _MINUTE_NS)

@@ -46,6 +46,9 @@ _LAYOUT = Layout(
 _LINE = """
     SELECT key, mark, state, severity, level, system, subject, summary, is_exercise, opened_ns, calls_count, step,
       step_ns, next_ns, acknowledged_by, call_key, is_unreached FROM matters"""
+_ASKED = "(SELECT value FROM json_each(?))"
+_BY_KEY = f"{_LINE} WHERE key IN {_ASKED}"
+_BY_CALL = f"{_LINE} WHERE state = 'calling' AND call_key IN {_ASKED}"
 
 
 class MatterState(StrEnum):
@@ -94,10 +97,35 @@ class EscalationFile:
         """Close the file."""
         self._database.close()
 
-    def matters(self) -> dict[str, Held]:
-        """All matters, by key."""
+    def marks(self) -> dict[str, str]:
+        """The marks of all matters, by key."""
         with self._database.reading() as work:
-            return {line.key: line for line in map(_held, work.execute(_LINE).fetchall())}
+            return dict(work.execute("SELECT key, mark FROM matters").fetchall())
+
+    def matters(self, keys: Sequence[str]) -> dict[str, Held]:
+        """Those of these matters that are known, by key."""
+        asked = json.dumps(list(keys))
+        with self._database.reading() as work:
+            rows = work.execute(_BY_KEY, (asked,)).fetchall()
+        return {line.key: line for line in map(_held, rows)}
+
+    def waiting_count(self) -> int:
+        """How many matters wait for a person."""
+        with self._database.reading() as work:
+            return int(work.execute("SELECT count(*) FROM matters WHERE state = 'calling'").fetchone()[0])
+
+    def last_calls(self) -> tuple[str, ...]:
+        """Keys of the notices by which what still waits was called last."""
+        with self._database.reading() as work:
+            rows = work.execute("SELECT DISTINCT call_key FROM matters WHERE state = 'calling' AND call_key <> ''")
+            return tuple(key for (key,) in rows.fetchall())
+
+    def called_by(self, call_keys: Sequence[str]) -> list[Held]:
+        """What still waits and was called last by one of these notices."""
+        asked = json.dumps(list(call_keys))
+        with self._database.reading() as work:
+            rows = work.execute(_BY_CALL, (asked,)).fetchall()
+        return [_held(row) for row in rows]
 
     def due(self, now_ns: int, ahead_max_ns: int, limit: int) -> list[Held]:
         """Matters that are to be called now, the worst first. What lies further ahead than any wait is of a wrong

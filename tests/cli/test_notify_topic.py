@@ -80,6 +80,22 @@ def test_a_channel_is_tried_for_real_and_a_refusal_behind_200_is_told(site: _Sit
         assert "blind, hook" in site.err
 
 
+def test_the_outbox_shows_which_part_of_a_long_notice_was_not_taken(site: _Site) -> None:
+    with far_side() as far:
+        key = {"key": site.secret("key", "shared")}
+        shape = {"xml": "<t>{text}</t>", "answer": {"between": ["<c>", "</c>"], "yes": ["0"]}, "secrets": key}
+        gateway = {"kind": "sms", "url": far.url, "plain": True, "recipients": ["13800000000"], "text_max": 40, **shape}
+        config = load_config(site.write({"channels": {"sms": {**gateway, "addresses": ["127.0.0.0/8"]}}}))
+        with open_outbox(config) as outbox:
+            outbox.put([notice().model_copy(update={"summary": "长" * 60})], ["sms"], NOW)
+        far.answer = lambda _, __, body: (200, b"<c>1</c>" if b"(2/3)" in body else b"<c>0</c>")
+        assert site.run("send") == 4
+    assert site.run("queue", "--state", "dead") == 1
+    assert "2/3" in site.out and "the gateway says '1'" in site.out
+    assert site.run("queue", "--json") == 1
+    assert json.loads(site.out)["counters"] == {"waiting": 0, "done": 2, "dead": 1}
+
+
 def test_what_is_in_the_outbox_is_sent_shown_and_sent_again(site: _Site) -> None:
     config = load_config(
         site.write({"channels": {"log": {"kind": "file", "path": str(site.folder / "notices.jsonl")}}})
