@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec.assemble.access import has_access, may_write, own_store
+from govsec.assemble.lagrecord import lags_of
 from govsec.assemble.ledger import lock_anchors
 from govsec.assemble.locks import Locking, lock_shipped
 from govsec.assemble.probes import protection_of
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from govsec.backup.archive import ArchiveResult
     from govsec.repo.repository import Repository
 
+log = logging.getLogger(__name__)
+
+#: The lag that status shows is that of the last day.
+_LAG_WINDOW = timedelta(days=1)
 #: How long one call to a directory may take before its center counts as not answering (a network file system that is
 #: gone blocks for ever). S3 stores have time-outs of their own; the quorum waits for all their attempts.
 _DIRECTORY_TIMEOUT_S = 300.0
@@ -318,7 +325,7 @@ def status_of(site: Site, system: SystemConfig) -> Status:
             stores.append((center.role, error, name))
     known = States(site.clock, _state_path(site, system)).all()
     near = {name for name, center in site.config.centers.items() if center.role in written_at_once(system)}
-    return collect_status(
+    status = collect_status(
         system.name,
         stores,
         site.trusted(),
@@ -330,6 +337,13 @@ def status_of(site: Site, system: SystemConfig) -> Status:
         protections={name: protection_of(site, system, name) for name in site.config.centers},
         threads=THREADS,
     )
+    try:
+        lags = lags_of(site, system, since=site.clock.now() - _LAG_WINDOW)
+    except GovsecError as error:
+        # What the centers say of themselves does not wait for the ledger; a lag that is not known is not shown.
+        log.warning("measured lag not read", extra={"system": system.name, "error": str(error)})
+        lags = []
+    return replace(status, lags=tuple(lags))
 
 
 def written_at_once(system: SystemConfig) -> frozenset[Role]:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from govsec.assemble.centers import status_of
+from govsec.assemble.lagrecord import lags_of
 from govsec.assemble.plans import history_of, plans_of
 from govsec.assemble.systems import Site
 from govsec.centers import names
@@ -25,10 +26,12 @@ from govsec.drill.history import History, PastDrill
 from govsec.drill.plan import Plan, ProbeStep
 from govsec.drill.result import Outcome
 from govsec.errors import GovsecError, IntegrityError
-from govsec.policy.continuityfacts import CenterFact, ContinuityFacts, DrillFact
+from govsec.policy.continuityfacts import CenterFact, ContinuityFacts, DrillFact, LagFact
 from govsec.store.api import ReadStore
 
 _WINDOW = timedelta(days=30)
+#: Intervals of lag are signed every quarter of an hour: a week of them shows the rhythm of a week.
+_MEASURED_WINDOW = timedelta(days=7)
 #: Two clocks may differ by so much before a commit that seems to arrive before it was made says nothing.
 _SKEW = timedelta(minutes=5)
 T = TypeVar("T")
@@ -168,8 +171,32 @@ def _with_jobs(site: Site, system: SystemConfig, facts: ContinuityFacts, missing
     remote = site.name_of(Role.REMOTE)
     if remote not in logs:
         return facts
+    measured = _asked("measured lag", missing, lambda: _measured(site, system, remote, facts))
+    if measured is not None:
+        facts = replace(facts, lag=measured)
     lags = _asked("lag", missing, lambda: _lags(logs[remote][0], made))
     return replace(facts, lags_s=lags)
+
+
+def _measured(site: Site, system: SystemConfig, remote: str | None, facts: ContinuityFacts) -> LagFact | None:
+    """What shippers signed of their lag to the remote center, of the worst of its jobs.
+
+    None unless every configured job was measured: one that runs once a day must not hide behind one that is watched.
+    """
+    found = {lag.job: lag for lag in lags_of(site, system, since=facts.now - _MEASURED_WINDOW) if lag.center == remote}
+    jobs = set(facts.jobs or ())
+    if not jobs or not jobs <= found.keys():
+        return None
+    lags = [found[job] for job in sorted(jobs)]
+    return LagFact(
+        since=min(lag.since for lag in lags),
+        until=min(lag.until for lag in lags),
+        covered_share=min(lag.covered_share for lag in lags),
+        snapshots_count=min(lag.snapshots_count for lag in lags),
+        gap_p95_s=max(lag.gap_p95_s for lag in lags),
+        p95_s=max(lag.p95_s for lag in lags),
+        max_s=max(lag.max_s for lag in lags),
+    )
 
 
 def _log(site: Site, system: SystemConfig, name: str) -> tuple[ReadStore, Log]:

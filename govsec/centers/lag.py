@@ -155,13 +155,19 @@ class LagMeasured:
     until: datetime
     #: Seconds within ``since`` and ``until`` that intervals cover.
     covered_s: float
+    p50_s: float
     p95_s: float
     max_s: float
-    gap_max_s: float
+    gap_p95_s: float
+
+    @property
+    def covered_share(self) -> float:
+        """Of the time from ``since`` to ``until`` the part in which somebody measured."""
+        return min(1.0, self.covered_s / max(1.0, (self.until - self.since).total_seconds()))
 
 
 def measured(intervals: Iterable[LagInterval]) -> list[LagMeasured]:
-    """One for each pair of job and center; the 95th percentile is that of the worst interval, so it flatters nobody."""
+    """One for each pair of job and center. Of the intervals' own figures the one that 95 % of them do not exceed."""
     pairs: dict[tuple[str, str], list[LagInterval]] = {}
     for interval in intervals:
         pairs.setdefault((interval.job, interval.center), []).append(interval)
@@ -188,9 +194,10 @@ def _together(job: str, center: str, intervals: list[LagInterval]) -> LagMeasure
         since=ordered[0].since,
         until=reached,
         covered_s=covered,
-        p95_s=max(interval.p95_ms for interval in ordered) / 1000,
+        p50_s=percentile([interval.p50_ms / 1000 for interval in ordered], 50),
+        p95_s=percentile([interval.p95_ms / 1000 for interval in ordered], 95),
         max_s=max(interval.max_ms for interval in ordered) / 1000,
-        gap_max_s=max(interval.gap_max_ms for interval in ordered) / 1000,
+        gap_p95_s=percentile([interval.gap_max_ms / 1000 for interval in ordered], 95),
     )
 
 

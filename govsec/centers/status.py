@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from govsec.centers.freeze import Freeze, read_freeze
+from govsec.centers.lag import LagMeasured
 from govsec.centers.log import Log, Position, read_log
 from govsec.centers.pause import Pause, read_pause
 from govsec.centers.points import RecoveryPoint, recovery_points, worst
@@ -80,6 +81,8 @@ class Status:
     system: str
     time: datetime
     centers: tuple[CenterStatus, ...]
+    #: What was measured and signed of the last day, by job and center.
+    lags: tuple[LagMeasured, ...] = ()
 
     @property
     def is_good(self) -> bool:

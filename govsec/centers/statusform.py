@@ -17,6 +17,20 @@ def as_json(status: Status) -> dict[str, object]:
         "time": format_time(status.time),
         "is_good": status.is_good,
         "centers": [_row_as_json(row) for row in status.centers],
+        "lags": [
+            {
+                "job": lag.job,
+                "center": lag.center,
+                "since": _moment(lag.since),
+                "until": _moment(lag.until),
+                "covered_share": round(lag.covered_share, 4),
+                "snapshots_count": lag.snapshots_count,
+                "p50_s": lag.p50_s,
+                "p95_s": lag.p95_s,
+                "max_s": lag.max_s,
+            }
+            for lag in status.lags
+        ],
     }
 
 
@@ -120,6 +134,15 @@ def as_prometheus(statuses: Sequence[Status]) -> str:
                 for point in row.points
                 if point.age_s is not None
             ]
+    lines += [
+        "# HELP govsec_center_lag_seconds How long changes were not yet at the center, measured over the last day.",
+        "# TYPE govsec_center_lag_seconds gauge",
+    ]
+    for status in statuses:
+        for lag in status.lags:
+            pairs = f'system="{_escaped(status.system)}",center="{_escaped(lag.center)}",job="{_escaped(lag.job)}"'
+            for what, seconds in (("p50", lag.p50_s), ("p95", lag.p95_s), ("max", lag.max_s)):
+                lines.append(f'govsec_center_lag_seconds{{{pairs},of="{what}"}} {seconds:.10g}')
     lines += ["# HELP govsec_center_state 1 for the state that the center is in.", "# TYPE govsec_center_state gauge"]
     for status in statuses:
         for row in status.centers:

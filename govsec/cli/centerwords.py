@@ -17,7 +17,7 @@ def status_words(status: Status) -> str:
     rows = [cells for center in status.centers for cells in _lines(center)]
     rpo_s = status.centers[0].rpo_s if status.centers else 0
     title = f"{status.system}: a recovery point may be {texts.duration(rpo_s)} old"
-    return "\n".join([title, texts.table(_HEADER, rows), *_notes(status)])
+    return "\n".join([title, texts.table(_HEADER, rows), *_notes(status), *_lags(status)])
 
 
 def _lines(row: CenterStatus) -> list[tuple[str, ...]]:
@@ -58,6 +58,16 @@ def _state(row: CenterStatus) -> str:
     if row.error and row.head is None:
         return "unreachable"
     return "follows" if row.state is None else row.state.value
+
+
+def _lags(status: Status) -> list[str]:
+    """What was measured of the last day, a line for each job and center."""
+    return [
+        f"lag of {_cut(lag.job or '(no job)')} at {_cut(lag.center)}: p50 {texts.duration(lag.p50_s)}, "
+        f"p95 {texts.duration(lag.p95_s)}, max {texts.duration(lag.max_s)} ({lag.snapshots_count} snapshots, "
+        f"measured {lag.covered_share:.0%} of the time until {lag.until:%Y-%m-%d %H:%M}Z)"
+        for lag in status.lags
+    ]
 
 
 def _notes(status: Status) -> list[str]:

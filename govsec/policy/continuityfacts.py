@@ -56,6 +56,21 @@ class CenterFact:
     flaws_count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LagFact:
+    """What continuous protection measured at the remote center, of the job that is worst off; from signed entries."""
+
+    since: datetime
+    until: datetime
+    #: Of the time between the two the part in which somebody measured.
+    covered_share: float
+    snapshots_count: int
+    #: 95 % of the intervals have these or less: time between two snapshots, and the 95th percentile of the lag.
+    gap_p95_s: float
+    p95_s: float
+    max_s: float
+
+
 #: Clocks of centers and ours may differ by this much.
 _AHEAD_MAX = timedelta(minutes=5)
 
@@ -79,6 +94,8 @@ class ContinuityFacts:
     snapshots: tuple[datetime, ...] | None = None
     #: For each of these commits that is at the remote center: seconds from the commit until it was there.
     lags_s: tuple[float, ...] | None = None
+    #: None: nothing was measured of at least one job, and only the commits themselves tell.
+    lag: LagFact | None = None
     drills: tuple[DrillFact, ...] | None = None
     plans: tuple[str, ...] | None = None
     #: Data class and the job that backs it up, by the register.

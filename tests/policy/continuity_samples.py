@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from govsec.policy.continuityfacts import CenterFact, ContinuityFacts, DrillFact
+from govsec.policy.continuityfacts import CenterFact, ContinuityFacts, DrillFact, LagFact
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 _FRESH = NOW - timedelta(minutes=3)
@@ -43,6 +43,12 @@ def center(name: str, role: str, **changes: object) -> CenterFact:
         newest=_FRESH,
         verified=_MORNING,
     )
+    return replace(good, **changes)  # type: ignore[arg-type]  # names of its fields
+
+
+def lag(**changes: object) -> LagFact:
+    """Continuous protection that is in order."""
+    good = LagFact(NOW - timedelta(days=7), NOW - timedelta(minutes=10), 0.99, 5000, 600.0, 14.0, 90.0)
     return replace(good, **changes)  # type: ignore[arg-type]  # names of its fields
 
 

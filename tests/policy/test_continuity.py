@@ -13,7 +13,7 @@ from govsec.policy.continuityfacts import ContinuityFacts, percentile_95
 from govsec.policy.continuityjudges import JUDGES
 from govsec.policy.continuitytable import continuity_table
 from govsec.policy.results import Status
-from tests.policy.continuity_samples import NOW, center, drill, facts, with_center
+from tests.policy.continuity_samples import NOW, center, drill, facts, lag, with_center
 
 
 def statuses(given: ContinuityFacts) -> dict[str, str]:
@@ -70,6 +70,13 @@ def test_every_check_of_the_table_is_judged_and_maps_lines_of_the_catalog() -> N
         (facts(lags_s=(20.0,) * 30 + (4000.0,) * 11), "remote-copy", "partial"),
         (facts(lags_s=()), "remote-copy", "partial"),
         (facts(lags_s=None), "remote-copy", "error"),
+        # Where lag was measured and signed, that decides: what the commits alone would say no longer does.
+        (facts(lag=lag(), lags_s=None), "remote-copy", "pass"),
+        (facts(lag=lag(covered_share=0.9)), "remote-copy", "partial"),
+        (facts(lag=lag(until=NOW - timedelta(hours=2))), "remote-copy", "partial"),
+        (facts(lag=lag(gap_p95_s=1000.0)), "remote-copy", "partial"),
+        (facts(lag=lag(p95_s=400.0)), "remote-copy", "partial"),
+        (facts(lag=lag(snapshots_count=3)), "remote-copy", "partial"),
         # The others, each by what it guards against
         (facts(drills=(drill(restore_time_s=900.0),)), "redundancy", "partial"),
         (facts(drills=(drill(passed=frozenset({"restore"})),)), "site-switch", "partial"),
