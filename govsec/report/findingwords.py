@@ -16,10 +16,13 @@ from typing import Any
 from govsec.errors import ConfigurationError
 from govsec.records import Finding
 from govsec.report.catalog import Catalogue, plain
+from govsec.report.phrases import phrase
 
 #: Of a list, so many are written out.
 _NAMED_MAX = 3
 _HOUR_S = 3600
+#: Facts that are clauses in English.
+_CLAUSES = ("expected", "seen")
 #: A share is written in percent; other numbers without a unit are counts.
 _SHARES = ("ratio", "deviation", "autocorrelation", "in_band", "share")
 
@@ -75,7 +78,8 @@ def _facts(finding: Finding, words: Catalogue) -> dict[str, str]:
             facts[f"{name}_count"] = str(count)
         elif isinstance(value, (str, int, float)):
             key = f"value.{name}.{value}"
-            facts[name] = words.text(key) if words.has(key) else str(value)
+            said = phrase(value, words.lang) if name in _CLAUSES and isinstance(value, str) else str(value)
+            facts[name] = words.text(key) if words.has(key) else said
     facts["port"] = facts.pop("ports", "")
     for name, item in _measured(finding).items():
         facts[name] = _number(name, item["value"], item, words)
