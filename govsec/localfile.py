@@ -14,6 +14,8 @@ from pathlib import Path
 
 from govsec.errors import ConfigurationError, LimitError
 
+_GROWN_SIZE = 1 << 20
+
 
 def read_bounded(path: Path, size_max: int) -> bytes:
     """The bytes of the regular file at ``path``, at most ``size_max``.
@@ -30,13 +32,18 @@ def read_bounded(path: Path, size_max: int) -> bytes:
         if status.st_size > size_max:
             raise LimitError(f"{path}: larger than {size_max} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(size_max + 1)
+            # Not size_max at once: a buffer of what is asked for is made first, and a limit may be large.
+            parts = [file.read(status.st_size + 1)]
+            size = len(parts[0])
+            # It may have grown since it was looked at, and files of the kernel say that they are empty.
+            while status.st_size < size <= size_max and (more := file.read(_GROWN_SIZE)):
+                parts.append(more)
+                size += len(more)
     finally:
         os.close(descriptor)
-    # It may have grown since.
-    if len(data) > size_max:
+    if size > size_max:
         raise LimitError(f"{path}: larger than {size_max} bytes")
-    return data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_given(path: Path, size_max: int) -> bytes:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,23 @@ def test_a_named_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Pat
     with pytest.raises(LimitError):
         read_given(tmp_path / "large", 10)
     assert read_given(tmp_path / "large", 11) == b"x" * 11
+
+
+def test_a_large_bound_costs_no_memory(tmp_path: Path) -> None:
+    # In an agent memory is limited, and a bound of a gibibyte was taken from it before a byte was read.
+    (tmp_path / "small").write_bytes(b"x" * 5000)
+    program = """
+import resource, sys
+from pathlib import Path
+from govsec.localfile import read_bounded
+resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+print(len(read_bounded(Path(sys.argv[1]), 1 << 30)), len(read_bounded(Path("/proc/self/status"), 1 << 30)) > 100)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "small")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.split() == ["5000", "True"]
