@@ -25,9 +25,10 @@ from typing import Any
 
 from govsec.canonical import dumps
 from govsec.clock import format_time, from_ns, parse_time, to_ns
-from govsec.database import Database, Layout
+from govsec.database import Database
 from govsec.errors import RefusedError
 from govsec.notice.api import Limits, Receipt, ReceiptState
+from govsec.notice.outboxtables import BURY, DUE, LAYOUT, LIST, MEND_ITEMS, UNRECORDED
 from govsec.notice.parts import Part
 from govsec.records import Notice
 
@@ -45,46 +46,6 @@ _PART_MARK = "\x1f"
 _SECOND_NS = 1_000_000_000
 _MINUTE_NS, _DAY_NS = 60 * _SECOND_NS, 86_400 * _SECOND_NS
 _LEASE_NS = LEASE // timedelta(microseconds=1) * 1000
-_LAYOUT = Layout(
-    "outbox",
-    (
-        """
-        CREATE TABLE items (
-          id INTEGER PRIMARY KEY, key TEXT NOT NULL, channel TEXT NOT NULL, severity INTEGER NOT NULL,
-          body BLOB NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL, created_ns INTEGER NOT NULL,
-          next_ns INTEGER NOT NULL, owner TEXT NOT NULL, error TEXT NOT NULL, receipt TEXT NOT NULL,
-          UNIQUE (key, channel));
-        CREATE INDEX items_due ON items (channel, next_ns) WHERE state = 'waiting';
-        CREATE INDEX items_state ON items (state, id);
-        CREATE TABLE tries (channel TEXT NOT NULL, moment_ns INTEGER NOT NULL);
-        CREATE INDEX tries_moment ON tries (channel, moment_ns);
-        CREATE TABLE pauses (channel TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID
-        """,
-        """
-        ALTER TABLE items ADD COLUMN is_recorded INTEGER NOT NULL DEFAULT 0;
-        CREATE INDEX items_unrecorded ON items (id) WHERE state <> 'waiting' AND is_recorded = 0
-        """,
-        """
-        ALTER TABLE items ADD COLUMN part BLOB NOT NULL DEFAULT x''
-        """,
-    ),
-)
-_DUE = """
-    SELECT id, key, channel, body, tries, part FROM items
-    WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
-#: What is due with no try left: the worker of its last try did not live to tell.
-_BURY = """
-    UPDATE items SET state = 'dead', owner = '',
-      error = CASE error WHEN '' THEN 'no worker lived to tell what came of it' ELSE error END
-    WHERE state = 'waiting' AND channel = ? AND next_ns <= ? AND tries >= ?"""
-#: No wait is longer than a day (:data:`_PAUSE_MAX_S`): such a moment is of a clock that was wrong. Who sends it now
-#: keeps it for as long as a lease may be.
-_MEND_ITEMS = """
-    UPDATE items SET next_ns = ? + CASE owner WHEN '' THEN 0 ELSE ? END
-    WHERE state = 'waiting' AND channel = ? AND next_ns > ?"""
-_COLUMNS = "SELECT id, key, channel, body, tries, state, created_ns, next_ns, error, receipt, part FROM items"
-_LIST = f"{_COLUMNS} WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
-_UNRECORDED = f"{_COLUMNS} WHERE state <> 'waiting' AND is_recorded = 0 ORDER BY id LIMIT ?"
 
 
 class ItemState(StrEnum):
@@ -129,7 +90,7 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises as ``govsec.database.Database``."""
-        self._database = Database(path, _LAYOUT)
+        self._database = Database(path, LAYOUT)
 
     def close(self) -> None:
         """Close the file."""
@@ -170,11 +131,11 @@ class Outbox:
             work.execute("DELETE FROM tries WHERE moment_ns < ?", (now_ns - _DAY_NS,))
             for channel, bounds in limits.items():
                 _mend(work, channel, now_ns)
-                work.execute(_BURY, (channel, now_ns, TRIES_MAX))
+                work.execute(BURY, (channel, now_ns, TRIES_MAX))
                 room = min(limit - len(leased), self._room(work, channel, bounds, now_ns))
                 if room <= 0:
                     continue
-                for item, _, _, body, tries, part in work.execute(_DUE, (channel, now_ns, room)).fetchall():
+                for item, _, _, body, tries, part in work.execute(DUE, (channel, now_ns, room)).fetchall():
                     leased.append(Leased(item, channel, _notice(body), owner, tries + 1, _part(part)))
                     work.execute("INSERT INTO tries VALUES (?, ?)", (channel, now_ns))
             work.executemany(
@@ -265,13 +226,13 @@ class Outbox:
     def items(self, state: ItemState, *, after: int = 0, limit: int = 100) -> tuple[Item, ...]:
         """Notices in a state, oldest first, after the one of that id."""
         with self._database.reading() as work:
-            rows = work.execute(_LIST, (state.value, after, limit)).fetchall()
+            rows = work.execute(LIST, (state.value, after, limit)).fetchall()
         return tuple(_item(row) for row in rows)
 
     def unrecorded(self, limit: int = 100) -> tuple[Item, ...]:
         """What was delivered or is a dead letter and is not yet in anybody's evidence, oldest first."""
         with self._database.reading() as work:
-            rows = work.execute(_UNRECORDED, (limit,)).fetchall()
+            rows = work.execute(UNRECORDED, (limit,)).fetchall()
         return tuple(_item(row) for row in rows)
 
     def mark_recorded(self, items: Sequence[int]) -> None:
@@ -342,7 +303,7 @@ def _mend(work: sqlite3.Connection, channel: str, now_ns: int) -> None:
 
     A clock that was set back must not free what was used up: tries of the future are tries of now.
     """
-    work.execute(_MEND_ITEMS, (now_ns, _LEASE_NS, channel, now_ns + _DAY_NS))
+    work.execute(MEND_ITEMS, (now_ns, _LEASE_NS, channel, now_ns + _DAY_NS))
     work.execute("UPDATE tries SET moment_ns = ? WHERE channel = ? AND moment_ns > ?", (now_ns, channel, now_ns))
     work.execute(
         "UPDATE pauses SET until_ns = ? WHERE channel = ? AND until_ns > ?",
