@@ -21,6 +21,8 @@ from govsec.config import Model, Name, Objectives, Role, explain, read_yaml
 from govsec.errors import ConfigurationError
 
 STEPS_MAX = 64
+#: Kinds of steps and probes after which the restored tree may no longer be what was restored.
+_CHANGING = ("configure", "start", "postgres", "command", "sqlite")
 _DAY_S = 86_400.0
 Timeout = Annotated[float, Field(gt=0, le=7 * _DAY_S)]
 Argv = Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(min_length=1, max_length=256)]
@@ -120,7 +122,25 @@ class SqliteProbe(Model):
         return self
 
 
-Probe = Annotated[ContentProbe | NonceProbe | CommandProbe | SqliteProbe, Field(discriminator="kind")]
+class PostgresQueryProbe(Model):
+    """The PostgreSQL server that a step of kind ``postgres`` recovered answers a question."""
+
+    kind: Literal["postgres_query"]
+    database: str = Field(min_length=1, max_length=63)
+    query: str = Field(min_length=1, max_length=4096, description="one SELECT that gives one value")
+    expect: int | float | str | None = None
+    minimum: int | float | None = None
+
+    @model_validator(mode="after")
+    def _expects(self) -> PostgresQueryProbe:
+        if (self.expect is None) == (self.minimum is None):
+            raise ValueError("give either expect or minimum")
+        return self
+
+
+Probe = Annotated[
+    ContentProbe | NonceProbe | CommandProbe | SqliteProbe | PostgresQueryProbe, Field(discriminator="kind")
+]
 
 
 class Undo(Model):
@@ -168,6 +188,29 @@ class StartStep(_Step):
     background: bool = False
 
 
+class PostgresStep(_Step):
+    """Verify, recover and start a restored PostgreSQL server, with settings of govsec's and none of the restored ones.
+
+    Without ``time``, ``lsn`` and ``point`` it recovers to the end of the log.
+    """
+
+    kind: Literal["postgres"]
+    path: InsidePath = Field(description="where the job's log lies in the snapshot: /postgres/<job>")
+    time: AwareDatetime | None = None
+    lsn: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
+    point: str | None = Field(default=None, min_length=1, max_length=63)
+    user: str = Field(default="postgres", min_length=1, max_length=63, description="the superuser that the server has")
+    nonce: bool = Field(default=True, description="the row that the stream plants must have come back")
+
+    _path = field_validator("path")(_inside)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> PostgresStep:
+        if sum(value is not None for value in (self.time, self.lsn, self.point)) > 1:
+            raise ValueError("give one of time, lsn and point, or none for the end of the log")
+        return self
+
+
 class ProbeStep(_Step):
     """Prove something."""
 
@@ -184,7 +227,9 @@ class SwitchAddressStep(_Step):
     rehearsal: Argv | None = None
 
 
-Step = Annotated[RestoreStep | ConfigureStep | StartStep | ProbeStep | SwitchAddressStep, Field(discriminator="kind")]
+Step = Annotated[
+    RestoreStep | ConfigureStep | StartStep | PostgresStep | ProbeStep | SwitchAddressStep, Field(discriminator="kind")
+]
 
 
 class Isolation(Model):
@@ -279,11 +324,13 @@ class Plan(Model):
         if not any(isinstance(step, ProbeStep) for step in self.steps):
             raise ValueError("there is no probe: a plan that proves nothing cannot pass")
         kinds = [step.probe.kind if isinstance(step, ProbeStep) else step.kind for step in self.steps]
-        changing = [kinds.index(kind) for kind in ("configure", "start", "command", "sqlite") if kind in kinds]
+        changing = [kinds.index(kind) for kind in _CHANGING if kind in kinds]
         if "content" in kinds and changing and kinds.index("content") > min(changing):
             raise ValueError("content is compared before any step that may change the restored tree")
         if self.center in self.lost:
             raise ValueError(f"the scenario loses {self.center}, which the plan restores from")
+        if "postgres_query" in kinds and "postgres" not in kinds[: kinds.index("postgres_query")]:
+            raise ValueError("a postgres_query asks the server that a step of kind postgres before it recovered")
         damaged = self.scenario.center if isinstance(self.scenario, _Share) else None
         if damaged is not None and self.center not in (None, damaged):
             raise ValueError(f"the scenario damages {damaged}, the plan restores from {self.center}")

@@ -66,9 +66,15 @@ def ask_sqlite(probe: SqliteProbe, sandbox: Sandbox, timeout_s: float) -> Answer
     value = result.get("value")
     if not isinstance(value, (int, float, str)) or isinstance(value, bool):
         return Answer(False, "the database gave no value", {})
+    return compare(value, probe.expect, probe.minimum)
+
+
+def compare(value: int | float | str, expect: int | float | str | None, minimum: int | float | None) -> Answer:
+    """Judge the one value of a query."""
     shown: dict[str, int | float | str] = {"value": str(value)[:200]}
-    if probe.expect is not None and value != probe.expect:
-        return Answer(False, f"the query gives {str(value)[:200]!r}, expected {probe.expect!r}", shown)
-    if probe.minimum is not None and (isinstance(value, str) or value < probe.minimum):
-        return Answer(False, f"the query gives {str(value)[:200]!r}, expected at least {probe.minimum!r}", shown)
+    if expect is not None and value != expect:
+        return Answer(False, f"the query gives {str(value)[:200]!r}, expected {expect!r}", shown)
+    # Written this way round so that no value at all (NaN) is below every minimum.
+    if minimum is not None and (isinstance(value, str) or not value >= minimum):
+        return Answer(False, f"the query gives {str(value)[:200]!r}, expected at least {minimum!r}", shown)
     return Answer(True, "", shown)

@@ -25,6 +25,8 @@ from govsec.drill.plan import (
     ContentProbe,
     NonceProbe,
     Plan,
+    PostgresQueryProbe,
+    PostgresStep,
     ProbeStep,
     RestoreStep,
     SqliteProbe,
@@ -32,12 +34,14 @@ from govsec.drill.plan import (
     Step,
     SwitchAddressStep,
 )
+from govsec.drill.postgres import ask_server, recover_server
 from govsec.drill.probes import ask_command, ask_sqlite, command_answer
 from govsec.drill.result import ContentResult, IsolationResult, MetadataResult, Outcome, Reason, StepResult, Verdict
 from govsec.drill.sandbox import Sandbox, account_of
 from govsec.drill.scratch import Scratch, write_config
 from govsec.drill.watch import Note, StepFailedError, StepTimeoutError, Stopwatch
 from govsec.errors import GovsecError
+from govsec.postgres.isolated import IsolatedServer
 from govsec.progress import Progress, ProgressSink
 from govsec.repo.repository import Repository
 from govsec.repo.snapshot import Snapshot
@@ -80,6 +84,7 @@ class StepRunner:
         self._attempted: list[Step] = []
         self._witness: Witness | None = None
         self._has_looked = False
+        self._postgres: IsolatedServer | None = None
 
     def bind(
         self,
@@ -170,6 +175,9 @@ class StepRunner:
                 self._configure(step, note)
             case StartStep():
                 self._start(step, note)
+            case PostgresStep():
+                answer, self._postgres = recover_server(step, self._require_sandbox(), self._watch.clock)
+                note.take(answer)
             case SwitchAddressStep(rehearsal=rehearsal):
                 assert rehearsal is not None  # run_all leaves out the others
                 sandbox = self._require_sandbox()
@@ -279,6 +287,8 @@ class StepRunner:
                 note.take(ask_command(probe, argv, sandbox, step.timeout_s, self._watch.clock))
             case SqliteProbe() as probe:
                 note.take(ask_sqlite(probe, self._require_sandbox(), step.timeout_s))
+            case PostgresQueryProbe() as probe:
+                note.take(ask_server(probe, self._postgres, step.timeout_s))
 
     def _check_content(self, note: Note, tick: Callable[[], None]) -> None:
         bound = self._require_bound()
@@ -342,7 +352,7 @@ class StepRunner:
 def needs_sandbox(plan: Plan) -> bool:
     """True when something of the plan runs outside this process."""
     return any(
-        isinstance(step, (StartStep, SwitchAddressStep))
+        isinstance(step, (StartStep, PostgresStep, SwitchAddressStep))
         or step.undo is not None
         or (isinstance(step, ProbeStep) and isinstance(step.probe, (CommandProbe, SqliteProbe)))
         for step in plan.steps

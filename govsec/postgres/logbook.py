@@ -100,6 +100,7 @@ class Gap(_Model):
 class PlantedNonce(_Model):
     """A row that was written into the database so that a drill finds it again."""
 
+    row: int = Field(ge=1)
     written: AwareDatetime
     after: Lsn
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -318,6 +319,7 @@ class Logbook:
                 raise FormatError(f"{self.tree.root}: the page speaks of {path}, which is not there")
             return
         self.tree.truncate(path, begun)
+        self.tree.pad(path, page.segment_size)
         is_small = page.segment_size <= _REWRITE_SIZE_MAX
         whole = bytearray(self.tree.read(path, size_max=begun)) if is_small else None
         self._open = _Open(segment, whole)
@@ -351,9 +353,11 @@ class Logbook:
     def _trim(self) -> None:
         """Let go of log that is older than what the oldest base backup needs."""
         page = self.known
+        # A stream that lags behind the newest base backup still writes where it is.
         needed = [parse_lsn(base.start) // page.segment_size for base in page.bases]
+        first = min([*needed, self.position // page.segment_size])
         for segment in list(self.segments()):
-            if segment.number < min(needed, default=0):
+            if segment.number < first:
                 self.tree.remove(path_of(segment))
                 self.tree.remove(self._partial(segment))
         for folder in self.tree.names(LOG):

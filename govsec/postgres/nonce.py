@@ -1,8 +1,9 @@
 """A row that proves a recovery: written into the database while it runs, looked for in what a drill recovers.
 
-A new random value every so often, in the one row of the table ``govsec_nonce``. The log's page remembers its digest
-with the position behind it; so a database that was recovered up to there has exactly this row, and one that was
-recovered from another server, from an older base backup or without the last part of the log has not.
+A new random value every so often, in a row of its own of the table ``govsec_nonce``, which keeps the last thousand. The
+log's page remembers its digest with the position behind it; so a database that was recovered up to there has this row,
+and one that was recovered from another server, from an older base backup or without the last part of the log has not.
+(One row that is written again and again would not do: the log may end behind a write that the page does not know yet.)
 
 A standby cannot be written to: there is no nonce then, and a drill says that it did not look.
 """
@@ -13,14 +14,15 @@ import hashlib
 import secrets
 
 from govsec.clock import Clock
+from govsec.errors import SourceError
 from govsec.postgres.connection import Connection, literal
 from govsec.postgres.logbook import PlantedNonce
 from govsec.postgres.wal import format_lsn, parse_lsn
 
 TABLE = "public.govsec_nonce"
 _CREATE = f"""CREATE TABLE IF NOT EXISTS {TABLE}
-  (id integer PRIMARY KEY, written timestamp with time zone NOT NULL, nonce text NOT NULL)"""
-QUERY = f"SELECT nonce FROM {TABLE} WHERE id = 1"  # noqa: S608 - a constant
+  (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, written timestamptz NOT NULL, nonce text NOT NULL)"""
+_KEPT = 1000
 _NONCE_BYTES = 32
 
 
@@ -58,10 +60,17 @@ class NoncePlanter:
             self._database.rows(_CREATE)
             self._is_made = True
         written, nonce = self._clock.now(), secrets.token_hex(_NONCE_BYTES)
-        self._database.rows(
-            f"INSERT INTO {TABLE} VALUES (1, now(), {literal(nonce)}) "  # noqa: S608 - hex digits
-            "ON CONFLICT (id) DO UPDATE SET written = excluded.written, nonce = excluded.nonce"
+        row = self._database.value(
+            f"INSERT INTO {TABLE} (written, nonce) VALUES (now(), {literal(nonce)}) RETURNING id"  # noqa: S608 - hex
         )
+        if row is None or not row.isdigit():
+            raise SourceError(f"{self._database.name}: {TABLE} takes no row")
+        self._database.rows(f"DELETE FROM {TABLE} WHERE id <= {int(row) - _KEPT}")  # noqa: S608 - a number
         after = parse_lsn(self._database.value("SELECT pg_current_wal_flush_lsn()") or "0/0")
         digest = hashlib.sha256(nonce.encode()).hexdigest()
-        return PlantedNonce(written=written, after=format_lsn(after), sha256=digest, database=self._name)
+        return PlantedNonce(row=int(row), written=written, after=format_lsn(after), sha256=digest, database=self._name)
+
+
+def query_of(nonce: PlantedNonce) -> str:
+    """What asks for the row of a nonce; one row also when it is not there."""
+    return f"SELECT coalesce((SELECT nonce FROM {TABLE} WHERE id = {nonce.row}), '')"  # noqa: S608 - a number

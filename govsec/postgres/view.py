@@ -34,7 +34,8 @@ class StoredSegment:
     is_partial: bool
     #: When it last grew.
     at: datetime
-    node: Node
+    #: None for one that was found in a restored tree.
+    node: Node | None = None
 
 
 class LogView:

@@ -15,9 +15,11 @@ import pytest
 
 from govsec.assemble.centers import init_centers, ship_to
 from govsec.assemble.demo import local_centers
+from govsec.assemble.live import LiveSession
 from govsec.assemble.postgres import BaseReport, backup_base, recover, stream_log
-from govsec.assemble.postgresjobs import postgres_job
+from govsec.assemble.postgresjobs import newest_log, postgres_job, root_of
 from govsec.assemble.systems import Site
+from govsec.backup.appending import AppendTree
 from govsec.clock import SystemClock
 from govsec.config import BackupConfig, SystemConfig, load_config
 from govsec.postgres.logbook import Logbook
@@ -105,6 +107,15 @@ class Rig:
         """Let the remote center follow."""
         ship_to(self.site, self.system, "far")
 
+    def rewrite(self, change: Callable[[LiveSession, Logbook], None]) -> None:
+        """Commit the log's tree with something in it changed: what a fault of ours or a hostile production would do."""
+        job = self.job[0]
+        with LiveSession(self.site, self.system, job=job.name) as session:
+            parent = newest_log(self.site, session.near, session.repository, job)
+            logbook = Logbook(AppendTree(session.writer, root_of(job), parent=parent), SystemClock())
+            change(session, logbook)
+            session.commit(logbook.save())
+
     def lose_near(self) -> None:
         """Production and same-city are gone."""
         for name in ("main", "near"):
@@ -139,6 +150,7 @@ class Stream:
         self._stop = threading.Event()
         self._confirmed = threading.Condition()
         self._position = 0
+        self.nonces_count = 0
         self.said: list[str] = []
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -190,6 +202,7 @@ class Stream:
     def _committed(self, logbook: Logbook) -> None:
         with self._confirmed:
             self._position = logbook.position
+            self.nonces_count = len(logbook.known.nonces)
             self._confirmed.notify_all()
 
 

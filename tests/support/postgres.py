@@ -26,6 +26,8 @@ class Postgres:
         self.binaries = binaries
         self.data = folder / "data"
         self.log = folder / "log"
+        #: Settings of our sessions, as ``-c name=value``.
+        self.options = ""
 
     @property
     def conninfo(self) -> str:
@@ -73,7 +75,7 @@ class Postgres:
     def sql(self, *statements: str, database: str = "postgres") -> list[str]:
         """Run statements; the lines of what they give."""
         command = [str(self.binaries / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder)]
-        command += ["-p", "5432", "-U", USER, "-d", database]
+        command += ["-p", "5432", "-U", USER, "-d", f"dbname={database} options='{self.options}'"]
         for statement in statements:
             command += ["-c", statement]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
