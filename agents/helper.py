@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from govsec.clock import SystemClock
-from govsec.crypto.signing import TrustedKeys
 from govsec.errors import GovsecError
 from govsec.response.helper.accounts import Accounts
 from govsec.response.helper.api import Settings, Verb, read_settings
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: wanted.clear())
     try:
         settings, clock = read_settings(args.settings), SystemClock()
-        desk = HelperDesk(settings, TrustedKeys.load(settings.roots_file), verbs_of(settings), clock)
+        desk = HelperDesk(settings, verbs_of(settings), clock)
         with listen(settings) as listener:
             serve(listener, desk, settings, clock, lambda: bool(wanted))
         desk.close()

@@ -31,7 +31,8 @@ from govsec.localfile import read_bounded
 from govsec.privatefile import make_private_directory, write_private
 from govsec.repo.repository import Repository
 from govsec.response.api import Outcome
-from govsec.response.order import Order
+from govsec.response.order import Order, open_approvals
+from govsec.response.verbs import VERBS
 from govsec.store.api import ReadStore
 
 _RECORD_MAX = 1 << 20
@@ -55,6 +56,7 @@ class RecoverActor:
 
     def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
         plan, base = self._plan(order), self._base()
+        self._verify(order, approvals)
         with _alone(base / f"{order.nonce}.lock"):
             record = self._read(order)
             if record is None:
@@ -99,6 +101,12 @@ class RecoverActor:
             clock=site.clock,
             committed_order=lambda store: committed_order(site, store),
         )
+
+    def _verify(self, order: Order, approvals: Sequence[bytes]) -> None:
+        """No helper stands behind this verb: signatures are looked at once more, right before the deed."""
+        signed, names = open_approvals(self._site.trusted(), approvals)
+        if signed.digest() != order.digest() or len(names) < VERBS[order.verb].approvals_min:
+            raise IntegrityError(f"{order.verb}: not approved by {VERBS[order.verb].approvals_min} persons")
 
     def _plan(self, order: Order) -> Plan:
         system = self._site.system(str(order.arguments["system"]))

@@ -80,7 +80,7 @@ class Desk:
 
     def open(self) -> None:
         verbs: dict[str, Verb] = {"light.lamp": self.lamp}
-        self.desk = HelperDesk(self.settings, self.people.roots, verbs, self.clock)
+        self.desk = HelperDesk(self.settings, verbs, self.clock)
 
     def order(self, lamp: str = "red", *, ttl_s: int = 600, **given: Any) -> Order:
         made = given.pop("made", self.clock.now())
@@ -314,6 +314,29 @@ def test_settings_that_are_not_understood_are_refused(tmp_path: Path, line: str)
 
     with pytest.raises(ConfigurationError, match=name):
         read_settings(path)
+
+
+@pytest.mark.parametrize("name", ["helper.toml", "roots.yaml", "."])
+def test_what_others_can_write_decides_nothing(tmp_path: Path, name: str) -> None:
+    desk = Desk(tmp_path)
+    order = desk.order()
+    (tmp_path / name).chmod(0o777 if name == "." else 0o666)
+
+    if name == "helper.toml":
+        with pytest.raises(ConfigurationError, match="others than root"):
+            read_settings(tmp_path / name)
+    else:
+        assert "others than root" in desk.do(order)["why"]
+
+
+def test_who_is_taken_out_of_the_roots_approves_nothing_more(desk: Desk, tmp_path: Path) -> None:
+    first, second = desk.order("a"), desk.order("b")
+    assert desk.do(first)["ok"]
+    approvals = desk.people.approvals(second)
+    del desk.people.signers["zhang"]
+    desk.people.roots.save(tmp_path / "roots.yaml")
+
+    assert desk.ask({"step": "do", "approvals": approvals})["kind"] == "integrity"
 
 
 def test_settings_that_lack_what_is_needed_are_refused(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ import pytest
 from pydantic import JsonValue
 
 from govsec.clock import format_time, parse_time
-from govsec.crypto.signing import TrustedKeys
 from govsec.privatefile import write_private
 from govsec.records import Evidence
 from govsec.response.api import Outcome
@@ -246,7 +245,7 @@ def ask_helper(folder: Path, approvals: list[str], nonce: str, countdown: Countd
     lamp.is_volatile = False
     settings = read_settings(folder.parent / "helper.toml")
     settings = dataclasses.replace(settings, state_dir=folder)
-    desk = HelperDesk(settings, TrustedKeys.load(settings.roots_file), {"light.lamp": lamp}, clock)
+    desk = HelperDesk(settings, {"light.lamp": lamp}, clock)
     requests = [{"step": "do", "approvals": approvals}, {"step": "undo", "nonce": nonce}]
     answers = [answer_bytes(desk, json.dumps(request).encode(), 1) for request in requests]
     desk.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -78,8 +80,25 @@ class Settings:
     accounts_root: Path = Path("/")
 
 
+def refuse_writable(path: Path) -> None:
+    """Return when nobody but root, or who runs this, can write a file or its folder.
+
+    Raises:
+        ConfigurationError: somebody else can, so it decides nothing here; or it is not there.
+    """
+    for each in (path, path.parent):
+        try:
+            status = each.stat()
+        except OSError as error:
+            raise ConfigurationError(f"{each}: {error.strerror}") from error
+        is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not is_sticky):
+            raise ConfigurationError(f"{each}: others than root can write it; nothing is decided by it")
+
+
 def read_settings(path: Path) -> Settings:
     """The settings in a TOML file. Raises ``ConfigurationError`` with what is wrong in it."""
+    refuse_writable(path)
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)

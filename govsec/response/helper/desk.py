@@ -21,7 +21,7 @@ from govsec.clock import Clock, format_time, parse_time
 from govsec.crypto.signing import TrustedKeys
 from govsec.database import Database, Layout
 from govsec.errors import GovsecError, RefusedError
-from govsec.response.helper.api import Settings, Verb, number_of
+from govsec.response.helper.api import Settings, Verb, number_of, refuse_writable
 from govsec.response.helper.forensics import take_pack
 from govsec.response.order import Order, open_approvals, read_order
 
@@ -34,7 +34,7 @@ _LAYOUT = Layout(
 )
 _CLOCKS_APART = timedelta(minutes=5)
 #: An ended order is forgotten when its approval cannot be used any more, and some days later.
-_KEPT = timedelta(days=30)
+_KEPT = timedelta(days=7)
 _ROWS_MAX = 20_000
 _IN_FORCE = ("doing", "done")
 
@@ -52,9 +52,8 @@ class _Row:
 class HelperDesk:
     """Answers requests. Raises what ``Database`` raises when its record cannot be opened."""
 
-    def __init__(self, settings: Settings, trusted: TrustedKeys, verbs: Mapping[str, Verb], clock: Clock) -> None:
+    def __init__(self, settings: Settings, verbs: Mapping[str, Verb], clock: Clock) -> None:
         self._settings = settings
-        self._trusted = trusted
         self._verbs = verbs
         self._clock = clock
         self._store = Database(settings.state_dir / "helper.db", _LAYOUT)
@@ -75,7 +74,10 @@ class HelperDesk:
             return {"state": "tried", "facts": self._plan(order, peer_pid)}
         if step == "do" and set(request) == {"step", "approvals"} and isinstance(request["approvals"], list):
             documents = [str(each).encode("utf-8", "replace") for each in request["approvals"]]
-            return self._do(*open_approvals(self._trusted, documents), peer_pid)
+            # Read each time: who is taken out of the roots cannot approve the next deed.
+            refuse_writable(self._settings.roots_file)
+            trusted = TrustedKeys.load(self._settings.roots_file)
+            return self._do(*open_approvals(trusted, documents), peer_pid)
         if step in ("check", "undo") and set(request) == {"step", "nonce"}:
             row = self._row(str(request["nonce"])[:64])
             if row is None:
@@ -164,11 +166,14 @@ class HelperDesk:
     def _limit(self, order: Order, now: datetime) -> None:
         with self._store.reading() as connection:
             total = int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
-        same = [row for row in self._rows(("doing", "done", "undone", "expired")) if row.order.verb == order.verb]
-        if total >= _ROWS_MAX or sum(row.state in _IN_FORCE for row in same) >= self._settings.active_max:
+        if total >= _ROWS_MAX:
+            raise RefusedError(f"more than {_ROWS_MAX} orders are on record; none is begun before some are forgotten")
+        in_force = [row for row in self._rows(_IN_FORCE) if row.order.verb == order.verb]
+        if len(in_force) >= self._settings.active_max:
             raise RefusedError(f"{order.verb}: {self._settings.active_max} are in force, and no more are allowed")
         # What lies ahead of a clock that was set back counts as well.
-        if sum(row.began > now - timedelta(hours=1) for row in same) >= self._settings.per_hour_max:
+        fresh = self._rows((*_IN_FORCE, "undone", "expired"), since=now - timedelta(hours=1))
+        if sum(row.order.verb == order.verb for row in fresh) >= self._settings.per_hour_max:
             raise RefusedError(
                 f"{order.verb}: {self._settings.per_hour_max} were begun within an hour, and no more are"
             )
@@ -201,10 +206,12 @@ class HelperDesk:
             found = connection.execute("SELECT * FROM orders WHERE nonce = ?", (nonce,)).fetchone()
         return None if found is None else _read(found)
 
-    def _rows(self, states: tuple[str, ...]) -> list[_Row]:
+    def _rows(self, states: tuple[str, ...], since: datetime | None = None) -> list[_Row]:
         marks = ", ".join("?" * len(states))
+        bound = "" if since is None else format_time(since)
+        query = f"SELECT * FROM orders WHERE state IN ({marks}) AND began > ?"  # noqa: S608 - marks only
         with self._store.reading() as connection:
-            found = connection.execute(f"SELECT * FROM orders WHERE state IN ({marks})", states).fetchall()  # noqa: S608 - marks
+            found = connection.execute(query, (*states, bound)).fetchall()
         return [_read(each) for each in found]
 
     def _write(self, row: _Row, state: str) -> None:
