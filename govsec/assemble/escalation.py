@@ -86,11 +86,23 @@ def rotas_of(notify: NotifyConfig, file: EscalationFile, workdays: Workdays, mom
 def escalate(config: Config, cases: CaseStore, escalation: Escalation, outbox: Outbox, now: datetime) -> Escalated:
     """Look at the open cases, call whom it is time to call, and have the calls in the outbox when it returns.
 
-    Does nothing where no chain is configured. A case that cannot be read is called for by what its line says.
+    Does nothing where no chain is configured. A case that cannot be read is called for by what its line says; when the
+    cases cannot be listed, those that are known are called all the same, and the trouble is raised afterwards.
     """
     if not config.notify.escalation:
         return Escalated(0, 0, 0)
-    _look(cases, escalation, now)
+    trouble: GovsecError | None = None
+    try:
+        _look(cases, escalation, now)
+    except GovsecError as error:
+        trouble = error
+    called = _call(escalation, outbox, now)
+    if trouble is not None:
+        raise trouble
+    return called
+
+
+def _call(escalation: Escalation, outbox: Outbox, now: datetime) -> Escalated:
     escalation.unreached(outbox.is_undeliverable, now)
     calls = escalation.step(now)
     for call in calls:
@@ -110,7 +122,7 @@ def _look(cases: CaseStore, escalation: Escalation, now: datetime) -> None:
             if taken := _taken_on(line, entries, is_new=line.id not in known, now=now):
                 escalation.acknowledged(line.id, *taken)
     gone = known.keys() - {line.id for line in lines}
-    if gone:
+    if gone and len(lines) < _CASES_MAX:  # else the oldest are not over, but beyond what was listed
         escalation.ended(sorted(gone))
 
 

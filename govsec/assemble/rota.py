@@ -58,7 +58,9 @@ def flaws_of(config: Config, start: datetime, days: int) -> tuple[Flaw, ...]:
         entry = config.notify.people.get(person)
         if entry is None or not entry.channels:
             found.append(Flaw("no_channel", person, f"{entry.name if entry else person} has no channel"))
-    return tuple(found[:_FLAWS_MAX])
+    if len(found) > _FLAWS_MAX:
+        found[_FLAWS_MAX:] = [Flaw("more", "", f"{len(found) - _FLAWS_MAX} more of these")]
+    return tuple(found)
 
 
 def _chain_flaws(notify: NotifyConfig) -> Iterator[Flaw]:

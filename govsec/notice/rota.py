@@ -65,6 +65,7 @@ class Rota:
         self._shifts = tuple(shifts)
         self._workdays = workdays
         self._zone = zone
+        self._counted: dict[ShiftConfig, tuple[date, int]] = {}
         self._changes = tuple(change for change in changes if change.rota == name)
 
     def on_duty(self, moment: datetime) -> tuple[str, ...]:
@@ -122,9 +123,19 @@ class Rota:
         """How many turns have passed since the first; negative before it."""
         if shift.turn == "week":
             return (day - (since - timedelta(days=since.weekday()))).days // 7
-        first, last, sign = (since, day, 1) if since <= day else (day, since, -1)
+        if day < since:
+            return -self._shifts_between(shift, day, since)
+        # Asked for one day after the other, it need not count from the beginning each time.
+        begin, turns = self._counted.get(shift, (since, 0))
+        if begin > day:
+            begin, turns = since, 0
+        turns += self._shifts_between(shift, begin, day)
+        self._counted[shift] = day, turns
+        return turns
+
+    def _shifts_between(self, shift: ShiftConfig, first: date, last: date) -> int:
         count = min((last - first).days, _COUNTED_MAX_DAYS)
-        return sign * sum(self._is_on(shift, first + timedelta(days=number)) for number in range(count))
+        return sum(self._is_on(shift, first + timedelta(days=number)) for number in range(count))
 
 
 def _changed(people: Sequence[str], change: Change) -> list[str]:

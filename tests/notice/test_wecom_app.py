@@ -150,6 +150,9 @@ def test_a_token_that_is_never_good_is_no_endless_story(side: tuple[WeCom, Far])
         ({"errcode": -1, "errmsg": "system busy"}, True, "-1"),
         ({"errcode": 0, "errmsg": "ok", "invaliduser": "zhang|<x>\r\n"}, False, "invaliduser"),
         ({"errcode": 0, "errmsg": "ok", "unlicenseduser": "li"}, False, "unlicenseduser"),
+        ({"errcode": 0, "errmsg": "ok", "invalidparty": [7]}, False, "invalidparty"),
+        ({"errcode": [42001]}, False, "error code list"),
+        ({"errcode": {"a": 0}}, False, "error code dict"),
         ({}, True, "error code"),
     ],
 )
@@ -225,6 +228,23 @@ def test_a_file_that_is_not_what_it_was_is_left_out_and_the_text_says_so(
     assert wecom.files == {}
     (message,) = wecom.messages
     assert message["text"]["content"].count("not attached") == 3
+
+
+def test_a_far_side_that_takes_its_time_for_each_request_is_left_before_the_lease_is_over(
+    side: tuple[WeCom, Far],
+) -> None:
+    wecom, far = side
+    clock = FakeClock(NOW)
+
+    def slow(path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        clock.advance(25)
+        return wecom.answer(path, headers, body)
+
+    far.answer, wecom.uses_per_token = slow, 0
+    with pytest.raises(DeliveryError, match="not done within") as raised:
+        app(far, clock).send(notice())
+    assert raised.value.is_retryable
+    assert len(far.asked) == 2
 
 
 def test_hostile_words_are_no_tags(side: tuple[WeCom, Far]) -> None:

@@ -29,7 +29,8 @@ def _json(data: bytes, charset: str) -> bytes:
 
 
 def _xml(data: bytes, charset: str) -> bytes:
-    return html.escape(data.decode(charset)).encode(charset)
+    # XML 1.0, 2.2: two characters that text may have, and XML may not.
+    return html.escape(data.decode(charset).replace("\ufffe", "").replace("\uffff", "")).encode(charset)
 
 
 FILTERS: Mapping[str, _Filter] = {

@@ -36,6 +36,8 @@ APP_LIMITS = Limits(per_minute=30)
 _STALE = frozenset({40014, 42001, 41001, 40001})
 _TOKEN_MARGIN_S = 300.0
 _TOKEN_LIFE_MAX_S = 7_200.0
+#: No new request of a message begins after that; one takes thirty seconds at most.
+_PATIENCE_S = 30.0
 _FILE_SIZE_MIN = 5
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
@@ -74,6 +76,7 @@ class WecomApp:
         self._clock = clock
         self._token = ""
         self._token_until_s = 0.0
+        self._until_s = 0.0
 
     def send(self, notice: Notice) -> Receipt:
         """Send all of its messages; the receipt is the last one's. Raises as ``Channel.send``."""
@@ -90,6 +93,7 @@ class WecomApp:
 
     def send_part(self, _: Notice, part: Part) -> Receipt:
         """Send one message. Raises as ``Channel.send``."""
+        self._until_s = self._clock.monotonic() + _PATIENCE_S
         if part.attachment is None:
             said: dict[str, JsonValue] = {"msgtype": "text", "text": {"content": tagless_text(part.words)}}
         else:
@@ -109,7 +113,8 @@ class WecomApp:
     def _check_reached(self, answer: Mapping[str, object]) -> None:
         """Error code 0 is also said when some of the people were not reached."""
         for key in ("invaliduser", "invalidparty", "invalidtag", "unlicenseduser"):
-            if missed := first_text(answer, key):
+            if answer.get(key):
+                missed = first_text(answer, key)
                 raise DeliveryError(f"channel {self.name}: {key}: {missed!a} got nothing", is_retryable=False)
 
     def _uploaded(self, attachment: Attachment) -> str:
@@ -135,9 +140,11 @@ class WecomApp:
     ) -> Mapping[str, object]:
         """The answer to a request with a token; with a fresh one when it was stale."""
         for is_last in (False, True):
+            self._check_time()
             asked = urlencode({"access_token": self._fresh_token(), **query})
             answer = answer_of(self.name, self._poster.post(f"{self._base}/cgi-bin/{verb}?{asked}", body, headers))
-            if not is_last and answer.get("errcode") in _STALE:
+            code = answer.get("errcode")
+            if not is_last and isinstance(code, int) and code in _STALE:
                 self._token = ""
                 continue
             break
@@ -147,6 +154,7 @@ class WecomApp:
     def _fresh_token(self) -> str:
         if self._token and self._clock.monotonic() < self._token_until_s:
             return self._token
+        self._check_time()
         asked = urlencode({"corpid": self._corp_id, "corpsecret": self._secret})
         answer = answer_of(self.name, self._poster.get(f"{self._base}/cgi-bin/gettoken?{asked}", {}))
         check_code(self.name, answer)
@@ -156,6 +164,11 @@ class WecomApp:
         life = min(float(life_s), _TOKEN_LIFE_MAX_S) if type(life_s) is int else 0.0
         self._token, self._token_until_s = token, self._clock.monotonic() + life - _TOKEN_MARGIN_S
         return token
+
+    def _check_time(self) -> None:
+        """A message is up to five requests, each with a limit of its own; together they must not outlive the lease."""
+        if self._clock.monotonic() > self._until_s:
+            raise DeliveryError(f"channel {self.name}: not done within {_PATIENCE_S:g} s", is_retryable=True)
 
     @staticmethod
     def _can_be_sent(attachment: Attachment) -> bool:
