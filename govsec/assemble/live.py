@@ -18,8 +18,8 @@ What may happen in the meantime, and what becomes of it:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -68,7 +68,6 @@ class LiveSession:
         self._say = say
         self._stack = ExitStack()
         self._lock: HeldLock | None = None
-        self._is_comparing = False
         #: Grows each time the index was read afresh: what was known to be stored before may lie elsewhere or be gone.
         self.generation = 0
         #: Snapshots that are stored and have no commit yet, oldest first.
@@ -132,21 +131,27 @@ class LiveSession:
             result, witness = self._waiting[0]
             receipts.append(commit_result(self.near, result, job=self._job, witness=witness))
             del self._waiting[0]
-        if receipts and not self._is_comparing:
+        if receipts:
             # What earlier runs left without a commit was named by now. From here on the index knows nothing but what
             # commits name, until it is read afresh; asking for orphans before each snapshot would read all of the log.
             self.near.key_holder = None
         return receipts
 
-    @contextmanager
-    def comparing(self) -> Iterator[None]:
-        """For an ordinary backup within the session: it reads the index afresh, orphans of runs that died included."""
+    def compare(self, back_up: Callable[[WritableRepository], ArchiveResult]) -> ArchiveResult:
+        """Make an ordinary backup within the session: it reads the index afresh, orphans of runs that died included.
+
+        What it stored is known to the windows that follow. Raises what ``back_up`` raises.
+        """
+        from govsec.repo.indexfile import decode_index
+        from govsec.repo.layout import Kind
+
         attach_key(self.near, self.repository)
-        self._is_comparing = True
-        try:
-            yield
-        finally:
-            self._is_comparing = False
+        result = back_up(self.repository)
+        stored = [info.name for info in result.objects if info.name.startswith(Kind.INDEX.prefix)]
+        for name in stored:
+            index = self.repository.load_unpacked(Kind.INDEX, name.removeprefix(Kind.INDEX.prefix))
+            self.repository.grow_index(decode_index(index))
+        return result
 
     def tend(self) -> None:
         """Between windows, at least once a minute: keep the lock, or give way; commit what waits; bring centers back.

@@ -165,8 +165,8 @@ class _Watching:
             self._told.alive()
             pump()
 
-        with session.comparing():
-            result = archive(
+        result = session.compare(
+            lambda repository: archive(
                 repository,
                 self._source,
                 clock=site.clock,
@@ -176,6 +176,7 @@ class _Watching:
                 pack_size=job.pack_size_bytes,
                 progress=progress,
             )
+        )
         receipt = session.commit(result, witness=self._save_witness(seen, result))
         return result.snapshot, receipt
 

@@ -20,9 +20,6 @@ from govsec.host.filewatch import WatchOptions
 from govsec.host.inotify import Inotify
 from govsec.host.mounts import read_mounts
 
-#: The mounts are read anew so often; a path's identity is looked at each time.
-_MOUNTS_EVERY_S = 5.0
-
 
 class KernelChanges:
     """A :class:`govsec.backup.api.ChangeSource`. ``mounts`` are those that were there when an earlier run ended."""
@@ -34,7 +31,6 @@ class KernelChanges:
         self.mounts = mounts
         self._source: Inotify | None = None
         self._identities: dict[Path, tuple[int, int]] = {}
-        self._looked_at = 0.0
 
     @property
     def name(self) -> str:
@@ -64,7 +60,7 @@ class KernelChanges:
             source.open()
         except SourceUnavailableError as error:
             raise SourceError(str(error)) from error
-        self._source, self.mounts, self._looked_at = source, present, self._clock.monotonic()
+        self._source, self.mounts = source, present
 
     def wait(self, seconds: float) -> bool:
         descriptor = None if self._source is None else self._source.descriptor()
@@ -93,13 +89,10 @@ class KernelChanges:
                 return f"{root}: {error.strerror}"
             if (status.st_dev, status.st_ino) != identity:
                 return f"{root}: another folder than the one that was watched"
-        now = self._clock.monotonic()
-        if now - self._looked_at >= _MOUNTS_EVERY_S:
-            self._looked_at = now
-            present = frozenset(path for path in read_mounts(Path("/")).by_path if self._is_ours(path))
-            if present != self.mounts:
-                changed = sorted(present ^ self.mounts)[0]
-                return f"{changed}: a file system was {'mounted' if changed in present else 'unmounted'} here"
+        present = frozenset(path for path in read_mounts(Path("/")).by_path if self._is_ours(path))
+        if present != self.mounts:
+            changed = sorted(present ^ self.mounts)[0]
+            return f"{changed}: a file system was {'mounted' if changed in present else 'unmounted'} here"
         return ""
 
     def unwatched(self) -> str:

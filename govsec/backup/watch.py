@@ -405,6 +405,10 @@ class Watcher:
                 advance=self._advance,
             )
             tree_id = update.save(last_id, marks.root) if marks else last_id
+            trouble = self._events.trouble()
+            if trouble:
+                # What was just looked at may have been the empty place of a file system.
+                raise SourceError(trouble)
             self._look_again(update.hot)
             is_heartbeat = tree_id == last_id
             if is_heartbeat and self._clock.monotonic() - self._kept < self._settings.heartbeat_s:

@@ -118,7 +118,7 @@ def _real_time(view: View) -> list[Seen]:
     facts, samples_min = view.facts, int(view.figure("samples_min"))
     interval_max, lag_max = view.figure("interval_s_max"), view.figure("lag_s_max")
     if facts.lag is not None:
-        return _measured(facts, facts.lag, samples_min, interval_max, lag_max)
+        return _measured(facts, facts.lag, samples_min, interval_max, lag_max, view.figure("window_hours_min"))
     if facts.snapshots is None or facts.lags_s is None:
         return [Seen("continuous", None), Seen("lag", None)]
     gaps = tuple((later - earlier).total_seconds() for earlier, later in pairwise(facts.snapshots))
@@ -140,12 +140,13 @@ def _real_time(view: View) -> list[Seen]:
 
 
 def _measured(
-    facts: ContinuityFacts, lag: LagFact, samples_min: int, interval_max: float, lag_max: float
+    facts: ContinuityFacts, lag: LagFact, samples_min: int, interval_max: float, lag_max: float, hours_min: float
 ) -> list[Seen]:
     """What continuous protection measured itself: nearly all of the time, until now, and within the figures."""
     silent_s = facts.age_s(lag.until)
     is_whole = lag.covered_share >= _COVERED_MIN and silent_s <= _INTERVALS_SILENT * interval_max
     is_continuous = lag.snapshots_count >= samples_min and lag.gap_p95_s <= interval_max
+    since_h = (lag.until - lag.since).total_seconds() / 3600
     gaps: dict[str, Fact] = {
         "samples": lag.snapshots_count,
         "interval_s": int(lag.gap_p95_s),
@@ -154,6 +155,7 @@ def _measured(
     lags: dict[str, Fact] = {"lag_s": int(lag.p95_s), "lag_s_worst": int(lag.max_s), "lag_s_max": int(lag_max)}
     return [
         Seen("measured", is_whole, False, {"percent": int(lag.covered_share * 100), "silent_s": silent_s}),
+        Seen("measured_long", since_h >= hours_min, False, {"since_h": int(since_h), "since_h_min": int(hours_min)}),
         Seen("continuous", is_continuous, False, gaps),
         Seen("lag", lag.p95_s <= lag_max, False, lags),
     ]

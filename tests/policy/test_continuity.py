@@ -72,6 +72,7 @@ def test_every_check_of_the_table_is_judged_and_maps_lines_of_the_catalog() -> N
         (facts(lags_s=None), "remote-copy", "error"),
         # Where lag was measured and signed, that decides: what the commits alone would say no longer does.
         (facts(lag=lag(), lags_s=None), "remote-copy", "pass"),
+        (facts(lag=lag(since=NOW - timedelta(hours=5))), "remote-copy", "partial"),
         (facts(lag=lag(covered_share=0.9)), "remote-copy", "partial"),
         (facts(lag=lag(until=NOW - timedelta(hours=2))), "remote-copy", "partial"),
         (facts(lag=lag(gap_p95_s=1000.0)), "remote-copy", "partial"),
