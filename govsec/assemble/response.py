@@ -16,17 +16,18 @@ from govsec.assemble.incident import build_desk, open_cases
 from govsec.assemble.recovery import RecoverActor
 from govsec.assemble.systems import Site
 from govsec.centers.freeze import freeze, read_freeze, thaw
-from govsec.clock import Clock
+from govsec.clock import Clock, format_time
 from govsec.config import Config, SystemConfig
 from govsec.errors import RefusedError, StoreError, TryAgainError
 from govsec.incident.desk import Desk
 from govsec.incident.entries import ActionTaken, Entry, EvidenceKept
+from govsec.records import Notice, Severity
 from govsec.response.api import Actor, Outcome
 from govsec.response.asking import HelperActor
 from govsec.response.engine import Engine
 from govsec.response.order import Order
 from govsec.response.playbook import Loaded, lint, load_playbook, shipped_playbooks
-from govsec.response.runs import Runs
+from govsec.response.runs import Deed, Runs, State
 from govsec.response.verbs import VERBS, check_live
 from govsec.store.api import ObjectStore
 
@@ -41,6 +42,7 @@ _OUTCOMES = {
     "refused": "failed",
 }
 _PROGRAM = "govsec response"
+_NOTICES_MAX = 100
 
 
 @contextmanager
@@ -87,6 +89,46 @@ def actors_of(config: Config, clock: Clock, *, is_attended: bool) -> Mapping[str
     if is_attended:
         own["dr.recover"] = RecoverActor(site)
     return {name: helper for name, kind in VERBS.items() if kind.is_privileged} | own
+
+
+def waiting_notices(engine: Engine, now: datetime) -> list[Notice]:
+    """What people are to be told of deeds: that one waits for their approval, or could not be done.
+
+    The same again has the same key. Deeds that are only tried here wait for nobody.
+    """
+    found = []
+    for deed in engine.runs.of_state(State.PROPOSED, _NOTICES_MAX):
+        if deed.approvals_needed and engine.is_live(deed) and "tried" in deed.facts and now < deed.order.expires:
+            count = len(engine.runs.approvals(deed.nonce))
+            found.append(_notice(deed, "waiting", f"{deed.nonce}#{count}", now, approvals_count=count))
+    for deed in engine.runs.of_state(State.FAILED, _NOTICES_MAX):
+        # Told once, while it is news; the outbox forgets what it delivered.
+        if now - deed.order.expires < timedelta(days=1):
+            found.append(_notice(deed, "failed", f"{deed.nonce}#failed", now, error=deed.error))
+    return found
+
+
+def _notice(deed: Deed, what: str, key: str, now: datetime, **facts: JsonValue) -> Notice:
+    arguments = " ".join(f"{name}={value}" for name, value in deed.order.arguments.items())
+    said: dict[str, JsonValue] = {
+        "deed": deed.nonce[:12],
+        "verb": deed.order.verb,
+        "arguments": arguments,
+        "host": deed.order.host,
+        "case": deed.order.case,
+        "approvals_needed": deed.approvals_needed,
+        "approve_until": format_time(deed.order.expires),
+        "hits": " ".join(f"{name}={value}" for name, value in list(deed.facts.items())[:8]),
+    }
+    return Notice(
+        key=f"response#{key}",
+        kind=f"response.{what}",
+        severity=Severity.HIGH,
+        time=now,
+        subject=f"{deed.order.verb} {arguments}"[:500] or deed.order.verb,
+        summary=f"{deed.order.verb} {arguments}: {what}"[:2000],
+        facts=said | facts,
+    )
 
 
 class FreezeActor:

@@ -132,6 +132,10 @@ class Engine:
             self._settle(deed)
         return self._again(deed)
 
+    def is_live(self, deed: Deed) -> bool:
+        """Whether it is really done here, once it is approved."""
+        return deed.order.verb in self._live
+
     def take_back(self, deed: Deed, by: str) -> Deed:
         """A person wants a deed undone, or not done at all.
 
@@ -214,7 +218,7 @@ class Engine:
             return True
         if "tried" not in deed.facts:
             facts = {**actor.rehearse(deed.order), "tried": format_time(now)}
-            if deed.order.verb not in self._live:
+            if not self.is_live(deed):
                 self.runs.move(deed, State.TRIED, "tried", now, "", facts)
                 return True
             self.runs.note(deed, "tried", facts, now, deed.order.expires)

@@ -288,6 +288,14 @@ class Runs:
             ).fetchall()
         return [_deed(each) for each in found]
 
+    def of_state(self, state: State, limit: int) -> list[Deed]:
+        """Deeds in a state, newest first."""
+        with self._store.reading() as connection:
+            found = connection.execute(
+                f"{_DEEDS} WHERE state = ? ORDER BY next_at DESC, nonce LIMIT ?", (state.value, limit)
+            ).fetchall()
+        return [_deed(each) for each in found]
+
     def count_open(self) -> int:
         """How many deeds are open."""
         marks = ", ".join("?" * len(OPEN))

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from govsec.assemble.response import open_responses, waiting_notices
+from govsec.clock import SystemClock
+from govsec.config import load_config
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.report.notice import notice_words
 from tests.cli.conftest import Site
 
 _FINDING = {
@@ -64,6 +68,27 @@ def test_ransomware_freezes_backups_at_once_and_the_rest_waits_for_people(
         ("backup.freeze", "done"),
         ("backup.freeze", "undone"),
     ]
+
+
+def test_people_are_told_what_waits_for_them_and_of_nothing_else(site: Site, answer: Any) -> None:
+    pin_people(site)
+    live(site, "nft.block", "host.isolate")
+    block = ("--argument", "address=192.0.2.66", "--argument", "ttl_s=600")
+    answer("response", "plan", "--verb", "nft.block", *block)
+    answer("response", "plan", "--verb", "account.disable", "--argument", "account=ann", "--argument", "ttl_s=600")
+    config, clock = load_config(site.config), SystemClock()
+    with open_responses(config, clock) as engine:
+        assert waiting_notices(engine, clock.now()) == [], "what it would hit is not known yet"
+        for run in engine.runs.runs(10):
+            (deed,) = engine.runs.deeds(run.id)
+            engine.runs.note(deed, "tried", {"sessions": 3, "tried": "x"}, clock.now(), deed.order.expires)
+
+        (notice,) = waiting_notices(engine, clock.now())
+
+        assert waiting_notices(engine, clock.now())[0].key == notice.key
+        for lang, word in (("zh", "待批准"), ("en", "waits for approval")):
+            title, lines = notice_words(notice, lang)  # type: ignore[arg-type]  # one of both
+            assert word in title and "192.0.2.66" in title and "sessions=3" in lines[0]
 
 
 def test_two_persons_approve_on_their_own_machines(site: Site, answer: Any, tmp_path: Path) -> None:
