@@ -60,8 +60,8 @@ def test_a_directory_without_changes_keeps_its_tree_and_a_renamed_one_is_not_rea
     watch = Watch(config)
     watch.follow(
         [
-            (watch.after(1), lambda: (tmp_path / "new").rename(source / "one" / "new") and None),
-            (watch.after(2), lambda: (source / "two").rename(source / "three") and None),
+            (watch.after(1), lambda: (tmp_path / "new").rename(source / "one" / "new")),
+            (watch.after(2), lambda: (source / "two").rename(source / "three")),
             (watch.after(3), nothing),
         ]
     )
@@ -88,8 +88,8 @@ def test_a_file_that_stays_open_is_kept_as_it_grows(tmp_path: Path) -> None:
     with log.open("ab", buffering=0) as file:
         watch.follow(
             [
-                (watch.after(1), lambda: file.write(b"one\n") and None),
-                (watch.after(2), lambda: file.write(b"two\n") and None),
+                (watch.after(1), lambda: file.write(b"one\n")),
+                (watch.after(2), lambda: file.write(b"two\n")),
                 (watch.after(3), nothing),
             ]
         )
@@ -136,7 +136,7 @@ def test_a_source_that_is_gone_is_told_and_never_an_empty_snapshot(tmp_path: Pat
 
     watch.follow(
         [
-            (watch.after(1), lambda: source.rename(tmp_path / "away") and None),
+            (watch.after(1), lambda: source.rename(tmp_path / "away")),
             (watch.heard("No such file or directory"), put_back),
             (watch.after(2), nothing),
         ]
@@ -180,7 +180,7 @@ def test_a_file_system_that_is_unmounted_below_the_source_is_told(tmp_path: Path
         unmount = ["umount", str(below)]
         watch.follow(
             [
-                (watch.after(1), lambda: subprocess.run(unmount, check=True) and None),
+                (watch.after(1), lambda: subprocess.run(unmount, check=True)),
                 (watch.heard("not any more"), nothing),
             ]
         )

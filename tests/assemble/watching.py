@@ -22,7 +22,7 @@ from tests.support.story import describe
 #: Guards against a hang; nothing is expected to take so long.
 LIMIT_S = 120.0
 NONCE = b".govsec-nonce"
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 def prepare(directory: Path, source: Path | None = None, **watch: object) -> Path:

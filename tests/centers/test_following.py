@@ -174,7 +174,7 @@ def test_after_a_round_that_failed_nothing_is_taken_for_known(world: World) -> N
     with pytest.raises(StoreError):
         ship(
             world.same_city,
-            FaultStore(world.remote, faults),
+            FaultStore[MemoryStore](world.remote, faults),
             world.trusted,
             clock=world.clock,
             threads=0,

@@ -47,10 +47,11 @@ def test_a_percentile_is_a_sample_that_so_many_do_not_exceed(samples: list[float
 def interval(clock: FakeClock, minutes: float, long: float = 15, **more: object) -> LagInterval:
     """One that began so many minutes after the beginning."""
     since = clock.now() + timedelta(minutes=minutes)
+    until = since + timedelta(minutes=long)
     values = {"snapshots_count": 10, "p50_ms": 1000, "p95_ms": 2000, "max_ms": 3000, "gap_max_ms": 4000, **more}
-    return LagInterval(
-        job="files", center="far", side="shipping", since=since, until=since + timedelta(minutes=long), **values
-    )  # type: ignore[arg-type]
+    return LagInterval.model_validate(
+        {"job": "files", "center": "far", "side": "shipping", "since": since, "until": until, **values}
+    )
 
 
 def test_time_that_nobody_measured_is_not_covered(clock: FakeClock) -> None:
