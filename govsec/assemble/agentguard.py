@@ -17,6 +17,7 @@ from govsec.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the supervisor reads this module, and needs nothing of a guard
     from govsec.guard.watch import HostGuard
+    from govsec.host.logplaces import LogPlaces
     from govsec.host.snapshot import HostReader
     from govsec.host.stream import EventStream, StreamOptions
     from govsec.host.tables import HostSnapshot
@@ -75,8 +76,11 @@ def try_guard(config: Config, settings: GuardModuleSettings) -> None:
     stream_options(config, settings)
 
 
-def stream_options(config: Config, settings: GuardModuleSettings) -> StreamOptions:
-    """What of this machine's events is read. Folders that are not there are left out; links are followed once, here."""
+def stream_options(config: Config, settings: GuardModuleSettings, places: LogPlaces | None = None) -> StreamOptions:
+    """What of this machine's events is read; ``places``: how far its logs were by an earlier run.
+
+    Folders that are not there are left out; links are followed once, here.
+    """
     from govsec.host.filewatch import WatchOptions
     from govsec.host.logins import LoginOptions, WebLog
     from govsec.host.stream import StreamOptions
@@ -85,9 +89,9 @@ def stream_options(config: Config, settings: GuardModuleSettings) -> StreamOptio
     roots = tuple(dict.fromkeys(Path(each).resolve() for each in wanted if Path(each).is_dir()))
     own = (config.state_dir.resolve(), *(Path(each) for each in settings.unwatched))
     web_logs = tuple(WebLog(**dict(each)) for each in settings.web_logs)
-    logins = LoginOptions(web_logs=web_logs)
+    logins = LoginOptions(web_logs=web_logs, places=places)
     if settings.auth_logs is not None:
-        logins = LoginOptions(auth_logs=settings.auth_logs, web_logs=web_logs)
+        logins = LoginOptions(auth_logs=settings.auth_logs, web_logs=web_logs, places=places)
     return StreamOptions(
         has_processes=settings.has_processes,
         files=WatchOptions(roots, own, settings.folders_max) if settings.has_files and roots else None,
@@ -104,13 +108,15 @@ def _canary_folders(config: Config) -> list[str]:
 def run_guard(config: Config, settings: GuardModuleSettings, context: Context) -> None:
     """Watch and judge until told to end."""
     from govsec.assemble.guard import build_guard
+    from govsec.host.logplaces import LogPlaces
     from govsec.host.snapshot import HostReader
     from govsec.host.stream import open_stream
 
     guard = build_guard(config, context.clock)
     reader = HostReader(pause=lambda: _go_on(context))
-    with open_stream(stream_options(config, settings), context.clock) as stream:
-        _Watch(config, settings, context, guard, reader, stream).run()
+    places = LogPlaces(config.state_dir / "guard" / "log-places.json", context.clock)
+    with open_stream(stream_options(config, settings, places), context.clock) as stream:
+        _Watch(config, settings, context, guard, reader, stream, places).run()
 
 
 def _go_on(context: Context) -> None:
@@ -128,6 +134,7 @@ class _Watch:
         guard: HostGuard,
         reader: HostReader,
         stream: EventStream,
+        places: LogPlaces,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -135,6 +142,7 @@ class _Watch:
         self._guard = guard
         self._reader = reader
         self._stream = stream
+        self._places = places
         self._quick_at = self._tasks_at = self._full_at = self._measured_at = float("-inf")
 
     def run(self) -> None:
@@ -148,9 +156,12 @@ class _Watch:
             context.alive()
             for finding in self._guard.step(records, snapshot, now_ns=to_ns(context.clock.now())):
                 context.emit(finding)
+            # After it was told: who dies before reads those lines again.
+            self._places.save()
             self._measure()
         for finding in self._guard.finish():
             context.emit(finding)
+        self._places.save(is_last=True)
 
     def _snapshot(self) -> HostSnapshot | None:
         """The tables that are due."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from govsec.clock import Clock
+from govsec.host.logplaces import LogPlace
 
 LINE_MAX = 8192
 #: Of one file in one go: a second of the busiest log.
@@ -60,15 +61,18 @@ class _Open:
 
 
 class LogFollower:
-    """Follows one path. ``is_from_start``: what the file holds already is read too."""
+    """Follows one path. ``is_from_start``: what the file holds already is read too. ``place``: how far it was read by
+    an earlier run; what came since is read, also from a file that was renamed once meanwhile (``.1``).
+    """
 
-    def __init__(self, path: Path, clock: Clock, *, is_from_start: bool = False) -> None:
+    def __init__(self, path: Path, clock: Clock, *, is_from_start: bool = False, place: LogPlace | None = None) -> None:
         self.path = path
         self.counters = FollowCounters()
         #: What happened to the file, and whether less is seen for it; for whoever reads them off.
         self.notes: deque[tuple[str, bool]] = deque(maxlen=16)
         self._clock = clock
         self._is_from_start = is_from_start
+        self._resumed = place
         self._current: _Open | None = None
         self._old: deque[_Open] = deque()
         self._refused_for = ""
@@ -80,7 +84,7 @@ class LogFollower:
             OSError: it may not be read, or is a link, a folder, a pipe or a device.
         """
         try:
-            self._current = self._opened()
+            self._current = _opened(self.path)
         except FileNotFoundError:
             self._is_from_start = True
             return False
@@ -88,11 +92,50 @@ class LogFollower:
             self._is_from_start = True
             self._refused_for = error.strerror or str(error)  # told by who called; again only for another reason
             raise
-        if not self._is_from_start:
+        if self._resumed is not None:
+            self._resume(self._current, self._resumed)
+        elif not self._is_from_start:
             self._current.position = os.fstat(self._current.descriptor).st_size
             self._remember(self._current)
-        self._is_from_start = True
+        self._is_from_start, self._resumed = True, None
         return True
+
+    def place(self) -> LogPlace | None:
+        """Behind the last whole line that was given out; None without a file."""
+        if self._current is None or self._current.is_skipping:
+            return None
+        status = os.fstat(self._current.descriptor)
+        position = self._current.position - len(self._current.rest)
+        start = max(0, position - _MARK_SIZE)
+        mark = os.pread(self._current.descriptor, position - start, start)
+        return LogPlace(device=status.st_dev, inode=status.st_ino, position=position, mark=mark.hex())
+
+    def _resume(self, current: _Open, place: LogPlace) -> None:
+        """Go on where an earlier run ended."""
+        if _is_at(current, place):
+            current.position = place.position
+            self._remember(current)
+            return
+        renamed = self._renamed(place)
+        if renamed is not None:
+            renamed.position = place.position
+            renamed.until = self._clock.monotonic() + _OLD_PATIENCE_S
+            self._remember(renamed)
+            self._old.append(renamed)
+            self.counters.rotations += 1
+            return
+        self.notes.append(("the log is another one than was read before: what came between may be missing", True))
+
+    def _renamed(self, place: LogPlace) -> _Open | None:
+        """The file that was read before, under the name that logrotate gives it first."""
+        try:
+            opened = _opened(self.path.with_name(self.path.name + ".1"))
+        except OSError:
+            return None
+        if _is_at(opened, place):
+            return opened
+        os.close(opened.descriptor)
+        return None
 
     def close(self) -> None:
         """Let go of the files."""
@@ -115,13 +158,6 @@ class LogFollower:
             self._look_at_size(each)
             yield from self._read(each)
 
-    def _opened(self) -> _Open:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
-        return _Open(descriptor, 0)
-
     def _look_at_path(self) -> None:
         """Turn to the file that the path means by now."""
         try:
@@ -130,7 +166,7 @@ class LogFollower:
                 ours = os.fstat(self._current.descriptor)
                 if (ours.st_dev, ours.st_ino) == (status.st_dev, status.st_ino):
                     return
-            opened = self._opened()
+            opened = _opened(self.path)
         except FileNotFoundError:
             return  # it is away: what is open is read on until it comes back
         except OSError as error:
@@ -214,3 +250,20 @@ class LogFollower:
         if file.rest:
             yield self._cut(bytes(file.rest))
         os.close(file.descriptor)
+
+
+def _opened(path: Path) -> _Open:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return _Open(descriptor, 0)
+
+
+def _is_at(file: _Open, place: LogPlace) -> bool:
+    """True when the file is the one that was read, and still holds what was read last."""
+    status = os.fstat(file.descriptor)
+    if (status.st_dev, status.st_ino) != (place.device, place.inode) or status.st_size < place.position:
+        return False
+    mark = bytes.fromhex(place.mark)
+    return os.pread(file.descriptor, len(mark), place.position - len(mark)) == mark

@@ -20,6 +20,7 @@ from govsec.host.api import SourceUnavailableError
 from govsec.host.events import LoginRecord, Record, Stage, WatchNote
 from govsec.host.loginlines import TOOLS, LoginParser
 from govsec.host.logins import record_of
+from govsec.host.logplaces import LogPlaces
 from govsec.runtime.children import child_environment
 
 NAME = "journal"
@@ -40,11 +41,17 @@ class LoginJournal:
     pause_s = 0.25
 
     def __init__(
-        self, clock: Clock, *, program: tuple[str, ...] = ("journalctl",), is_from_start: bool = False
+        self,
+        clock: Clock,
+        *,
+        program: tuple[str, ...] = ("journalctl",),
+        is_from_start: bool = False,
+        places: LogPlaces | None = None,
     ) -> None:
         self._clock = clock
         self._program = program
-        self._cursor: str | None = None
+        self._places = places
+        self._cursor = places.cursor if places is not None else None
         self._is_from_start = is_from_start
         #: When the first child was started, for a second one that has no cursor yet.
         self._began: datetime | None = None
@@ -75,6 +82,8 @@ class LoginJournal:
             if record is not None:
                 records.append(record)
         self._counts["records"] += len(records)
+        if self._places is not None:
+            self._places.note_cursor(self._cursor)
         records += [WatchNote(to_ns(now), Stage.LOGINS, NAME, True, text) for text in self._notes]
         self._notes.clear()
         return records

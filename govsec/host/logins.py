@@ -21,6 +21,7 @@ from govsec.host.api import SourceUnavailableError
 from govsec.host.events import LoginOutcome, LoginRecord, LoginTool, Record, Stage, WatchNote
 from govsec.host.logfollow import LogFollower
 from govsec.host.loginlines import TOOLS, USER_MAX, Login, LoginParser
+from govsec.host.logplaces import LogPlaces
 from govsec.host.logtime import HeadReader
 
 NAME = "log files"
@@ -62,6 +63,8 @@ class LoginOptions:
     zone: tzinfo | None = None
     #: Also what the logs hold already.
     is_from_start: bool = False
+    #: How far an earlier run came; its owner saves it once what was read has been told.
+    places: LogPlaces | None = None
 
 
 class _Reader(Protocol):
@@ -198,9 +201,12 @@ class LoginFiles:
             *((path, AuthReader(str(path), options.zone)) for path in options.auth_logs),
             *((web.path, WebReader(web)) for web in options.web_logs),
         )
-        self._logs = [
-            _Log(LogFollower(path, clock, is_from_start=options.is_from_start), reader) for path, reader in readers
-        ]
+        self._places = options.places
+        self._logs = []
+        for path, reader in readers:
+            place = options.places.of(path) if options.places is not None else None
+            follower = LogFollower(path, clock, is_from_start=options.is_from_start, place=place)
+            self._logs.append(_Log(follower, reader))
         self._notes: list[str] = []
         self._records_count = 0
 
@@ -231,6 +237,8 @@ class LoginFiles:
                         self._records_count += 1
             except OSError as error:
                 records.append(self._note(str(log.follower.path), f"cannot be read ({error.strerror})"))
+            if self._places is not None:
+                self._places.note(log.follower.path, log.follower.place())
             while log.follower.notes:
                 text, is_degraded = log.follower.notes.popleft()
                 records.append(self._note(str(log.follower.path), text, is_degraded))

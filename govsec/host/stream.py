@@ -326,6 +326,6 @@ def _login_lanes(options: LoginOptions, clock: Clock) -> Iterable[Sequence[Sourc
     """System logs as files, else the journal: systems that have both write each line to both."""
     if options.auth_logs:
         files = LoginFiles(replace(options, web_logs=()), clock)
-        yield files, LoginJournal(clock, is_from_start=options.is_from_start)
+        yield files, LoginJournal(clock, is_from_start=options.is_from_start, places=options.places)
     if options.web_logs:
         yield (LoginFiles(replace(options, auth_logs=()), clock),)

@@ -29,6 +29,7 @@ from govsec.host.events import (
 )
 from govsec.host.filewatch import WatchOptions, change
 from govsec.host.loginjournal import LoginJournal
+from govsec.host.logplaces import LogPlaces
 from govsec.host.logins import LoginOptions, WebLog
 from govsec.host.processtree import ProcessTree, unknown_process
 from govsec.host.procpolling import ProcessPolling
@@ -333,6 +334,22 @@ def test_a_journal_that_ends_goes_on_from_its_last_entry(tmp_path: Path) -> None
     first_argv, second_argv = (tmp_path / "argv").read_text().splitlines()
     assert {"--follow", "--no-tail", "--since=@1767225600", "sshd"} <= set(first_argv.split())
     assert {"--follow", "--no-tail", "--after-cursor=s=1;i=9"} <= set(second_argv.split())
+
+
+def test_a_journal_is_read_on_by_the_next_run_from_where_it_was_told(tmp_path: Path) -> None:
+    (tmp_path / "say1").write_text(entry(FAILED, cursor="s=1;i=9"))
+    (tmp_path / "say2").write_text(entry(FAILED, cursor="s=1;i=10"))
+    clock = FakeClock()
+    for run in (1, 2):
+        places = LogPlaces(tmp_path / "state" / "places.json", clock)
+        source = LoginJournal(clock, program=(sys.executable, "-c", JOURNAL, str(tmp_path)), places=places)
+        source.open()
+        try:
+            assert len(journal_until(source, 1)) == 1, run
+        finally:
+            source.close()
+        places.save(is_last=True)
+    assert "--after-cursor=s=1;i=9" in (tmp_path / "argv").read_text().splitlines()[1]
 
 
 #: A journal of its own in a namespace of mounts, with real programs that write into it.
