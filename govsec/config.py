@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from govsec.agententry import AgentConfig
 from govsec.errors import ConfigurationError
+from govsec.groupentry import GroupConfig
 from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
 from govsec.mariadbentry import MariadbSourceConfig
@@ -202,7 +203,22 @@ class SystemConfig(Model):
         default=30 * 86400, ge=0, description="between release and removal; longer than lag and lock"
     )
     plans: tuple[Path, ...] = Field(default=(), description="recovery plans (YAML)")
+    groups: tuple[GroupConfig, ...] = Field(
+        default=(), max_length=100, description="jobs that make one recovery point together"
+    )
     register_: RegisterEntry = Field(default_factory=RegisterEntry, alias="register")
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> SystemConfig:
+        jobs = [job.name for job in self.backups]
+        names = [group.name for group in self.groups]
+        if len({*jobs, *names}) != len({*jobs}) + len(names):
+            raise ValueError("a group has the name of a backup, or of another group")
+        for group in self.groups:
+            missing = [member for member in group.members if member not in jobs]
+            if missing or len(set(group.members)) != len(group.members):
+                raise ValueError(f"group {group.name}: {missing[0] if missing else 'a member'} is no single backup")
+        return self
 
 
 class HostConfig(Model):

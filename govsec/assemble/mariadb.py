@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NOTE_SIZE_MAX = 64 << 10
+_LOCK_NAME_MAX = 64
 _STREAM_TAG, _BASE_TAG = "mariadb-log", "mariadb-base"
 
 
@@ -122,8 +123,7 @@ def stream_log(
             source.log_window_bytes,
             source.quiet_every_s,
             _replica(system, job, source),
-            # The server takes names of at most 64 characters.
-            f"govsec/{system.name}/{job.name}"[:64],
+            _lock_name(system, job),
         )
         hooks = Hooks(stream.save, stream.tend, is_stopped, say, stream.first_file)
         stream.take_bases()
@@ -217,6 +217,17 @@ class _Stream:
     def _add(self, base: BaseRecord, tree_id: bytes) -> None:
         self._seen.add(base.id)
         self.log_tree.add_base(base, tree_id, self._source.bases_keep)
+
+
+def is_streamed(server: Server, system: SystemConfig, job: BackupConfig) -> bool:
+    """Whether a stream of the job is at work, wherever it runs. Raises as asking the server does."""
+    return server.lock_holder(_lock_name(system, job)) is not None
+
+
+def _lock_name(system: SystemConfig, job: BackupConfig) -> str:
+    """The server takes names of at most 64 characters."""
+    name = f"govsec/{system.name}/{job.name}"
+    return name if len(name) <= _LOCK_NAME_MAX else f"govsec/{replica_id(system.name, job.name)}"
 
 
 def _replica(system: SystemConfig, job: BackupConfig, source: MariadbSourceConfig) -> int:

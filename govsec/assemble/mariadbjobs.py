@@ -12,12 +12,14 @@ from govsec.mariadb.record import (
     RECORD_FILE,
     RECORD_SIZE_MAX,
     BaseRecord,
+    LogPlace,
     LogRecord,
     base_root_of,
     parse_base_record,
     parse_log_record,
     root_of,
 )
+from govsec.mariadb.target import line_of
 from govsec.mariadbentry import MariadbSourceConfig
 from govsec.repo.layout import Kind
 
@@ -55,6 +57,28 @@ def log_snapshots(site: Site, store: ReadStore, repository: Repository, job: str
     return _of(site, store, repository, job, root_of(job))
 
 
+def covering_snapshot(site: Site, store: ReadStore, repository: Repository, job: str, position: str) -> Snapshot | None:
+    """The newest snapshot of the log, when with a base backup in it it leads to a place of the server's log.
+
+    Raises:
+        FormatError, IntegrityError: it cannot be read.
+    """
+    file, _, offset = position.rpartition(":")
+    place = LogPlace(file=file, position=int(offset))
+    snapshot = next(log_snapshots(site, store, repository, job), None)
+    if snapshot is None:
+        return None
+    repository.load_index()
+    record = log_record(repository, snapshot, job)
+    for base in record.bases:
+        line = line_of(record, base)
+        if line is None or line.broken or base.place is None:
+            continue
+        if base.place.order <= place.order <= line.end.order:
+            return snapshot
+    return None
+
+
 def base_snapshots(site: Site, store: ReadStore, repository: Repository, job: str) -> Iterator[Snapshot]:
     """The snapshots of the job's base backups alone, the newest first."""
     return _of(site, store, repository, job, base_root_of(job))
@@ -63,6 +87,15 @@ def base_snapshots(site: Site, store: ReadStore, repository: Repository, job: st
 def log_record(repository: Repository, snapshot: Snapshot, job: str) -> LogRecord:
     """What a snapshot of the log holds. Raises ``FormatError``, and as reading a snapshot does."""
     return parse_log_record(_read(repository, snapshot, f"{root_of(job)}/{RECORD_FILE}"))
+
+
+def point_record(repository: Repository, snapshot: Snapshot, job: str) -> LogRecord:
+    """What a snapshot holds, with or without log. Raises as :func:`log_record`."""
+    try:
+        return log_record(repository, snapshot, job)
+    except UsageError:  # there is no such file: base backups alone
+        bases = tuple(base_records(repository, snapshot, job))
+        return LogRecord(job=job, written=snapshot.time, bases=bases)
 
 
 def base_records(repository: Repository, snapshot: Snapshot, job: str) -> list[BaseRecord]:

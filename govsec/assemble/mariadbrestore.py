@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from govsec.assemble.mariadbjobs import base_records, base_snapshots, log_record, log_snapshots
+from govsec.assemble.mariadbjobs import base_snapshots, log_record, log_snapshots, point_record
 from govsec.drill.plan import Isolation
 from govsec.drill.sandbox import account_of, open_sandbox
 from govsec.errors import GovsecError, ObjectNotFoundError, RefusedError, SourceError
@@ -55,11 +55,12 @@ def restore_job(
     target_directory: Path,
     target: Target,
     center: str | None = None,
+    snapshot_id: str | None = None,
     progress: ProgressSink = silent,
 ) -> MariadbRestore:
     """Bring the job back into ``target_directory``, which is new or empty; ``datadir`` in it is ready to be started.
 
-    The first center with a role that gives a recovery point is used, or the one that is named. Programs run as the
+    ``snapshot_id`` names the recovery point to take it from; without, the newest that leads there is found. The first center with a role that gives a recovery point is used, or the one that is named. Programs run as the
     job's ``server_user`` without a network where this process is root, else as this user.
 
     Raises:
@@ -67,11 +68,11 @@ def restore_job(
         IntegrityError: the log or what was restored is damaged. SourceError: a program could not.
     """
     begun = site.clock.monotonic()
-    _make_empty(target_directory)
-    name, repository = _open(site, system, center)
+    make_empty(target_directory)
+    name, repository = open_center(site, system, center)
     store = site.read_store(system, name)
     errors: list[GovsecError] = []
-    for snapshot, record in _points(site, system, job, name, repository):
+    for snapshot, record in _points(site, system, job, name, repository, snapshot_id):
         try:
             for choice in choices(record, target):
                 report = _restore(site, repository, snapshot, job, choice, target_directory, progress)
@@ -95,15 +96,24 @@ def restore_job(
 
 
 def _points(
-    site: Site, system: SystemConfig, job: BackupConfig, center: str, repository: Repository
+    site: Site,
+    system: SystemConfig,
+    job: BackupConfig,
+    center: str,
+    repository: Repository,
+    snapshot_id: str | None,
 ) -> Iterator[tuple[Snapshot, LogRecord]]:
     """The job's recovery points at a center, newest first; base backups alone come after those with log."""
+    repository.load_index()
+    if snapshot_id is not None:
+        chosen = repository.load_snapshot(snapshot_id)
+        yield chosen, point_record(repository, chosen, job.name)
+        return
     store = site.read_store(system, center)
     for snapshot in log_snapshots(site, store, repository, job.name):
         yield snapshot, log_record(repository, snapshot, job.name)
     for snapshot in base_snapshots(site, store, repository, job.name):
-        bases = tuple(base_records(repository, snapshot, job.name))
-        yield snapshot, LogRecord(job=job.name, written=snapshot.time, bases=bases)
+        yield snapshot, point_record(repository, snapshot, job.name)
 
 
 def _restore(
@@ -164,7 +174,12 @@ def _recover(
     return recovered
 
 
-def _open(site: Site, system: SystemConfig, center: str | None) -> tuple[str, Repository]:
+def open_center(site: Site, system: SystemConfig, center: str | None) -> tuple[str, Repository]:
+    """The name of a center and the system's repository there: the one that is named, or the first that opens.
+
+    Raises:
+        StoreError, ConfigurationError: none can be opened.
+    """
     from govsec.config import Role
 
     if center is not None:
@@ -182,7 +197,8 @@ def _open(site: Site, system: SystemConfig, center: str | None) -> tuple[str, Re
     raise errors[0] if errors else RefusedError("centers: none is configured")
 
 
-def _make_empty(directory: Path) -> None:
+def make_empty(directory: Path) -> None:
+    """Make a folder, or see that it is empty. Raises ``RefusedError`` when it is not."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(directory.iterdir()):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from govsec.cli import frame
 from govsec.cli.backupforget import POLICY_OPTIONS, run_forget
+from govsec.cli.backupgroup import run_group
 from govsec.cli.backupread import run_diff, run_dump, run_find, run_list, run_ls
 from govsec.cli.backuprestore import run_restore
 from govsec.cli.backuprun import run_run, run_stdin
@@ -50,6 +51,7 @@ def register(parser: frame.Parser) -> None:
     stdin.add_argument("--tag", action="append", default=[], help="with --repo: a word to find the snapshot by")
     _add_accept_clock(stdin)
     _add_watch(verbs)
+    _add_group(verbs)
     listing = _add(verbs, "list", run_list, "list the snapshots", "govsec backup list --system hr --json")
     add_choice(listing)
     ls = _add(verbs, "ls", run_ls, "list what is in a snapshot", "govsec backup ls latest /srv/data")
@@ -93,6 +95,26 @@ def _add_accept_clock(parser: frame.Parser) -> None:
     parser.add_argument(
         "--accept-clock", action="store_true", help="this clock is right, though the last backup's was ahead of it"
     )
+
+
+def _add_group(verbs: frame.Verbs[frame.Parser]) -> None:
+    parser = frame.add_verb(
+        verbs,
+        "group",
+        run_group,
+        "make one recovery point of several jobs; list a group's recovery points, or bring all of it back",
+        examples=(
+            "govsec backup group office",
+            "govsec backup group office --list --center remote",
+            "govsec backup group office --restore /srv/recovered --center remote",
+        ),
+    )
+    parser.add_argument("group", help="the group's name in the configuration")
+    parser.add_argument("--system", help="the system (default: the only one)")
+    parser.add_argument("--list", action="store_true", help="its recovery points, newest first")
+    parser.add_argument("--restore", type=Path, metavar="DIR", help="bring every member back into a new folder")
+    parser.add_argument("--center", help="where to look (default: the first that can be read)")
+    parser.add_argument("--snapshot", help="with --restore: the recovery point (default: the newest)")
 
 
 def _add_watch(verbs: frame.Verbs[frame.Parser]) -> None:

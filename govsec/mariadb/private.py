@@ -11,7 +11,6 @@ import base64
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as daytime
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from govsec.clock import Clock
-from govsec.errors import ConfigurationError, GovsecError, SourceError
+from govsec.errors import ConfigurationError, SourceError
 from govsec.mariadb.api import Cell
-from govsec.mariadb.server import Address, Server
+from govsec.mariadb.server import Address, Server, load_library
 
 #: As a replica of the restored server it must not have that server's number, or any that it ever wrote with.
 OWN_SERVER_ID = 4_294_967_291
@@ -89,8 +88,7 @@ class PrivateServer:
 
     def call(self, function: Callable[[Server], dict[str, Any]], *, timeout_s: float) -> dict[str, Any]:
         """Run a function of ours with a connection, where the server is, with no more rights than it has."""
-        import pymysql  # noqa: F401 - here, not in the child, whose user may not read this installation
-
+        load_library()  # here, not in the child, whose user may not read this installation
         address = Address("root", socket=self.socket)
 
         def inside() -> dict[str, Any]:
@@ -105,8 +103,11 @@ class PrivateServer:
         Raises:
             SourceError: it does not end.
         """
-        with suppress(GovsecError):
-            self.ask("SHUTDOWN", timeout_s=60)
+        self.ask("SHUTDOWN", timeout_s=60)
+        self.wait(timeout_s=timeout_s)
+
+    def wait(self, *, timeout_s: float = 600) -> None:
+        """Wait until it has ended. Raises ``SourceError`` when it does not."""
         deadline = self._clock.monotonic() + timeout_s
         pid_file = self._files.work / "pid"
         while pid_file.exists():

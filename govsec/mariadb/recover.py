@@ -82,7 +82,9 @@ def recover(
     timeout_s: float,
     owner: tuple[int, int] | None,
 ) -> Recovered:
-    """Prepare the base backup and play the log up to ``stop``. The server that does so has ended when this returns.
+    """Prepare the base backup and play the log up to ``stop``.
+
+    The server that does so has ended when this returns; when it raises, it ends with the cell.
 
     ``owner`` is the user and group that the programs run as, where that is not this process's.
 
@@ -107,11 +109,10 @@ def recover(
         server = PrivateServer(cell, _files(cell, folders), clock)
         server.start(options)
         lap("start")
-        try:
-            _play(server, base, stop, clock, timeout_s)
-            lap("apply")
-        finally:
-            server.stop()
+        _play(server, base, stop, clock, timeout_s)
+        lap("apply")
+        # It was told to end by the connection that plays; where that failed, it ends with its cell.
+        server.wait()
         lap("stop")
     return Recovered(base, stop, seconds)
 
@@ -257,7 +258,11 @@ def _play(server: PrivateServer, base: BaseRecord, stop: Stop, clock: Clock, tim
             state = connection.status()
             if state["Last_SQL_Errno"]:
                 return {"error": f"{_where(state)}: {state['Last_SQL_Error']}"}
-            if (state["Relay_Master_Log_File"], int(state["Exec_Master_Log_Pos"])) == (commit.file, commit.position):
+            # Once the last one is played the server goes on to an empty relay log of its own.
+            if (int(state["Relay_Log_File"].rpartition(".")[2]), int(state["Relay_Log_Pos"])) >= (
+                last,
+                commit.position,
+            ):
                 break
             if state["Slave_SQL_Running"] != "Yes":
                 return {"error": f"{_where(state)}: stopped before {commit.file}:{commit.position}"}
@@ -275,7 +280,7 @@ def _play(server: PrivateServer, base: BaseRecord, stop: Stop, clock: Clock, tim
 
 
 def _where(state: Mapping[str, Any]) -> str:
-    return f"at {state['Relay_Master_Log_File']}:{state['Exec_Master_Log_Pos']}"
+    return f"at {state['Relay_Master_Log_File'] or 'the first log'}:{state['Exec_Master_Log_Pos']}"
 
 
 def _files(cell: Cell, folders: Folders) -> Files:

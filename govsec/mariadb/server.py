@@ -79,6 +79,12 @@ class Facts:
     gtid: str
 
 
+def load_library() -> None:
+    """Import the client library now, for a child that may not be able to."""
+    import pymysql.connections
+    import pymysql.cursors  # noqa: F401
+
+
 def address_of(source: MariadbSourceConfig) -> Address:
     """The address in a job's configuration."""
     return Address(source.user, source.socket, source.host, source.port, source.ca_file, source.password_file)
@@ -180,6 +186,11 @@ class Server:
         rows = self.query("SELECT GET_LOCK(%s, 0), IS_USED_LOCK(%s)", (name, name))
         ((is_ours, holder),) = rows
         return None if is_ours == 1 else int(holder or 0)
+
+    def lock_holder(self, name: str) -> int | None:
+        """The connection that holds a lock of the server's; None when nobody does. Raises as :meth:`query`."""
+        ((holder,),) = self.query("SELECT IS_USED_LOCK(%s)", (name,))
+        return None if holder is None else int(holder)
 
     def dump(self, file: str, position: int, replica: int, *, is_waiting: bool = True) -> Iterator[Event]:
         """The events of the binary log from ``position`` of ``file`` on, and of those after it, as they are written.

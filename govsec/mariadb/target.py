@@ -209,8 +209,6 @@ class _Scan:
         self._target = target
         self._transactions = Transactions()
         self._met_start = False
-        if isinstance(target, AtPlace) and target.place.order == base.place.order:
-            self.is_found = True
 
     def read(self, path: Path, name: str, last: int | None) -> bool:
         """Read one file up to ``last``; True when nothing more is wanted."""
@@ -232,6 +230,8 @@ class _Scan:
             commit = self._transactions.take(event, name, check.position, is_checked=check.is_checked)
             if commit is not None and self._is_enough(commit):
                 return True
+            if self._is_at_place(name, check.position):
+                return True
             if name == self._start.file and check.position == self._start.position:
                 self._met_start = True
         if name == self._start.file and not self._met_start and self._start.position != len(MAGIC):
@@ -251,15 +251,21 @@ class _Scan:
             self.is_before = not self.is_found
             return True
         if is_in_base:
-            return isinstance(target, AtPlace) and self.is_found and place.order == self._start.order
-        if isinstance(target, AtPlace):
-            if self.is_found or place.order > target.place.order:
-                return True
-            self.is_found = place.order == target.place.order
-        self.is_found |= isinstance(target, AtGtid) and commit.gtid == target.gtid
+            return False
+        if isinstance(target, AtPlace) and place.order > target.place.order:
+            return True
+        self.is_found = isinstance(target, AtGtid) and commit.gtid == target.gtid
         self.stop = self.before = commit
         self.count += 1
         return self.is_found
+
+    def _is_at_place(self, file: str, position: int) -> bool:
+        """Whether the log is read as far as the place that is asked for, and no transaction is open there."""
+        target = self._target
+        if isinstance(target, AtPlace) and (target.place.file, target.place.position) == (file, position):
+            self.is_found = not self._transactions.is_inside
+            return True
+        return False
 
 
 def read_events(path: Path, last: int | None = None) -> Iterator[Event]:
