@@ -180,17 +180,26 @@ def _pieces(file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[tuple[m
     """
     with OneAhead[int]() as ahead:
         buffer = space.take()
-        size = _fill(file, buffer[REST_MAX : REST_MAX + CHUNK_SIZE])
+        size = _fill(file, _room(buffer))
         while size == CHUNK_SIZE:
-            following = space.take()
-            fill = partial(_fill, file, following[REST_MAX : REST_MAX + CHUNK_SIZE])
             if is_threaded:
-                ahead.submit(fill)
+                following = space.take()
+                ahead.submit(partial(_fill, file, _room(following)))
             yield buffer, size
             space.give_back(buffer)
-            read = ahead.drain()  # None: nothing was begun
-            buffer, size = following, fill() if read is None else read
+            if is_threaded:
+                read = ahead.drain()
+                assert read is not None, "it was begun above"
+                size = read
+            else:
+                following = space.take()
+                size = _fill(file, _room(following))
+            buffer = following
         yield buffer, size
+
+
+def _room(buffer: memoryview) -> memoryview:
+    return buffer[REST_MAX : REST_MAX + CHUNK_SIZE]
 
 
 def _fill(file: BinaryIO, buffer: memoryview | bytearray) -> int:

@@ -230,7 +230,8 @@ class _Reader:
         self._desk.post(_Read(self._piece_of(buffer)))
 
     def _borrow(self, which: int) -> int:
-        while not self._free[which]:
+        """The one that came back last: its pages are there, and in the processor's cache."""
+        while not self._free[which] or self._lender.poll():
             while not self._lender.poll(_LOOK_S):
                 if self._desk.is_stopped():
                     raise EOFError("nobody waits for this any more")
