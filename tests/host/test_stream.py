@@ -29,8 +29,8 @@ from govsec.host.events import (
 )
 from govsec.host.filewatch import WatchOptions, change
 from govsec.host.loginjournal import LoginJournal
-from govsec.host.logplaces import LogPlaces
 from govsec.host.logins import LoginOptions, WebLog
+from govsec.host.logplaces import LogPlaces
 from govsec.host.processtree import ProcessTree, unknown_process
 from govsec.host.procpolling import ProcessPolling
 from govsec.host.stream import EventStream, StreamOptions, open_stream
