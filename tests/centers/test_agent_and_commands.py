@@ -458,7 +458,7 @@ HARDENING = {
 ROOT_UNITS = {"govsec-backup@.service", "govsec-drill@.service"}
 #: For each unit its site, and every credential that its command needs there.
 UNITS = {
-    "govsec-ship.service": ("remote", {"near-read", "far-write", "far-owner"}),
+    "govsec-ship.service": ("remote", {"near-read", "far-write", "far-owner", "evidence.key"}),
     "govsec-verify@.service": ("remote", {"near-read", "far-write", "far-owner"}),
     "govsec-verify@.service.d/same-city.conf": ("same-city", {"near-write", "near-owner", "main-read"}),
     "govsec-lock@.service": ("same-city", {"near-owner"}),
@@ -468,8 +468,19 @@ UNITS = {
 }
 
 
-#: Their own tests are those of the agents.
-AGENT_UNITS = {"govsec-host.service", "govsec-network.service"}
+#: Those that follow a source of one system for years, with its key.
+FOLLOWING_UNITS = {
+    "govsec-watch@.service": {"main-write", "near-write", "commit.key", "evidence.key", "hr.password"},
+    "govsec-mariadb-stream@.service": {"main-write", "near-write", "commit.key", "hr.password"},
+}
+#: Their own tests are those of the agents, of who is on duty and of the helper.
+AGENT_UNITS = {
+    "govsec-host.service",
+    "govsec-network.service",
+    "govsec-duty.service",
+    "govsec-helper.service",
+    "govsec-helper.socket",
+}
 
 
 def service_of(unit: Path) -> dict[str, str]:
@@ -488,7 +499,7 @@ def credentials_of(text: str) -> set[str]:
 def test_every_unit_is_here() -> None:
     found = {path.relative_to(UNIT.parent).as_posix() for path in UNIT.parent.rglob("*") if path.is_file()}
     timers = {name.replace(".service", ".timer") for name in UNITS if name.endswith("@.service")}
-    assert found == UNITS.keys() | timers | AGENT_UNITS
+    assert found == UNITS.keys() | timers | FOLLOWING_UNITS.keys() | AGENT_UNITS
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -518,6 +529,24 @@ def test_the_other_units_are_hardened_and_run_a_command_that_there_is(name: str)
     assert build_parser().parse_args(argv).system == "hr"
 
 
+@pytest.mark.parametrize("name", FOLLOWING_UNITS)
+def test_a_unit_that_follows_a_source_is_hardened_and_runs_a_command_that_there_is(name: str) -> None:
+    service = service_of(UNIT.parent / name)
+    hardening = {"NoNewPrivileges": "yes", "SystemCallArchitectures": "native", "UMask": "0077", "Type": "notify"}
+    hardening |= {
+        "ProtectSystem": "full",
+        "PrivateDevices": "yes",
+        "RestrictNamespaces": "yes",
+        "Restart": "on-failure",
+    }
+    assert {key: service.get(key) for key in hardening} == hardening
+    assert "CAP_SYS_ADMIN" not in service["CapabilityBoundingSet"]
+    assert credentials_of((UNIT.parent / name).read_text(encoding="utf-8")) == FOLLOWING_UNITS[name]
+    program, *argv = shlex.split(service["ExecStart"].replace("%i", "hr"))
+    assert program == "/opt/govsec/bin/govsec"
+    assert build_parser().parse_args(argv).system == "hr"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     units = []
@@ -528,7 +557,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
             unit.write_text(text.replace("/opt/govsec/bin/govsec", sys.executable), encoding="utf-8")
             units.append(unit)
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60)
-    assert len(units) == 11 + len(AGENT_UNITS)
+    assert len(units) == 11 + len(AGENT_UNITS) + len(FOLLOWING_UNITS)
     assert [line for line in done.stderr.splitlines() if "govsec-" in line] == []
 
 
