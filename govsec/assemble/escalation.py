@@ -118,9 +118,6 @@ def _look(cases: CaseStore, escalation: Escalation, now: datetime) -> None:
     for begin in range(0, len(news), _BATCH):
         read = [(line, _entries(cases, line.id)) for line in news[begin : begin + _BATCH]]
         escalation.watch([_matter(line, entries) for line, entries in read], now)
-        for line, entries in read:
-            if taken := _taken_on(line, entries, is_new=line.id not in known, now=now):
-                escalation.acknowledged(line.id, *taken)
     gone = known.keys() - {line.id for line in lines}
     if gone and len(lines) < _CASES_MAX:  # else the oldest are not over, but beyond what was listed
         escalation.ended(sorted(gone))
@@ -151,6 +148,9 @@ def _mark(line: Summary) -> str:
 
 
 def _matter(line: Summary, entries: Sequence[Entry]) -> Matter:
+    words = [entry.by for entry in entries if isinstance(entry, Acknowledged)]
+    if not entries and line.acknowledged_by:
+        words = [line.acknowledged_by]
     severities = [Severity[entry.severity.upper()] for entry in entries if isinstance(entry, FindingJoined)]
     # A case that a person opened has no finding: it is worth a person's look, and more from 较大 on.
     least = Severity.CRITICAL if line.level >= EventLevel.RELATIVELY_MAJOR else Severity.HIGH
@@ -163,17 +163,9 @@ def _matter(line: Summary, entries: Sequence[Entry]) -> Matter:
         subject=line.id,
         summary=line.title[:_TEXT_MAX],
         is_exercise=line.is_exercise,
+        acknowledged_count=len(words),
+        acknowledged_by=words[-1] if words else "",
     )
-
-
-def _taken_on(line: Summary, entries: Sequence[Entry], *, is_new: bool, now: datetime) -> tuple[str, datetime] | None:
-    """Who took the case on last, and when."""
-    taken = [entry for entry in entries if isinstance(entry, Acknowledged)]
-    if not taken:
-        return (line.acknowledged_by, line.opened_at) if line.acknowledged_by and not entries else None
-    last = max(taken, key=lambda entry: entry.time)
-    # What was taken on before this saw it for the first time is taken on.
-    return (last.by, now if is_new else last.time)
 
 
 def person_of(notify: NotifyConfig, text: str) -> str:

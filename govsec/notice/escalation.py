@@ -19,7 +19,7 @@ from datetime import datetime, time, timedelta, timezone
 
 from pydantic import JsonValue
 
-from govsec.clock import from_ns, to_ns
+from govsec.clock import to_ns
 from govsec.notice.escalationfile import EscalationFile, Held, MatterState
 from govsec.notice.rota import Rota
 from govsec.records import Notice, Severity
@@ -48,6 +48,9 @@ class Matter:
     subject: str
     summary: str
     is_exercise: bool = False
+    #: How often a person has taken it on, and who did last. Counted: moments are of clocks that may be set back.
+    acknowledged_count: int = 0
+    acknowledged_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ class Escalation:
     def watch(self, matters: Sequence[Matter], now: datetime) -> None:
         """Look for somebody for each of these, or note how they are by now."""
         known, now_ns = self._file.matters([matter.key for matter in matters]), to_ns(now)
-        self._file.keep([self._seen(matter, known.get(matter.key), now_ns) for matter in matters])
+        seen = [(matter, self._seen(matter, known.get(matter.key), now_ns)) for matter in matters]
+        # Written down together: a death between a mark and what it stands for would lose an acknowledgement.
+        self._file.keep([_acknowledged(held, matter) for matter, held in seen])
 
     def _seen(self, matter: Matter, old: Held | None, now_ns: int) -> Held:
         fresh = Held(
@@ -111,21 +116,12 @@ class Escalation:
         chain, before = self._chain(fresh), self._chain(old)
         if matter.level > old.level or (chain is not before and int(matter.severity) > old.severity):
             # Calls are counted on, so that their keys stay apart.
-            return replace(fresh, calls_count=old.calls_count)
+            return replace(fresh, calls_count=old.calls_count, old_words_count=matter.acknowledged_count)
         kept = replace(
             old, mark=fresh.mark, severity=fresh.severity, level=fresh.level, system=fresh.system,
             subject=fresh.subject, summary=fresh.summary, is_exercise=fresh.is_exercise,
         )  # fmt: skip
         return kept if chain is before else replace(kept, step=-1, step_ns=now_ns, next_ns=now_ns)
-
-    def acknowledged(self, key: str, who: str, when: datetime) -> bool:
-        """A person has taken it on: nobody is called any more. False when that was before it became worse, or the
-        matter is not known."""
-        held = self._file.matters([key]).get(key)
-        if held is None or to_ns(when) < held.opened_ns:
-            return False
-        self._file.keep([replace(held, state=MatterState.ACKNOWLEDGED, acknowledged_by=who)])
-        return True
 
     def ended(self, keys: Sequence[str]) -> None:
         """These are over."""
@@ -321,6 +317,8 @@ class Escalation:
         return Call(notice, plan.channels, tuple(after))
 
 
-def next_at(held: Held) -> datetime:
-    """When a matter is called next."""
-    return from_ns(held.next_ns)
+def _acknowledged(held: Held, matter: Matter) -> Held:
+    """The matter, acknowledged when a person has taken it on since it became what it is."""
+    if matter.acknowledged_count <= held.old_words_count:
+        return held
+    return replace(held, state=MatterState.ACKNOWLEDGED, acknowledged_by=matter.acknowledged_by)

@@ -41,11 +41,14 @@ _LAYOUT = Layout(
         ALTER TABLE matters ADD COLUMN call_key TEXT NOT NULL DEFAULT '';
         ALTER TABLE matters ADD COLUMN is_unreached INTEGER NOT NULL DEFAULT 0
         """,
+        """
+        ALTER TABLE matters ADD COLUMN old_words_count INTEGER NOT NULL DEFAULT 0
+        """,
     ),
 )
 _LINE = """
     SELECT key, mark, state, severity, level, system, subject, summary, is_exercise, opened_ns, calls_count, step,
-      step_ns, next_ns, acknowledged_by, call_key, is_unreached FROM matters"""
+      step_ns, next_ns, acknowledged_by, call_key, is_unreached, old_words_count FROM matters"""
 _ASKED = "(SELECT value FROM json_each(?))"
 _BY_KEY = f"{_LINE} WHERE key IN {_ASKED}"
 _BY_CALL = f"{_LINE} WHERE state = 'calling' AND call_key IN {_ASKED}"
@@ -62,9 +65,9 @@ class MatterState(StrEnum):
 class Held:
     """A matter as it is remembered. ``step``: the level that was called last, -1 before the first call.
 
-    ``opened_ns``: since when somebody is looked for; an acknowledgement that is older does not count. ``mark``: what
-    the matter's source looked like; while it is the same there is nothing new to learn. ``call_key``: of the last
-    call's notice; ``is_unreached``: no channel took that one.
+    ``opened_ns``: since when somebody is looked for; ``old_words_count``: how often it had been acknowledged by then,
+    which does not count. ``mark``: what the matter's source looked like; while it is the same there is nothing new to
+    learn. ``call_key``: of the last call's notice; ``is_unreached``: no channel took that one.
     """
 
     key: str
@@ -84,6 +87,7 @@ class Held:
     acknowledged_by: str
     call_key: str = ""
     is_unreached: bool = False
+    old_words_count: int = 0
 
 
 class EscalationFile:
@@ -142,7 +146,7 @@ class EscalationFile:
         """Put matters in, or in the place of what is there."""
         with self._database.transaction() as work:
             work.executemany(
-                "INSERT OR REPLACE INTO matters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO matters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_row(matter) for matter in matters],
             )
 
@@ -216,11 +220,11 @@ class EscalationFile:
 
 def _held(row: Sequence[Any]) -> Held:
     key, mark, state, severity, level, system, subject, summary, exercise, opened, calls, *rest = row
-    step, since, due, by, call_key, is_unreached = rest
+    step, since, due, by, call_key, is_unreached, old_words = rest
     return Held(
         str(key), str(mark), MatterState(state), int(severity), int(level), str(system), str(subject), str(summary),
         bool(exercise), int(opened), int(calls), int(step), int(since), int(due), str(by),
-        str(call_key), bool(is_unreached),
+        str(call_key), bool(is_unreached), int(old_words),
     )  # fmt: skip
 
 
@@ -228,5 +232,5 @@ def _row(matter: Held) -> tuple[object, ...]:
     return (
         matter.key, matter.mark, matter.state.value, matter.severity, matter.level, matter.system, matter.subject,
         matter.summary, int(matter.is_exercise), matter.opened_ns, matter.calls_count, matter.step, matter.step_ns,
-        matter.next_ns, matter.acknowledged_by, matter.call_key, int(matter.is_unreached),
+        matter.next_ns, matter.acknowledged_by, matter.call_key, int(matter.is_unreached), matter.old_words_count,
     )  # fmt: skip

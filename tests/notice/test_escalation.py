@@ -50,6 +50,10 @@ def matter(key: str = "c1", level: int = 1, severity: Severity = Severity.HIGH, 
     return Matter(key, f"{level}{severity}", severity, level, **said)
 
 
+def taken(who: str, count: int = 1, key: str = "c1", level: int = 1, severity: Severity = Severity.HIGH) -> Matter:
+    return matter(key, level, severity, acknowledged_count=count, acknowledged_by=who)
+
+
 class Site:
     """Escalation over a file, and what it called."""
 
@@ -112,8 +116,8 @@ def test_who_takes_it_on_ends_it(site: Site) -> None:
     escalation = site.open()
     escalation.watch([matter()], NOW)
     site.walk(escalation, 6)
-    assert escalation.acknowledged("c1", "张三", minutes(7))
-    escalation.watch([matter()], minutes(8))
+    escalation.watch([taken("张三")], minutes(7))
+    escalation.watch([taken("张三")], minutes(8))
 
     assert escalation.step(minutes(2000)) == ()
 
@@ -123,17 +127,17 @@ def test_what_becomes_worse_looks_for_somebody_anew_and_an_older_word_does_not_c
     escalation.watch([matter()], NOW)
     (first,) = escalation.step(NOW)
     escalation.told([first])
-    escalation.acknowledged("c1", "张三", minutes(1))
-    escalation.watch([matter(level=3)], minutes(60))
+    escalation.watch([taken("张三")], minutes(1))
+    escalation.watch([taken("张三", level=3)], minutes(60))
 
     (again,) = escalation.step(minutes(60))
     assert (again.notice.facts["step"], again.notice.facts["level"]) == (1, "major")
     assert again.notice.key != first.notice.key
-    assert not escalation.acknowledged("c1", "张三", minutes(1))
+    escalation.watch([taken("张三", level=3)], minutes(60))
     assert escalation.step(minutes(60)) == (again,)
-    assert escalation.acknowledged("c1", "张三", minutes(61))
+    escalation.watch([taken("李处", 2, level=3)], minutes(30))  # also when the clock was set back meanwhile
     assert escalation.step(minutes(90)) == ()
-    escalation.watch([matter(level=2)], minutes(95))  # milder is no news
+    escalation.watch([taken("李处", 2, level=2)], minutes(95))  # milder is no news
     assert escalation.step(minutes(95)) == ()
 
 
@@ -262,7 +266,7 @@ def test_what_can_wait_waits_for_its_hours_and_what_is_reportable_has_none(site:
     escalation.watch([matter(), matter("bad", level=2)], NOW)  # 22:00
 
     assert [call.notice.subject for call in escalation.step(NOW)] == ["bad"]
-    escalation.acknowledged("bad", "李处", NOW)
+    escalation.watch([taken("李处", key="bad", level=2)], NOW)
     assert escalation.step(minutes(10 * 60 + 29)) == ()
     assert [call.notice.subject for call in escalation.step(minutes(10 * 60 + 30))] == ["c1"]
     with pytest.raises(ValueError, match="any hour"):
@@ -303,19 +307,19 @@ def test_what_was_taken_on_while_a_call_was_on_its_way_stays_so(site: Site) -> N
     escalation = site.open()
     escalation.watch([matter()], NOW)
     calls = escalation.step(NOW)
-    escalation.acknowledged("c1", "张三", NOW)
+    escalation.watch([taken("张三")], NOW)
     escalation.told(calls)
 
     assert escalation.step(minutes(100)) == ()
 
 
-def test_what_is_over_is_forgotten_and_nobody_can_take_it_on(site: Site) -> None:
+def test_what_is_over_is_forgotten(site: Site) -> None:
     escalation = site.open()
     escalation.watch([matter()], NOW)
     escalation.ended(["c1"])
 
     assert escalation.step(minutes(10)) == ()
-    assert not escalation.acknowledged("c1", "张三", minutes(10))
+    assert escalation.waiting_count() == 0
 
 
 @pytest.mark.parametrize(
