@@ -56,6 +56,26 @@ def test_parts_keep_their_place_and_inner_sentences_are_told_too() -> None:
     assert said("web-1: the host answered nothing").zh == "web-1：主机没有任何回答"
 
 
+def _own_names() -> set[str]:
+    """What govsec's own record calls its parts when one cannot be looked at."""
+    found: set[str] = set()
+    for name in ("assemble/registry.py", "assemble/watching.py", "policy/continuityfacts.py"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        found |= set(re.findall(r'missing\["([a-z ]+)"\]|_asked\(f?"([a-z ]+)|missing=\{"([a-z]+)"', text))
+    return {next(filter(None, names)) for names in found}
+
+
+def test_parts_of_the_own_record_have_chinese_names() -> None:
+    names = _own_names()
+    assert {"drills", "trials", "log of ", "record", "register"} <= names
+
+    for name in names:
+        part = f"{name}main" if name.endswith(" ") else name
+        told = said(f"{part}: the ledger has 2 problems; run: govsec ledger verify").zh
+        assert told.endswith("证据链有 2 处问题；请运行：govsec ledger verify")
+        assert not re.search("[a-z]", told.partition("证据链")[0].replace("main", "")), told
+
+
 @pytest.mark.parametrize("text", ["", "no such sentence {0} {x}", "{", "x" * 100_000, "a\nb: c"])
 def test_what_is_in_no_table_is_told_as_it_is(text: str) -> None:
     words = said(text)
