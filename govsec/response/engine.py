@@ -292,7 +292,9 @@ class Engine:
         }
         kind = f"response.{step.step}"
         self._recorder.record(Evidence(kind=kind, time=step.time, subject=run.case or order.host, facts=facts))
-        if run.case and step.step in _FOR_CASES:
+        # A first look is no news where the deed itself may follow.
+        is_news = step.step in _FOR_CASES and not (step.step == "tried" and self.is_live(deed))
+        if run.case and is_news:
             try:
                 self._casebook.note(run.case, order.verb, step.step, facts, step.time)
             except (RefusedError, IntegrityError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from govsec.config import load_config
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.report.notice import notice_words
 from tests.cli.conftest import Site
+from tests.response.far import helper_running, write_settings
+from tests.support.namespaces import cable
+from tests.support.require import require
 
 _FINDING = {
     "kind": "host.ransomware.canary",
@@ -68,6 +72,32 @@ def test_ransomware_freezes_backups_at_once_and_the_rest_waits_for_people(
         ("backup.freeze", "done"),
         ("backup.freeze", "undone"),
     ]
+
+
+def test_a_helper_that_listens_does_it_and_the_case_gets_actions_and_evidence(site: Site, answer: Any) -> None:
+    require("nft")
+    keys = pin_people(site)
+    folder = site.directory / "helper"
+    folder.mkdir(mode=0o700)
+    shutil.copy(site.directory / "roots.yaml", folder / "roots.yaml")
+    live(site, "nft.block", helper=folder / "s", host="web1")
+    case = answer("incident", "new", "扫描", "--by", "zhang")["id"]
+    finding = {**_FINDING, "kind": "net.scan.vertical", "facts": {"originators": ["192.0.2.66"]}}
+    (site.directory / "f.json").write_text(json.dumps(finding), encoding="utf-8")
+    with cable() as (here, _), helper_running(write_settings(folder), "ip", "netns", "exec", here.name):
+        (run,) = answer("response", "plan", "--finding", str(site.directory / "f.json"), "--case", case)["runs"]
+        name = run["deeds"][0]["deed"]
+        answer("response", "run")
+        assert answer("response", "approve", name[:10], "--key", str(keys["li"]))["state"] == "approved"
+        answer("response", "run")
+        done = answer("response", "status", name)
+        undone = answer("response", "undo", name, "--by", "li")
+
+    assert done["state"] == "verified" and undone["state"] == "undone"
+    entries = answer("incident", "show", case)["timeline"]
+    assert [entry["outcome"] for entry in entries if entry["kind"] == "action"] == ["done", "undone"]
+    (evidence,) = [entry for entry in entries if entry["kind"] == "evidence"]
+    assert evidence["digest"] == f"sha256:{done['facts']['pack_sha256']}" and evidence["holder"] == "root@web1"
 
 
 def test_people_are_told_what_waits_for_them_and_of_nothing_else(site: Site, answer: Any) -> None:
@@ -177,8 +207,9 @@ def edit(site: Site, change: Any) -> None:
     site.config.write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
 
 
-def live(site: Site, *verbs: str) -> None:
-    edit(site, lambda config: config.update(response={"live": list(verbs), "helper": str(site.directory / "none")}))
+def live(site: Site, *verbs: str, helper: Path | None = None, host: str = "") -> None:
+    said = {"live": list(verbs), "helper": str(helper or site.directory / "none"), "host": host}
+    edit(site, lambda config: config.update(response=said))
 
 
 def pin(site: Site, signer: Signer, name: str) -> None:

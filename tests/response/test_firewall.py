@@ -35,10 +35,11 @@ def ends() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 @contextlib.contextmanager
-def service(end: Namespace) -> Iterator[int]:
+def service(end: Namespace, address: str = "0.0.0.0") -> Iterator[int]:
     """Something that greets whoever connects."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with end.inside():
-        listener = socket.create_server(("0.0.0.0", 0))
+        listener = socket.create_server((address, 0), family=family)
     stopping = threading.Event()
 
     def greet() -> None:
@@ -61,7 +62,8 @@ def service(end: Namespace) -> Iterator[int]:
 
 def reaches(end: Namespace, port: int, *, source: str = THERE, target: str = HERE, patience_s: float = 1.0) -> bool:
     """Whether a greeting comes; a drop is silence, which has to be waited for."""
-    with end.inside(), socket.socket() as talk:
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with end.inside(), socket.socket(family) as talk:
         talk.settimeout(patience_s)
         talk.bind((source, 0))
         try:
@@ -213,3 +215,31 @@ def _lasting_s(end: Namespace) -> int:
     )
     (element,) = json.loads(done.stdout)["nftables"][1]["set"]["elem"]
     return int(element["elem"]["timeout"])
+
+
+def test_ipv6_is_blocked_and_isolated_like_ipv4(tmp_path: Path, ends: tuple[Namespace, Namespace]) -> None:
+    here, there = ends
+    for end, address in ((here, "fd00:1::1"), (there, "fd00:1::2")):
+        with end.inside():
+            Path(f"/proc/sys/net/ipv6/conf/{end.interface}/disable_ipv6").write_text("0")
+        end.ip("address", "add", f"{address}/64", "dev", end.interface, "nodad")
+    there.ip("address", "add", "fd00:1::9/64", "dev", there.interface, "nodad")
+    people = People(tmp_path)
+    settings = write_settings(tmp_path, management=["fd00:1::9/128"])
+    with service(here, "::") as port, helper_running(settings, "ip", "netns", "exec", here.name):
+        from_there = {"source": "fd00:1::2", "target": "fd00:1::1"}
+        assert reaches(there, port, **from_there, patience_s=60)
+        block = make_order("nft.block", {"address": "fd00:1::2", "ttl_s": LONG_S})
+        done = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(block)})
+        assert done["ok"] and done["holds"], done
+        assert not reaches(there, port, **from_there)
+        ask(tmp_path / "s", {"step": "undo", "nonce": block.nonce})
+        assert reaches(there, port, **from_there, patience_s=60)
+
+        isolate = make_order("host.isolate", {"ttl_s": LONG_S})
+        assert ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(isolate)})["holds"]
+
+        assert not reaches(there, port, **from_there)
+        # Neighbours are still found, or the managers could not come in either.
+        here.ip("neigh", "flush", "dev", here.interface)
+        assert reaches(there, port, source="fd00:1::9", target="fd00:1::1", patience_s=60)

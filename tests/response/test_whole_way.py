@@ -36,4 +36,4 @@ def test_a_finding_ends_in_a_verified_block_that_expires(tmp_path: Path) -> None
     assert deed.state is State.UNDONE
     begun = ["planned", "tried", "approved", "agreed", "begun", "done", "verified"]
     assert kept.kinds() == [f"response.{step}" for step in [*begun, "undo_asked", "undone"]]
-    assert kept.notes == [("20261122-0001", "nft.block", step) for step in ("tried", "done", "verified", "undone")]
+    assert kept.notes == [("20261122-0001", "nft.block", step) for step in ("done", "verified", "undone")]
