@@ -1,4 +1,4 @@
-"""Incidents: findings a second through triage, finding to durable notice, lists and the board of a full store.
+"""Incidents: findings a second through triage, an agent's spool to a durable notice, lists and board of a full store.
 
 python -m bench.incident [--findings 20000] [--incidents 1000000] [--cases 10000] [--json F]   Everything is on the disk
 (``synchronous=FULL``) of the temporary directory when its time is taken.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bench import duty
 from govsec.incident.api import Query, Summary
 from govsec.incident.casefile import CaseFile
 from govsec.incident.entries import Opened, Stage
@@ -38,6 +39,7 @@ def main() -> None:
         figures = {
             **_triage(Path(folder), args.findings, args.incidents),
             **_cases(Path(folder), args.cases),
+            **duty.measure(urgent=300, flood=10_000, kills=5),
         }
     for name, value in figures.items():
         print(f"{name:40} {value:12,.2f}")

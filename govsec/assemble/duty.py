@@ -111,7 +111,7 @@ class Duty:
         with self.part("triage"):
             self._tell(self._clock.now())
         with self.part("cases"):
-            is_busy |= self.cases.step() > 0
+            is_busy |= self.cases.step(self._is_news) > 0
         return is_busy
 
     def inject(self, taken: Sequence[Taken]) -> None:
@@ -173,13 +173,18 @@ class Duty:
         else:
             self.troubles.pop(name, None)
 
+    def _is_news(self) -> bool:
+        return any(source.has_changed() for source in self.sources)
+
     def _wait(self, wait_s: float) -> None:
         end = self._clock.monotonic() + wait_s
-        while not any(source.has_changed() for source in self.sources):
+        while not self._is_news():
             left = end - self._clock.monotonic()
             if left <= 0:
                 return
             self._clock.sleep(min(_LOOK_S, left))
+            if any(source.is_unsettled() for source in self.sources):
+                return
 
     def _take(self, source: Source, batch: Batch) -> None:
         now, position = self._clock.now(), Position(source.name, batch.epoch, batch.last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from govsec.clock import Clock, to_ns
@@ -30,9 +30,8 @@ _PAGE = 500
 _TOLD_KEPT_NS = 5 * 366 * 86_400 * 10**9
 #: Lists are read so often; what the daemon itself changed is looked at at once.
 _LIST_EVERY = timedelta(seconds=5)
-_LINES_EVERY = timedelta(minutes=1)
 #: Findings wait no longer than this for cases that are looked at, and one case more.
-_TURN_S = 0.02
+_TURN_S = 0.005
 _SCANNED = "cases_scanned"
 _DAY_NS = 86_400 * 10**9
 
@@ -67,7 +66,6 @@ class CaseWatch:
         #: Findings that nothing may hold back, because their event must be reported.
         self._serious: dict[str, EventLevel] = {}
         self._listed_at: datetime | None = None
-        self._lines_at: datetime | None = None
         #: Cases that cannot be read, and why.
         self.unreadable: dict[str, str] = {}
 
@@ -86,8 +84,10 @@ class CaseWatch:
         for case_id in cases:
             self._planned.setdefault(case_id, _Planned(now, now)).look_at = now
 
-    def step(self, limit: int = 20) -> int:
+    def step(self, is_wanted: Callable[[], bool] = lambda: False, limit: int = 20) -> int:
         """Look at cases whose moment has come, ``limit`` at most; gives how many were due.
+
+        ``is_wanted``: there is something more urgent to do; then one case is looked at and no more.
 
         Raises:
             As the store, the outbox and ``Database``; what was not done is done by the next call.
@@ -96,14 +96,11 @@ class CaseWatch:
         if _is_due(self._listed_at, now, _LIST_EVERY):
             self._read_lists(now)
             self._listed_at = now
-        if _is_due(self._lines_at, now, _LINES_EVERY):
-            self.unreadable |= self._desk.refresh().unreadable
-            self._lines_at = now
         due = sorted((plan.look_at, case_id) for case_id, plan in self._planned.items() if plan.look_at <= now)
         begun = self._clock.monotonic()
         for _, case_id in due[:limit]:
             self._look(case_id)
-            if self._clock.monotonic() - begun > _TURN_S:
+            if is_wanted() or self._clock.monotonic() - begun > _TURN_S:
                 break
         return len(due)
 
@@ -147,6 +144,9 @@ class CaseWatch:
         if view.case.acknowledged_by and case_id not in self._acknowledged:
             self._triage.acknowledge(list(view.case.findings))
             self._acknowledged.add(case_id)
+        if (now_line := replace(view.summary(), updated_at=line.updated_at)) != line:
+            # Time alone has changed it: the list is right without anybody who looks.
+            self._desk.store.refresh([now_line])
         level = view.case.level_now(view.classification.suggested)
         for mark in view.case.findings:
             if line.is_open and level >= EventLevel.RELATIVELY_MAJOR:

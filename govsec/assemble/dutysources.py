@@ -28,6 +28,8 @@ LOST_KIND = "agent.records.lost"
 #: The self-test of an agent; nothing is wrong, and it is read back by whoever asked for it.
 _CANARY_KIND = "agent.selftest.canary"
 _AGENTS = ("host", "network")
+#: A commit is synced to the disk between the two; where that takes longer, the next turn finds it.
+_SETTLING_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Source:
         self._epoch = ""
         self._read = 0
         self._stamp: tuple[object, ...] = ()
+        self._changed_at = clock.monotonic()
 
     @property
     def is_there(self) -> bool:
@@ -86,6 +89,10 @@ class Source:
         """True when something may have been appended since :meth:`read` found nothing; costs two looks at names."""
         return _stamp(self._path) != self._stamp
 
+    def is_unsettled(self) -> bool:
+        """True shortly after a change: what is being committed is in the file before it can be read."""
+        return self._clock.monotonic() - self._changed_at < _SETTLING_S
+
     def read(self, limit: int) -> Batch | None:
         """The next records; None when there are none. The same again until :meth:`acknowledge` or :meth:`go_on`.
 
@@ -96,7 +103,8 @@ class Source:
         spool = self._opened()
         records = () if spool is None else spool.after(self._read, limit)
         if not records:
-            self._stamp = stamp
+            if stamp != self._stamp:
+                self._stamp, self._changed_at = stamp, self._clock.monotonic()
             return None
         return _batch(records, self.name)
 
