@@ -146,7 +146,7 @@ def test_wherever_it_dies_the_calls_are_those_of_one_that_did_not(config: Config
     told = _told(config)
     assert len(told) >= 8 and whole.count > 30
 
-    for at in range(1, whole.count + 1, 2):
+    for at in range(1, whole.count + 1, 3):
         other = config.model_copy(update={"state_dir": tmp_path / f"state-{at}"})
         assert _walk(other, _Deaths(at)) == 1
         assert _told(other) == told, f"died at step {at}"
