@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from govsec import canonical
+from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
 from govsec.assemble.postgresjobs import (
     account_of,
@@ -23,6 +24,7 @@ from govsec.assemble.postgresjobs import (
 )
 from govsec.backup.appending import AppendTree
 from govsec.backup.streamed import StreamedTree
+from govsec.centers.near import Receipt
 from govsec.errors import LimitError, LockedError, ObjectNotFoundError
 from govsec.localfile import read_bounded
 from govsec.postgres.basebackup import stream_base
@@ -31,7 +33,7 @@ from govsec.postgres.logbook import Base, Logbook, base_of
 from govsec.postgres.recovery import Recovered, write_recovery
 from govsec.postgres.replication import identify, segment_size
 from govsec.postgres.slots import create_slot, slot_state
-from govsec.postgres.streaming import Streamer
+from govsec.postgres.streaming import Streamer, WindowReport
 from govsec.postgres.view import LogView
 from govsec.postgres.wal import Segment, parse_lsn
 from govsec.postgres.window import Target
@@ -41,15 +43,17 @@ from govsec.progress import ProgressSink, silent
 if TYPE_CHECKING:
     from govsec.assemble.systems import Site
     from govsec.backup.archive import ArchiveResult
-    from govsec.centers.near import Receipt
     from govsec.config import BackupConfig, SystemConfig
     from govsec.postgresentry import PostgresSourceConfig
     from govsec.repo.repository import Repository
 
 _BASES = "bases"
+#: How long an interval of measured lag is, in the ledger.
+_LAG_EVERY_S = 600.0
 _WORD_SIZE_MAX, _WORDS_MAX = 64 << 10, 100
 _BASE_TAG, _LOG_TAG = "postgres-base", "postgres-log"
-_STREAM_LOCK, _BASE_LOCK = "stream.lock", "base.lock"
+STREAM_LOCK, _BASE_LOCK = "stream.lock", "base.lock"
+COVERED = "covered.json"
 
 
 class _Word(BaseModel):
@@ -100,7 +104,7 @@ def backup_base(
         alone(state, _BASE_LOCK, f"a base backup of {job.name}"),
         LiveSession(site, system, job=job.name, pack_size=job.pack_size_bytes, say=say) as session,
     ):
-        logbook = _logbook(site, session, job)
+        logbook = open_logbook(site, session, job)
         with Connection.open(account_of(source), site.clock, is_replication=True) as server:
             identity = identify(server)
             size = segment_size(server)
@@ -136,7 +140,7 @@ def backup_base(
         )
         _leave_word(state, word)
         try:
-            with alone(state, _STREAM_LOCK, "a stream"):
+            with alone(state, STREAM_LOCK, "a stream"):
                 _take_in(site, session, job, source, state)
         except LockedError:
             return BaseReport(base, result, receipt, is_in_log=False)
@@ -151,7 +155,7 @@ def stream_log(
     *,
     is_stopped: Callable[[], bool],
     say: Callable[[str], None] = lambda text: None,
-    committed: Callable[[Logbook], None] = lambda logbook: None,
+    committed: Callable[[Logbook, WindowReport], None] = lambda logbook, report: None,
 ) -> Streamer:
     """Follow the server's log until told to stop; what has come by then is committed.
 
@@ -161,17 +165,27 @@ def stream_log(
     """
     state = state_of(site, system, job)
     with (
-        alone(state, _STREAM_LOCK, f"a stream of {job.name}"),
+        alone(state, STREAM_LOCK, f"a stream of {job.name}"),
         LiveSession(site, system, job=job.name, pack_size=job.pack_size_bytes, say=say) as session,
     ):
-        logbook = _logbook(site, session, job)
+        logbook = open_logbook(site, session, job)
 
-        def done(book: Logbook) -> None:
-            known = {base.id for base in book.known.bases}
+        lags = LagRecord(site, system, "receipt", every_s=_LAG_EVERY_S)
+        for store in session.near.centers:
+            lags.expect(job.name, store.name)
+
+        def done(book: Logbook, report: WindowReport) -> None:
+            # An older one than those that are kept is not wanted either.
+            oldest = min((base.id for base in book.known.bases), default="")
             for word in _words(state):
-                if word.base.id in known:
+                if word.base.id <= oldest or word.base.id in {base.id for base in book.known.bases}:
                     (state / _BASES / f"{word.base.id}.json").unlink(missing_ok=True)
-            committed(book)
+            _note(state, book)
+            if report.lag_s is not None and isinstance(report.receipt, Receipt):
+                for center in report.receipt.held_by:
+                    lags.add(job.name, center, report.lag_s, site.clock.now())
+            lags.tell(say)
+            committed(book, report)
 
         def new_bases() -> list[tuple[Base, bytes]]:
             known = {base.id for base in logbook.known.bases}
@@ -187,7 +201,10 @@ def stream_log(
             new_bases=new_bases,
             committed=done,
         )
-        streamer.run(is_stopped)
+        try:
+            streamer.run(is_stopped)
+        finally:
+            lags.tell(say, is_last=True)
         return streamer
 
 
@@ -227,12 +244,27 @@ def recover(
 
 
 def open_view(
-    site: Site, system: SystemConfig, job: BackupConfig, *, center: str | None = None, snapshot: str | None = None
+    site: Site,
+    system: SystemConfig,
+    job: BackupConfig,
+    *,
+    center: str | None = None,
+    snapshot: str | None = None,
+    is_alone: bool = False,
 ) -> LogView:
-    """The newest snapshot of the log at a center (or the named one), to read. Raises ``ObjectNotFoundError``."""
+    """The newest snapshot of the log at a center (or the named one), to read.
+
+    Other centers stand in for what it lacks, unless ``is_alone``: then it is about what that center holds itself.
+
+    Raises:
+        ObjectNotFoundError: there is none.
+    """
     from govsec.assemble.opening import begin_system
 
-    repository: Repository = begin_system(site, system, center)()
+    if is_alone and center is not None:
+        repository: Repository = site.repository(system, site.center(center)[0])
+    else:
+        repository = begin_system(site, system, center)()
     found = newest_log(site, repository.store, repository, job, snapshot=snapshot)
     if found is None:
         raise ObjectNotFoundError(f"{repository.store.name}: no snapshot of {root_of(job)} is there")
@@ -240,7 +272,8 @@ def open_view(
     return LogView(repository, found, root_of(job))
 
 
-def _logbook(site: Site, session: LiveSession, job: BackupConfig) -> Logbook:
+def open_logbook(site: Site, session: LiveSession, job: BackupConfig) -> Logbook:
+    """The log's tree as the last commit left it, to add to. Hold the job's stream lock."""
     parent = newest_log(site, session.near, session.repository, job)
     tree = AppendTree(session.writer, root_of(job), parent=parent, tags=(_LOG_TAG, *job.tags))
     return Logbook(tree, site.clock)
@@ -254,7 +287,7 @@ def _ensure_slot(site: Site, source: PostgresSourceConfig, server: Connection) -
 
 def _take_in(site: Site, session: LiveSession, job: BackupConfig, source: PostgresSourceConfig, state: Path) -> None:
     """Put base backups that wait into the log's tree and commit that."""
-    logbook = _logbook(site, session, job)
+    logbook = open_logbook(site, session, job)
     words = _words(state)
     for word in words:
         start = Segment.at(parse_lsn(word.base.start), word.base.timeline, word.segment_size).start
@@ -269,6 +302,13 @@ def _take_in(site: Site, session: LiveSession, job: BackupConfig, source: Postgr
     session.commit(logbook.save())
     for word in words:
         (state / _BASES / f"{word.base.id}.json").unlink(missing_ok=True)
+
+
+def _note(state: Path, book: Logbook) -> None:
+    """How far a receipt reaches, for ``wal-push`` on this machine; lost with the machine, and no harm in that."""
+    page = book.known
+    body = {"system_id": page.system_id, "finished": dict(book.finished)}
+    write_private(state / COVERED, canonical.dumps(body))
 
 
 def _leave_word(state: Path, word: _Word) -> None:

@@ -27,6 +27,7 @@ TOPICS = {
     "config": "print the schema, check the configuration, show what is in force",
     "repo": "make and check a system's repository, its keys and locks",
     "backup": "back up, list, restore, forget and prune",
+    "pg": "base backups and write-ahead log of PostgreSQL servers, brought back to a moment",
     "mariadb": "base backups and binary log of MariaDB servers, brought back to a moment",
     "center": "set up, watch, ship to, verify and heal the three centers",
     "drill": "lose a center on purpose and prove that its data comes back",

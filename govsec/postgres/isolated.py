@@ -246,11 +246,10 @@ def look(top: str, target: Target) -> dict[str, Any]:
     page, items, histories = _read(Path(top))
     window = choose(windows(page, items, histories), target)
     data = Path(top) / window.base.path / DATA
-    if target.kind is TargetKind.END and (window.hole is not None or window.end < parse_lsn(page.position)):
-        missing_to = parse_lsn(page.position) if window.hole is None else window.hole.end
+    if target.kind is TargetKind.END and window.hole is not None:
         raise IntegrityError(
-            f"the log from {format_lsn(window.end)} to {format_lsn(missing_to)} is missing: recovery would end before "
-            "the end of the log"
+            f"the log from {format_lsn(window.hole.start)} to {format_lsn(window.hole.end)} is missing: recovery would "
+            "end before the end of the log"
         )
     return {
         "base": window.base.id,

@@ -17,6 +17,7 @@ that does not follow is refused before it is taken in.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +54,7 @@ _PIECES_MAX = 16
 #: Larger segments are left in their pieces: the whole would have to be in memory.
 _REWRITE_SIZE_MAX = 64 << 20
 _GAPS_MAX = 1000
+_FINISHED_MAX = 256
 _NONCES_MAX = 200
 _FOLDER_DIGITS = 16
 Lsn = str
@@ -142,6 +144,8 @@ class Logbook:
         #: None before :meth:`begin`.
         self.page: Page | None = read_page(tree.read(PAGE, size_max=_PAGE_SIZE_MAX)) if tree.size(PAGE) else None
         self.is_changed = False
+        #: SHA-256 of the last segments that were completed here, by name.
+        self.finished: dict[str, str] = {}
         if self.page is not None:
             self._take_up(self.page)
 
@@ -346,6 +350,10 @@ class Logbook:
         self.tree.pad(partial, 0)
         if self._open.whole is not None and self.tree.pieces_count(partial) > _PIECES_MAX:
             self.tree.replace(partial, bytes(self._open.whole), mtime_ns=sent_ns)
+        if self._open.whole is not None:
+            self.finished[segment.name] = hashlib.sha256(self._open.whole).hexdigest()
+            for name in list(self.finished)[:-_FINISHED_MAX]:
+                del self.finished[name]
         self.tree.remove(path)  # archived by the server, with the same content, before it was streamed to its end
         self.tree.rename(partial, path)
         self._open = None

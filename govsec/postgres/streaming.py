@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from govsec.backup.archive import ArchiveResult
-from govsec.clock import Clock, from_ns
+from govsec.clock import Clock, from_ns, to_ns
 from govsec.errors import IntegrityError, LockedError, RefusedError, StoreUnavailableError
 from govsec.postgres.connection import Account, Connection, LogGoneError, SlotActiveError
 from govsec.postgres.logbook import Base, Logbook
@@ -75,6 +75,17 @@ class StreamSettings:
     nonce_every_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class WindowReport:
+    """What became of a window: everything up to ``position`` is committed."""
+
+    position: int
+    #: What the session gave for the snapshot; None when there was nothing to commit.
+    receipt: object | None
+    #: From the moment when the server sent the oldest byte of it to the receipt.
+    lag_s: float | None
+
+
 class SlotFullError(RefusedError):
     """The slot keeps more of the server's disk than it may, and the centers do not take the log."""
 
@@ -92,7 +103,7 @@ class Streamer:
         *,
         say: Callable[[str], None] = lambda text: None,
         new_bases: Callable[[], Sequence[tuple[Base, bytes]]] = tuple,
-        committed: Callable[[Logbook], None] = lambda logbook: None,
+        committed: Callable[[Logbook, WindowReport], None] = lambda logbook, report: None,
     ) -> None:
         self._logbook = logbook
         self._session = session
@@ -109,6 +120,8 @@ class Streamer:
         self._saved_at = self._confirmed_at = self._looked_at = clock.monotonic()
         self._next_save = 0.0
         self._retry_s = settings.window_s
+        #: When the server sent the oldest byte that no receipt covers.
+        self._oldest_ns: int | None = None
         #: Why nothing is taken just now; empty while all is well.
         self._waiting_for = ""
 
@@ -171,7 +184,7 @@ class Streamer:
                 message = stream.read(self._left_s())
                 match message:
                     case Piece():
-                        self._logbook.write(message.start, message.data, sent_ns=message.sent_ns)
+                        self._take(message)
                     case Alive() if message.server_end <= self._logbook.position:
                         self._logbook.current(from_ns(message.sent_ns))
                     case Switched():
@@ -186,9 +199,14 @@ class Streamer:
             elif self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY_S:
                 self._confirm(stream)
 
+    def _take(self, piece: Piece) -> None:
+        self._logbook.write(piece.start, piece.data, sent_ns=piece.sent_ns)
+        self._oldest_ns = self._oldest_ns or piece.sent_ns
+
     def _window(self, stream: LogStream) -> None:
         """Commit what came, and confirm it; while the centers do not take it, the next call tries again."""
         now = self._clock.monotonic()
+        receipt: object | None = None
         try:
             # First: it brings back what was away, and locks again what was given to a prune.
             self._session.tend()
@@ -199,7 +217,7 @@ class Streamer:
             if position != self._saved_position or now - self._saved_at >= _IDLE_SAVE_S:
                 result = self._logbook.save()
                 self._saved_position, self._saved_at = position, now
-                self._session.commit(result)
+                receipt = self._session.commit(result)
                 self.windows_count += 1
         except (StoreUnavailableError, LockedError) as error:
             if str(error) != self._waiting_for:
@@ -214,7 +232,11 @@ class Streamer:
             self._next_save = self._clock.monotonic() + self._settings.window_s
             # Everything that was saved is committed now: commits go in order, and none waits.
             self.confirmed = self._saved_position
-            self._committed(self._logbook)
+            lag_s = None
+            if self._oldest_ns is not None:
+                lag_s = round((to_ns(self._clock.now()) - self._oldest_ns) / 1e9, 6)
+            self._oldest_ns = None
+            self._committed(self._logbook, WindowReport(self.confirmed, receipt, lag_s))
         self._confirm(stream)
 
     def _confirm(self, stream: LogStream) -> None:
@@ -303,7 +325,7 @@ class Streamer:
                 self._skip(fresh, identity, start, str(error))
             raise AssertionError("_skip raises") from error
         if isinstance(first, Piece):
-            logbook.write(first.start, first.data, sent_ns=first.sent_ns)
+            self._take(first)
         return stream
 
     def _skip(self, server: Connection, identity: Identity, start: int, why: str) -> None:

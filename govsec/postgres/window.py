@@ -156,7 +156,7 @@ def _window(page: Page, base: Base, stored: Mapping[tuple[int, int], StoredSegme
         if item is not None and item.is_partial:
             break
         number += 1
-    return Window(base, way, stop, end, base.ended, end_time, tuple(segments), _hole(end, way, stored, size))
+    return Window(base, way, stop, end, base.ended, end_time, tuple(segments), _hole(page, end, way, stored))
 
 
 def _end_of(page: Page, item: StoredSegment, end: int, way: Sequence[Branch]) -> tuple[int, datetime]:
@@ -184,9 +184,10 @@ def _serving(
     return None
 
 
-def _hole(end: int, way: Sequence[Branch], stored: Mapping[tuple[int, int], StoredSegment], size: int) -> Hole | None:
+def _hole(page: Page, end: int, way: Sequence[Branch], stored: Mapping[tuple[int, int], StoredSegment]) -> Hole | None:
     timelines = {branch.timeline for branch in way}
-    later = [number for timeline, number in stored if timeline in timelines and number * size >= end]
-    if not later:
-        return None
-    return Hole(end, min(later) * size)
+    size, position = page.segment_size, parse_lsn(page.position)
+    later = [number * size for timeline, number in stored if timeline in timelines and number * size >= end]
+    if page.timeline == way[-1].timeline and position > end:
+        later.append(position)  # the page knows of log that is not there
+    return Hole(end, min(later)) if later else None

@@ -22,8 +22,9 @@ from govsec.assemble.systems import Site
 from govsec.backup.appending import AppendTree
 from govsec.clock import SystemClock
 from govsec.config import BackupConfig, SystemConfig, load_config
-from govsec.postgres.logbook import Logbook
+from govsec.postgres.logbook import Logbook, path_of
 from govsec.postgres.recovery import Recovered
+from govsec.postgres.streaming import WindowReport
 from govsec.postgres.wal import parse_lsn
 from govsec.postgres.window import Target
 from govsec.postgresentry import PostgresSourceConfig
@@ -116,6 +117,16 @@ class Rig:
             change(session, logbook)
             session.commit(logbook.save())
 
+    def cut_segment(self) -> None:
+        """Take a whole segment out of the middle of the log."""
+
+        def cut(session: LiveSession, logbook: Logbook) -> None:
+            whole = sorted(logbook.segments(with_partial=False))
+            assert len(whole) >= 2
+            logbook.tree.remove(path_of(whole[-1]))
+
+        self.rewrite(cut)
+
     def lose_near(self) -> None:
         """Production and same-city are gone."""
         for name in ("main", "near"):
@@ -199,7 +210,7 @@ class Stream:
             self.said.append(words)
             self._confirmed.notify_all()
 
-    def _committed(self, logbook: Logbook) -> None:
+    def _committed(self, logbook: Logbook, report: WindowReport) -> None:
         with self._confirmed:
             self._position = logbook.position
             self.nonces_count = len(logbook.known.nonces)

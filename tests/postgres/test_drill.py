@@ -20,7 +20,7 @@ from govsec.backup.restore import restore
 from govsec.backup.sources import FileSource
 from govsec.clock import SystemClock
 from govsec.drill.result import DrillResult, Outcome, Verdict
-from govsec.postgres.logbook import Logbook, path_of
+from govsec.postgres.logbook import Logbook
 from tests.postgres.conftest import Rig
 from tests.support.require import require_root
 
@@ -118,12 +118,7 @@ def test_a_missing_segment_fails_the_drill(filled: Rig, drill: Callable[..., Dri
         filled.server.sql("SELECT pg_switch_wal()", f"INSERT INTO drilled VALUES ({number}, 'next segment')")
         filled.stream_to_now()
 
-    def cut(session: LiveSession, logbook: Logbook) -> None:
-        whole = sorted(logbook.segments(with_partial=False))
-        assert len(whole) >= 2
-        logbook.tree.remove(path_of(whole[-1]))
-
-    filled.rewrite(cut)
+    filled.cut_segment()
     filled.ship()
     assert "is missing" in _failure(drill())
 
