@@ -27,7 +27,7 @@ from govsec.assemble.evidence import open_evidence
 from govsec.assemble.incident import build_desk, open_cases
 from govsec.assemble.notify import channels_of, open_outbox
 from govsec.assemble.response import open_responses
-from govsec.clock import Clock
+from govsec.clock import Clock, to_ns
 from govsec.config import Config
 from govsec.errors import GovsecError
 from govsec.incident.intake import Intake, IntakeSettings, Taken
@@ -41,6 +41,7 @@ from govsec.records import Notice
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+_TOLD_KEPT_NS = 400 * 86_400 * 10**9
 #: A spool is looked at so often; it costs two looks at names.
 _LOOK_S = 0.005
 
@@ -143,6 +144,14 @@ class Duty:
             else:
                 self.counts["notices_for_nobody"] += len(group)
                 log.warning("no route takes notices", extra={"count": len(group), "key": group[0].key})
+
+    def tell_once(self, notices: Sequence[Notice]) -> None:
+        """Notices that somebody makes again and again, put when they are new. Raises as :meth:`put`."""
+        news = [notice for notice in notices if not self._intake_file.is_told(notice.key)]
+        if news:
+            self.put(news)
+            keys = [notice.key for notice in news]
+            self._intake_file.mark_told(keys, to_ns(self._clock.now()), kept_ns=_TOLD_KEPT_NS)
 
     def is_told(self, key: str) -> bool:
         """True when this was told before; see :meth:`mark_told`."""

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from govsec.assemble.evidence import open_evidence
 from govsec.assemble.ledger import anchor_ledger, open_ledger
 from govsec.assemble.notify import build_channels, open_outbox
-from govsec.assemble.response import open_responses
+from govsec.assemble.response import open_responses, waiting_notices
 from govsec.assemble.systems import Site
 from govsec.clock import Clock
 from govsec.config import Config, SystemConfig
@@ -25,6 +25,7 @@ from govsec.errors import GovsecError
 from govsec.ledger.entry import Head
 from govsec.ledger.queue import EvidenceQueue
 from govsec.notice.sender import Sender
+from govsec.records import Notice
 from govsec.runtime.lanes import Lane
 
 log = logging.getLogger(__name__)
@@ -120,12 +121,25 @@ def sending(config: Config, clock: Clock) -> Work[bool]:
     return Work("send", clock, _SEND_EVERY_S, open_work)
 
 
-def responding(config: Config, clock: Clock) -> Work[tuple[str, ...]]:
-    """Does what playbooks planned and people approved; gives what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Responded:
+    """What playbooks came to: what is wrong, and what people are to be told (proposals that wait for approvals)."""
 
-    def open_work(stack: ExitStack) -> Callable[[], tuple[str, ...]]:
+    problems: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+
+def responding(config: Config, clock: Clock) -> Work[Responded]:
+    """Does what playbooks planned and people approved."""
+
+    def open_work(stack: ExitStack) -> Callable[[], Responded]:
         engine = stack.enter_context(open_responses(config, clock))
-        return lambda: tuple(str(problem) for problem in engine.step().problems)
+
+        def respond() -> Responded:
+            problems = tuple(str(problem) for problem in engine.step().problems)
+            return Responded(problems, tuple(waiting_notices(engine, clock.now())))
+
+        return respond
 
     return Work("responses", clock, _RESPOND_EVERY_S, open_work)
 

@@ -119,8 +119,10 @@ class DutyRun:
         if self._sign is not None and (signed := self._sign.step()) is not None:
             self._signed_count += signed.entries_count
             self._last_signed = signed
-        if self._respond is not None and (wrong := self._respond.step()) is not None:
-            self._response_problems = wrong
+        if self._respond is not None and (responded := self._respond.step()) is not None:
+            self._response_problems = responded.problems
+            with self.duty.part("responses"):
+                self.duty.tell_once(responded.notices)
         if self._drill is not None and (taken := self._drill.step()) is not None:
             with self.duty.part("drills"):
                 self._take_drills(taken)
