@@ -11,6 +11,7 @@ from govsec.clock import Clock
 from govsec.config import Config
 from govsec.errors import ConfigurationError
 from govsec.notice.api import Channel
+from govsec.notice.attached import attachment_of
 from govsec.notice.channels.chat import dingtalk, feishu, wecom
 from govsec.notice.channels.command import Command
 from govsec.notice.channels.file import FileChannel
@@ -83,8 +84,8 @@ def _systems_of(notice: Notice) -> frozenset[str] | None:
     return frozenset(str(entry.get("system")) for entry in listed if isinstance(entry, Mapping))
 
 
-def trial_notice(channel: str, clock: Clock) -> Notice:
-    """A notice that only says that a channel works."""
+def trial_notice(channel: str, clock: Clock, files: Sequence[Path] = ()) -> Notice:
+    """A notice that only says that a channel works; with files, that they go along. Raises as ``attachment_of``."""
     now = clock.now()
     return Notice(
         key=f"test#{channel}#{now.isoformat()}",
@@ -93,6 +94,7 @@ def trial_notice(channel: str, clock: Clock) -> Notice:
         time=now,
         subject=channel,
         summary=f"test of channel {channel}",
+        attachments=tuple(attachment_of(path) for path in files),
     )
 
 

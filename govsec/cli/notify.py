@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, notifyrota, notifytrial, texts
@@ -12,6 +13,7 @@ from govsec.errors import UsageError
 if TYPE_CHECKING:  # pydantic takes its time; `govsec notify --help` does without it
     from govsec.notice.outbox import Item
 
+_FILES_MAX = 10
 _EXIT_FINDINGS = 1
 _EXIT_UNREACHABLE = 4
 #: Turns of a channel that is so slow that it has one a step.
@@ -29,6 +31,9 @@ def register(parser: frame.Parser) -> None:
         examples=["govsec notify test duty", "govsec notify test mail --json"],
     )
     test.add_argument("channel", metavar="CHANNEL", help="as notify.channels names it")
+    test.add_argument(
+        "--attach", action="append", default=[], metavar="FILE", help="with this file (again for more, ten at most)"
+    )
     queue = frame.add_verb(
         verbs,
         "queue",
@@ -59,10 +64,12 @@ def run_test(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.notify import build_channels, trial_notice
     from govsec.notice.api import DeliveryError
 
+    if len(args.attach) > _FILES_MAX:
+        raise UsageError(f"--attach: {_FILES_MAX} files at most")
     channel = build_channels(io.config(), io.clock, names=[args.channel])[args.channel]
     begun = io.clock.monotonic()
     try:
-        receipt = channel.send(trial_notice(args.channel, io.clock))
+        receipt = channel.send(trial_notice(args.channel, io.clock, [Path(name) for name in args.attach]))
     except DeliveryError as error:
         return io.fail("delivery", str(error), _EXIT_UNREACHABLE)
     seconds = io.clock.monotonic() - begun

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from govsec.errors import LimitError
+from govsec.errors import ConfigurationError, LimitError
 from govsec.localfile import read_bounded
 from govsec.notice.words import Words, cut, visible
 from govsec.records import Attachment
@@ -45,6 +45,21 @@ def attached(
         left -= len(data)
         files.append(File(safe_name(each.name), data))
     return tuple(files), Words(words.title, (*words.lines, *lines))
+
+
+def attachment_of(path: Path) -> Attachment:
+    """A file as it is now, for a notice.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no file, or larger than :data:`SIZE_MAX`.
+    """
+    try:
+        data = read_bounded(path, SIZE_MAX)
+    except (OSError, LimitError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"larger than {SIZE_MAX} bytes"
+        raise ConfigurationError(f"{path}: {why}") from error
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return Attachment(name=path.name[:200], path=str(path.absolute()), size_bytes=len(data), digest=digest)
 
 
 def content_of(attachment: Attachment, size_max_bytes: int) -> bytes:

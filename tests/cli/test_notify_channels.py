@@ -40,11 +40,12 @@ class _Site:
         path.chmod(0o600)
         return str(path)
 
-    def test(self, **channel: Any) -> int:
+    def test(self, *files: Path, **channel: Any) -> int:
         body = {"version": 1, "state_dir": str(self.folder / "state"), "notify": {"channels": {"it": channel}}}
         (self.folder / "govsec.yaml").write_text(json.dumps(body))
         out, err = io.StringIO(), io.StringIO()
-        line = ["notify", "test", "it", "--json", "--config", str(self.folder / "govsec.yaml")]
+        attached = [word for file in files for word in ("--attach", str(file))]
+        line = ["notify", "test", "it", *attached, "--json", "--config", str(self.folder / "govsec.yaml")]
         code = frame.run(build_parser(), line, stdout=out, stderr=err, clock=FakeClock(NOW))
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
@@ -94,6 +95,11 @@ def test_an_application_of_wecom(site: _Site, far: Far) -> None:
     assert site.test(**channel, secret_file=secret) == 0
     assert json.loads(site.out)["number"] == "msg-1"
     assert TITLE in wecom.messages[0]["text"]["content"]
+    report = site.folder / "首报.docx"
+    report.write_bytes(b"PK" * 1000)
+    assert site.test(report, **channel, secret_file=secret) == 0
+    assert wecom.files[wecom.messages[-1]["file"]["media_id"]] == ("首报.docx", b"PK" * 1000)
+    assert site.test(site.folder / "none", **channel, secret_file=secret) == 3
     assert site.test(**channel, secret_file=site.secret("wrong.key", "wr0ng")) == 4
     assert "40001" in site.err and "wr0ng" not in site.err
 
@@ -127,12 +133,16 @@ def test_a_webhook(site: _Site, far: Far) -> None:
 def test_mail_over_starttls(site: _Site, context: ssl.SSLContext) -> None:
     channel = {"kind": "smtp", "host": "127.0.0.1", "sender": "a@city.example", "recipients": ["b@city.example"]}
     with post_office(context, require_starttls=True) as (post, port):
-        assert site.test(**channel, **site.reaching, port=port) == 0
+        report = site.folder / "首报.docx"
+        report.write_bytes(b"PK" * 1000)
+        assert site.test(report, **channel, **site.reaching, port=port) == 0
         post.refused = {"b@city.example": "550 no such user"}
         assert site.test(**channel, **site.reaching, port=port) == 4
     content = post.mails[0].content
     assert isinstance(content, bytes)
-    assert email.message_from_bytes(content, policy=email.policy.default)["Subject"] == TITLE
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    assert message["Subject"] == TITLE
+    assert [part.get_payload(decode=True) for part in message.iter_attachments()] == [b"PK" * 1000]
 
 
 def test_a_collector_of_logs_over_tls(site: _Site, context: ssl.SSLContext) -> None:

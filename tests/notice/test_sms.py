@@ -10,17 +10,20 @@ import urllib.parse
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from govsec.errors import ConfigurationError
-from govsec.notice.api import DeliveryError, ReceiptState
+from govsec.notice.api import DeliveryError, ReceiptState, Reply
 from govsec.notice.channels.sms import Sms, messages_count, text_of
-from govsec.notice.channels.smsrequest import Message, SmsRequest
+from govsec.notice.channels.smsrequest import Message, SmsRequest, check_answer
 from govsec.notice.channels.smstemplate import Template
 from govsec.notice.post import HttpPoster
-from govsec.notice.words import Words, english
+from govsec.notice.words import Words, english, visible
 from govsec.notifyentry import SmsConfig
 from govsec.records import Notice, Severity
 from govsec.testing.clock import FakeClock
@@ -184,8 +187,6 @@ def _check_old(far: Far) -> str:
 
 
 def _check_xml(far: Far) -> str:
-    from xml.etree import ElementTree  # a test's own answer, not an outsider's
-
     root = ElementTree.fromstring(far.asked[-1][2].decode())
     assert [child.tag for child in root] == ["to", "content", "sign"]
     text = root.findtext("content") or ""
@@ -362,6 +363,43 @@ def test_a_header_never_holds_what_a_host_said(far: Far) -> None:
 def test_a_gateway_that_cannot_be_meant_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         config({**ALIYUN, **change})
+
+
+_KEYS = st.sampled_from(["Code", "0", "a", ""])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["Code", "0", "a", ""]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=300) | _JSON.map(lambda value: json.dumps(value).encode()), st.sampled_from(sorted(GATEWAYS)))
+def test_whatever_a_gateway_says_is_a_yes_or_a_no(body: bytes, name: str) -> None:
+    answer = config(GATEWAYS[name][0]).answer
+    try:
+        assert isinstance(check_answer("sms", answer, Reply(200, body), "utf-8"), str)
+    except DeliveryError as error:
+        assert len(str(error)) < 1000
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=80), st.sampled_from(["aliyun", "tencent", "mas", "xml"]))
+def test_whatever_a_text_holds_it_comes_out_as_it_was(text: str, name: str) -> None:
+    request = SmsRequest("channel sms", config(GATEWAYS[name][0]), {"key_secret": SECRET})
+    said = visible(text)
+    body = request.asked(Message(said, PHONE, "i" * 32, "n" * 32, NOW)).body or b""
+
+    if name == "aliyun":
+        got = json.loads(dict(urllib.parse.parse_qsl(body.decode("ascii")))["TemplateParam"])["text"]
+    elif name == "tencent":
+        got = json.loads(body)["TemplateParamSet"][0]
+    elif name == "mas":
+        got = json.loads(base64.b64decode(body))["content"]
+    else:
+        got = ElementTree.fromstring(body.decode()).findtext("content") or ""
+        said = said.replace("\ufffe", "").replace("\uffff", "")
+    assert got == said
 
 
 def test_filters_do_what_they_say_and_braces_are_written_twice() -> None:
