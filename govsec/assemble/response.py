@@ -142,36 +142,31 @@ class FreezeActor:
         return {"centers": centers, "systems": [each.name for each in self._of(order)]}
 
     def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
+        outcome = self.check(order)
+        if not outcome.holds:
+            raise TryAgainError(f"backup.freeze: no center could be frozen: {outcome.facts['missed']}")
+        return outcome
+
+    def check(self, order: Order) -> Outcome:
+        """How it stands. A center that was away when the others were frozen is frozen when it is looked at again."""
         until = order.made + timedelta(seconds=int(order.arguments["ttl_s"]))
         reason = f"{order.case or 'response'}: {order.verb}"
+        frozen: list[JsonValue] = []
         missed: list[JsonValue] = []
         for system, store in self._stores(order):
             try:
-                freeze(store, self._site.clock, id=order.nonce, by=_PROGRAM, reason=reason, until=until)
-            except StoreError as error:
-                missed.append(f"{system}: {store.name}: {error}")
-        outcome = self._look(order, until)
-        if not outcome.holds:
-            raise TryAgainError(f"backup.freeze: no center could be frozen: {'; '.join(map(str, missed))}")
-        return Outcome(outcome.state, outcome.holds, {**outcome.facts, "missed": missed}, outcome.ends)
-
-    def check(self, order: Order) -> Outcome:
-        return self._look(order, order.made + timedelta(seconds=int(order.arguments["ttl_s"])))
+                if self._site.clock.now() < until:
+                    freeze(store, self._site.clock, id=order.nonce, by=_PROGRAM, reason=reason, until=until)
+                if read_freeze(store, self._site.clock) is not None:
+                    frozen.append(f"{system}: {store.name}")
+            except (StoreError, RefusedError) as error:
+                missed.append(f"{system}: {store.name}: {error}"[:300])
+        return Outcome("done", bool(frozen), {"frozen": frozen, "missed": missed}, until)
 
     def take_back(self, order: Order) -> Outcome:
         for _, store in self._stores(order):
             thaw(store, self._site.clock, order.nonce)
         return Outcome("undone", False, {}, None)
-
-    def _look(self, order: Order, until: datetime) -> Outcome:
-        frozen: list[JsonValue] = []
-        for system, store in self._stores(order):
-            try:
-                if read_freeze(store, self._site.clock) is not None:
-                    frozen.append(f"{system}: {store.name}")
-            except StoreError:
-                continue  # it is not counted as frozen
-        return Outcome("done", bool(frozen), {"frozen": frozen}, until)
 
     def _stores(self, order: Order) -> list[tuple[str, ObjectStore]]:
         found = []

@@ -262,9 +262,10 @@ class Runs:
     def deed(self, nonce: str) -> Deed | None:
         """The deed whose number begins so, when there is exactly one."""
         with self._store.reading() as connection:
-            found = connection.execute(
-                f"{_DEEDS} WHERE substr(nonce, 1, length(?)) = ? LIMIT 2", (nonce, nonce)
-            ).fetchall()
+            found = connection.execute(f"{_DEEDS} WHERE nonce = ?", (nonce,)).fetchall()
+            if not found:
+                query = f"{_DEEDS} WHERE substr(nonce, 1, length(?)) = ? LIMIT 2"
+                found = connection.execute(query, (nonce, nonce)).fetchall()
         return _deed(found[0]) if len(found) == 1 and nonce else None
 
     def deeds(self, run: str) -> list[Deed]:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from govsec.errors import ConfigurationError, RefusedError, TryAgainError
 from govsec.response.helper.accounts import Accounts
 from govsec.response.helper.api import Verb, read_settings
 from govsec.response.helper.desk import HelperDesk
-from govsec.response.helper.processes import Suspend, status_of
+from govsec.response.helper.processes import Suspend, program_of, status_of
 from govsec.response.helper.server import REQUEST_SIZE_MAX, answer_bytes
 from govsec.response.order import Order, approve
 from govsec.testing.clock import FakeClock
@@ -290,7 +291,7 @@ def test_only_users_that_are_named_get_an_answer_and_no_peer_keeps_the_others_wa
             assert ask_bytes(tmp_path / "s", junk).get("ok") is not True
         answer = ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})
         assert answer["ok"] is False and helper.poll() is None
-        assert (tmp_path / "s").stat().st_mode & 0o007 == 0
+        assert (tmp_path / "s").stat().st_mode & 0o077 == 0
         helper.terminate()
         assert helper.wait(60) == 0
 
@@ -404,15 +405,30 @@ def test_a_process_that_stood_still_before_stays_so(sleeper: subprocess.Popen[by
 
 
 def test_the_machine_itself_and_its_helper_are_never_suspended(sleeper: subprocess.Popen[bytes]) -> None:
-    verb = Suspend(["sleep"])
     for pid in {1, os.getpid(), os.getppid()}:
         with pytest.raises(RefusedError, match="never suspended"):
             Suspend(()).plan(suspend_arguments(pid), 0)
     with pytest.raises(RefusedError, match="never suspended"):
         Suspend(()).plan(suspend_arguments(sleeper.pid), sleeper.pid)
-    wait_for(lambda: status_of(sleeper.pid)[0] == "sleep", "the program has started")  # type: ignore[index]  # it is there
-    with pytest.raises(RefusedError, match="named in the settings"):
-        verb.plan(suspend_arguments(sleeper.pid), 0)
+
+
+def test_programs_that_are_named_are_never_suspended_and_nobody_borrows_their_name(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    wait_for(lambda: "sleep" in program_of(sleeper.pid), "the program has started")
+    real = program_of(sleeper.pid)
+    for never in (real, str(Path(real).parent) + "/"):
+        with pytest.raises(RefusedError, match="named in the settings"):
+            Suspend([never]).plan(suspend_arguments(sleeper.pid), 0)
+    shutil.copy(real, tmp_path / "sshd")
+    with subprocess.Popen([tmp_path / "sshd", "1000"]) as liar:
+        try:
+            wait_for(lambda: status_of(liar.pid)[0] == "sshd", "it has taken the name")  # type: ignore[index]  # it is there
+            plan = Suspend(["/usr/sbin/sshd"]).plan(suspend_arguments(liar.pid), 0)
+        finally:
+            liar.kill()
+
+    assert plan["program"] == str(tmp_path / "sshd")
 
 
 # Accounts

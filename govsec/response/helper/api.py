@@ -67,7 +67,8 @@ class Settings:
     management: tuple[Network, ...] = ()
     never_block: tuple[Network, ...] = ()
     never_disable: tuple[str, ...] = ()
-    never_suspend: tuple[str, ...] = ("systemd", "init", "sshd", "dbus-daemon", "systemd-journal", "systemd-logind")
+    #: Programs by path; one that ends in ``/`` stands for all below it.
+    never_suspend: tuple[str, ...] = ("/usr/lib/systemd/", "/usr/sbin/sshd", "/usr/bin/dbus-daemon", "/opt/govsec/")
     admin_groups: tuple[str, ...] = ("sudo", "wheel", "admin")
     logs: tuple[str, ...] = ("/var/log/auth.log", "/var/log/secure", "/var/log/syslog", "/var/log/messages")
     #: How many of one verb are in force at a time, begin in an hour, and how long one may last.

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from govsec.errors import RefusedError
+from govsec.errors import RefusedError, TryAgainError
 from govsec.response.helper.api import Arguments, Before, Network, run, text_of
 
 Address = IPv4Address | IPv6Address
@@ -98,14 +98,13 @@ class Firewall:
 
     def left(self, name: str, element: str) -> int | None:
         """Seconds that an element has left, None when it is not in the set or nothing of ours is loaded."""
-        listed = run(["nft", "-j", "list", "tables"])
-        if not any(_is_ours(item.get("table")) for item in json.loads(listed)["nftables"]):
+        tables = told("nft", "-j", "list", "tables")["nftables"]
+        if not any(_is_ours(item.get("table")) for item in tables):
             return None
-        found = json.loads(run(["nft", "-j", "list", "set", *TABLE.split(), name]))["nftables"]
-        for item in found:
+        for item in told("nft", "-j", "list", "set", *TABLE.split(), name)["nftables"]:
             for each in item.get("set", {}).get("elem", ()):
                 inner = each["elem"] if isinstance(each, dict) and "elem" in each else {"val": each}
-                if _written(inner["val"]) == element:
+                if _written(inner.get("val")) == element:
                     return int(inner.get("expires", 0))
         return None
 
@@ -173,13 +172,21 @@ class Isolate(Firewall):
         return []
 
 
+def told(*argv: str) -> Any:
+    """What a program of the system says in JSON. Raises as :func:`api.run`."""
+    try:
+        return json.loads(run(argv) or "[]")
+    except ValueError as error:
+        raise TryAgainError(f"{argv[0]}: its answer is no JSON: {error}") from error
+
+
 def protected() -> list[tuple[Network, str]]:
     """Addresses of this host, its gateways and its name servers, with what they are. Raises as :func:`api.run`."""
     found: list[tuple[Network, str]] = []
-    for interface in json.loads(run(["ip", "-j", "address"])):
+    for interface in told("ip", "-j", "address"):
         found += [(ip_network(each["local"]), "our own") for each in interface.get("addr_info", ()) if "local" in each]
     for family in ("-4", "-6"):
-        for route in json.loads(run(["ip", "-j", family, "route", "show"]) or "[]"):
+        for route in told("ip", "-j", family, "route", "show"):
             ways = [route, *route.get("nexthops", ())]
             found += [(ip_network(way["gateway"]), "a gateway") for way in ways if "gateway" in way]
     try:

@@ -21,7 +21,7 @@ from govsec.clock import format_time
 from govsec.errors import TryAgainError
 from govsec.privatefile import make_private_directory, write_private
 from govsec.redact import redact
-from govsec.response.helper.processes import PROC, pids, status_of
+from govsec.response.helper.processes import PROC, pids, program_of, status_of
 
 #: In all; a full table of a busy host has some megabytes.
 PACK_SIZE_MAX = 32 << 20
@@ -89,7 +89,7 @@ def _process(pid: int) -> dict[str, Any] | None:
     found: dict[str, Any] = {"pid": pid, "name": status[0], "state": status[1], "parent": status[2], "start": status[3]}
     with contextlib.suppress(OSError):
         found["uid"] = (PROC / str(pid)).stat().st_uid
-        found["program"] = os.fsencode((PROC / str(pid) / "exe").readlink()).decode("utf-8", "backslashreplace")
+        found["program"] = program_of(pid)
     found["command"] = redact(_text(PROC / str(pid) / "cmdline", 4096).replace("\0", " ").strip())
     return found
 

@@ -25,12 +25,15 @@ _STOPPED = ("T", "t")
 
 
 class Suspend:
-    """The verb; ``never`` are names of programs, as ``/proc/PID/comm`` has them."""
+    """The verb; ``never`` are paths of programs, or with ``/`` at the end of folders.
+
+    What the kernel says is run counts, not what a process calls itself: that it chooses.
+    """
 
     is_volatile = False
 
     def __init__(self, never: Sequence[str]) -> None:
-        self._never = frozenset(never)
+        self._never = tuple(never)
 
     def plan(self, arguments: Arguments, peer_pid: int) -> dict[str, Any]:
         pid, status = number_of(arguments, "pid"), _status(arguments)
@@ -39,9 +42,10 @@ class Suspend:
         name, _, parent, _ = status
         if pid in (1, _KERNEL_THREADS, os.getpid(), os.getppid(), peer_pid) or parent == _KERNEL_THREADS:
             raise RefusedError(f"process {pid} ({name}) is never suspended: the machine's, or our own")
-        if name in self._never:
-            raise RefusedError(f"process {pid} ({name}) is never suspended: named in the settings")
-        return {"pid": pid, "name": name}
+        program = program_of(pid)
+        if any(program.startswith(each) if each.endswith("/") else program == each for each in self._never):
+            raise RefusedError(f"process {pid} ({program}) is never suspended: named in the settings")
+        return {"pid": pid, "name": name, "program": program}
 
     def before(self, arguments: Arguments) -> Before:
         status = _status(arguments)
@@ -73,6 +77,14 @@ def status_of(pid: int) -> tuple[str, str, int, int] | None:
     name, rest = text.split("(", 1)[1].rsplit(")", 1)
     words = rest.split()
     return name, words[0], int(words[1]), int(words[19])
+
+
+def program_of(pid: int) -> str:
+    """The path of the program that a process runs, as the kernel says; empty when it cannot be had."""
+    try:
+        return os.fsencode((PROC / str(pid) / "exe").readlink()).decode("utf-8", "backslashreplace")
+    except OSError:
+        return ""
 
 
 def pids() -> list[int]:

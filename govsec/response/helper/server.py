@@ -38,7 +38,7 @@ def listen(settings: Settings) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         settings.socket.unlink(missing_ok=True)
-        before = os.umask(0o117)
+        before = os.umask(0o177)
         try:
             listener.bind(os.fspath(settings.socket))
         finally:
