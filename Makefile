@@ -10,7 +10,7 @@ SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl pyth
   mariadb-backup pgbackrest rsyslog rsyslog-openssl nftables iptables systemd man-db groff-base
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
-BENCHES := seal packets incident dissect live falsealarms integrity index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) wan backup
+BENCHES := seal packets incident dissect live falsealarms integrity index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) wan watch backup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test lint servers bench soak clean

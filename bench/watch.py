@@ -1,6 +1,6 @@
 """How far continuous protection is behind the files: from the end of a write to its receipt, and to the remote center.
 
-    python bench/watch.py [--files-per-s 200] [--seconds 60] [--tree 20000] [--seaweed] [--json FILE]
+    python -m bench.watch [--files-per-s 200] [--seconds 60] [--tree 20000] [--seaweed] [--json FILE]
 
 A writer changes so many files a second in a tree (a quarter new, the others rewritten), and notes when each write
 ended. Real programs run beside it, each a process of its own: ``govsec backup watch`` and the shipping loop to the
@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,23 +78,40 @@ def main() -> int:
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="govsec-bench-watch-") as name:
         directory = Path(name)
-        with centers_of(directory, is_seaweed=args.seaweed) as centers:
+        with centers_of(directory, is_seaweed=args.seaweed) as (centers, lose):
             config = prepare(directory, centers, args.tree)
-            run(config, directory / "system", args, figures)
+            run(config, directory / "system", args, figures, lose)
     if args.json:
         args.json.write_text(json.dumps(figures.values, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 @contextmanager
-def centers_of(directory: Path, *, is_seaweed: bool) -> Iterator[dict[str, object]]:
+def centers_of(directory: Path, *, is_seaweed: bool) -> Iterator[tuple[dict[str, object], Callable[[], None]]]:
+    """The centers as the configuration writes them, and what loses production and same-city."""
     if not is_seaweed:
-        yield local_centers(directory)
-        return
-    from tests.support.demo_s3 import s3_centers
 
-    with s3_centers(directory) as centers:
-        yield centers
+        def remove() -> None:
+            for name in ("main", "near"):
+                shutil.rmtree(directory / name)
+
+        yield local_centers(directory), remove
+        return
+    from tests.support.demo_s3 import centers as s3_centers
+    from tests.support.demo_s3 import start_city
+
+    keys = directory / "credentials"
+    keys.mkdir(mode=0o700)
+    city = start_city(directory / "servers")
+
+    def kill() -> None:
+        for name in ("main", "near"):
+            city.servers[name].kill()
+
+    try:
+        yield s3_centers(city, keys), kill
+    finally:
+        city.kill()
 
 
 def prepare(directory: Path, centers: dict[str, object], files_count: int) -> Path:
@@ -114,7 +131,7 @@ def prepare(directory: Path, centers: dict[str, object], files_count: int) -> Pa
     return path
 
 
-def run(config: Path, source: Path, args: argparse.Namespace, figures: Figures) -> None:
+def run(config: Path, source: Path, args: argparse.Namespace, figures: Figures, lose: Callable[[], None]) -> None:
     watcher = subprocess.Popen(
         [*GOVSEC, "backup", "watch", "--config", str(config), "--json", "-q"], stdout=subprocess.PIPE, text=True
     )
@@ -155,7 +172,7 @@ def run(config: Path, source: Path, args: argparse.Namespace, figures: Figures) 
     shipper.send_signal(signal.SIGTERM)
     shipper.wait(120)
     measure(config, source, writes, receipts, arrivals, figures)
-    packs_and_restore(config, source, figures)
+    packs_and_restore(config, source, figures, lose)
 
 
 def change(source: Path, files_per_s: int, seconds: int) -> list[Write]:
@@ -268,7 +285,7 @@ class Contents:
         return self._digests[blobs]
 
 
-def packs_and_restore(config: Path, source: Path, figures: Figures) -> None:
+def packs_and_restore(config: Path, source: Path, figures: Figures, lose: Callable[[], None]) -> None:
     site = Site(load_config(config), SystemClock())
     system = site.system()
 
@@ -284,11 +301,8 @@ def packs_and_restore(config: Path, source: Path, figures: Figures) -> None:
         "tidying_s", round(time.monotonic() - began, 2), f"{answer.get('repacked_packs_count')} packs put together"
     )
     figures.say("packs_after_tidying", len(sizes), f"of {sum(sizes) / len(sizes) / 1024:.0f} KiB on average")
-    directory = config.parent
-    for name in ("main", "near"):
-        if (directory / name).exists():
-            shutil.rmtree(directory / name)
-    target = directory / "restored"
+    lose()
+    target = config.parent / "restored"
     began = time.monotonic()
     govsec(config, "backup", "restore", "latest", "--center", "far", "--target", str(target), "-q")
     figures.say("restore_with_two_centers_gone_s", round(time.monotonic() - began, 2))

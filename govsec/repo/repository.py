@@ -21,8 +21,8 @@ from govsec.crypto.keyfile import KdfParameters
 from govsec.crypto.restic import MasterKey, ResticSuite
 from govsec.errors import IntegrityError, ObjectExistsError, RefusedError
 from govsec.repo.codec import LEVEL_DEFAULT, Codec
-from govsec.repo.indexbuild import IndexBuilder
 from govsec.repo.indexfile import PackRows, encode_index, split_for_files
+from govsec.repo.indexlayers import grown
 from govsec.repo.keys import add_key, find_master_key
 from govsec.repo.layout import CONFIG, Kind, object_name, pack_name
 from govsec.repo.lock import HeldLock, hold_lock
@@ -110,10 +110,7 @@ class WritableRepository(Repository):
 
         Clones that were made before keep the index they have. Raises ``LimitError`` as :meth:`load_index`.
         """
-        builder = IndexBuilder()
-        builder.add_index(self.index)
-        builder.add_packs(packs)
-        self._index = builder.finish()
+        self._index = grown(self.index, packs)
 
     def save_snapshot(self, snapshot: Snapshot) -> tuple[Snapshot, ObjectInfo]:
         """Store a snapshot, with its id then; its packs and index are stored before."""
