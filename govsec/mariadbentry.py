@@ -43,6 +43,10 @@ class MariadbSourceConfig(BaseModel):
     )
     backup_threads: int = Field(default=1, ge=1, le=16, description="threads of mariadb-backup")
     backup_timeout_s: float = Field(default=6 * 3600, gt=0, le=7 * 86400)
+    nonce_database: str = Field(
+        default="", max_length=63, description="database in which the table govsec_nonce is written for drills"
+    )
+    nonce_every_s: float = Field(default=60, ge=1, le=86_400)
     server_user: str = Field(
         default="mysql", min_length=1, max_length=32, description="whom a server that is brought back runs as"
     )

@@ -7,17 +7,20 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
 from govsec.assemble.mariadbjobs import base_records, base_snapshots, log_record, log_snapshots, subtree_of
 from govsec.backup.appending import AppendTree
-from govsec.errors import ConfigurationError, LimitError
+from govsec.errors import ConfigurationError, HostUnreachableError, LimitError, SourceError
 from govsec.localfile import read_bounded
 from govsec.mariadb.base import BaseOptions, take_base
 from govsec.mariadb.follow import Counters, Follower, Hooks, Settings, Window
 from govsec.mariadb.logtree import LogTree
+from govsec.mariadb.nonce import NoncePlanter
 from govsec.mariadb.record import BaseRecord, base_root_of, root_of
 from govsec.mariadb.server import Facts, Server, address_of, replica_id
 from govsec.mariadbentry import MariadbSourceConfig
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NOTE_SIZE_MAX = 64 << 10
+#: How long an interval of measured lag is, in the ledger.
+_LAG_EVERY_S = 900.0
 _LOCK_NAME_MAX = 64
 _STREAM_TAG, _BASE_TAG = "mariadb-log", "mariadb-base"
 
@@ -53,8 +58,8 @@ class WindowReport:
     window: Window
     result: ArchiveResult
     receipt: Receipt
-    #: From the server's second of the last commit to the receipt; None without a commit.
-    age_s: float | None
+    #: From the server's writing of its first event to the receipt; None when the server had no news.
+    lag_s: float | None
 
 
 def backup_base(
@@ -129,7 +134,10 @@ def stream_log(
         stream.take_bases()
         follower = Follower(lambda: Server(address_of(source)), stream.log_tree, settings, hooks, site.clock)
         stream.follower = follower
-        follower.run()
+        try:
+            follower.run()
+        finally:
+            stream.close()
         return follower.counters
 
 
@@ -164,6 +172,12 @@ class _Stream:
         self._tree = AppendTree(session.writer, root_of(job.name), parent=parent, tags=tags)
         self.log_tree = LogTree(self._tree, job.name, record, site.clock.now())
         self.follower: Follower | None = None
+        self._planter = NoncePlanter(
+            lambda: Server(address_of(source)), site.clock, source.nonce_database, source.nonce_every_s
+        )
+        self._lag = LagRecord(site, system, "receipt", every_s=_LAG_EVERY_S)
+        for center in session.near.centers:
+            self._lag.expect(job.name, center.name)
 
     def save(self, window: Window) -> None:
         """Store and commit one window; called again with the same when it raises."""
@@ -184,14 +198,32 @@ class _Stream:
                 return
             receipt = receipts[-1]
         result, self._saved = self._saved, None
-        age_s = None if window.commit is None else (self._site.clock.now() - window.commit.time).total_seconds()
-        self._report(WindowReport(window, result, receipt, age_s))
+        lag_s = _lag(window, self._site.clock.now())
+        for center in receipt.held_by:
+            self._lag.add(self._job.name, center, lag_s, receipt.time)
+        self._report(WindowReport(window, result, receipt, lag_s))
 
     def tend(self) -> None:
         """Keep the session alive, and take up base backups that were made meanwhile."""
         self._alive()
         self._session.tend()
+        self._lag.tell(self._say)
+        self._plant()
         self.take_bases()
+
+    def _plant(self) -> None:
+        """A nonce that cannot be written is told, and no reason to stop following the log."""
+        try:
+            planted = self._planter.plant()
+        except (ConfigurationError, SourceError, HostUnreachableError) as error:
+            self._say(f"no nonce was written: {error}")
+            return
+        if planted is not None:
+            self.log_tree.await_nonce(*planted)
+
+    def close(self) -> None:
+        """Sign what was measured."""
+        self._lag.tell(self._say, is_last=True)
 
     def first_file(self, facts: Facts) -> str:
         """The log file that the oldest known base backup needs; the server's present one without any."""
@@ -217,6 +249,15 @@ class _Stream:
     def _add(self, base: BaseRecord, tree_id: bytes) -> None:
         self._seen.add(base.id)
         self.log_tree.add_base(base, tree_id, self._source.bases_keep)
+
+
+def _lag(window: Window, now: datetime) -> float | None:
+    """How long the window's first event was in no center, from when it was taken, or from the server's second."""
+    if window.written is None:
+        return None
+    # The server says whole seconds: up to one of them is not ours.
+    since = min(window.began, window.written + timedelta(seconds=1))
+    return max(0.0, (now - since).total_seconds())
 
 
 def is_streamed(server: Server, system: SystemConfig, job: BackupConfig) -> bool:

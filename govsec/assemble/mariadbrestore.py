@@ -15,9 +15,9 @@ from govsec.drill.plan import Isolation
 from govsec.drill.sandbox import account_of, open_sandbox
 from govsec.errors import GovsecError, ObjectNotFoundError, RefusedError, SourceError
 from govsec.mariadb.base import DATA
-from govsec.mariadb.record import LineRecord, LogRecord, base_root_of, log_path, root_of
-from govsec.mariadb.recover import Folders, Recovered, finish, recover
-from govsec.mariadb.target import Choice, Target, choices, files_between, find_stop
+from govsec.mariadb.record import RECORD_FILE, LogRecord, base_root_of, log_path, root_of
+from govsec.mariadb.recover import Recovered, Recovery
+from govsec.mariadb.target import Choice, Target, choices, files_between
 from govsec.progress import ProgressSink, silent
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 7 * 86400.0
 _MEMORY_BYTES = 8 << 30
-_WORK = "work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,9 @@ def restore_job(
 ) -> MariadbRestore:
     """Bring the job back into ``target_directory``, which is new or empty; ``datadir`` in it is ready to be started.
 
-    ``snapshot_id`` names the recovery point to take it from; without, the newest that leads there is found. The first center with a role that gives a recovery point is used, or the one that is named. Programs run as the
-    job's ``server_user`` without a network where this process is root, else as this user.
+    ``snapshot_id`` names the recovery point to take it from; without, the newest that leads there is found. Where no
+    center is named, the first with a role that can be opened is used. Programs run as the job's ``server_user`` without
+    a network where this process is root, else as this user.
 
     Raises:
         RefusedError: the target folder is not empty, or nothing here leads to what is asked for.
@@ -76,7 +76,7 @@ def restore_job(
         try:
             for choice in choices(record, target):
                 report = _restore(site, repository, snapshot, job, choice, target_directory, progress)
-                recovered = _recover(site, job, source, choice, target, target_directory)
+                recovered = _recover(site, job, source, target, target_directory)
                 if recovered is None:
                     _empty(target_directory)
                     continue
@@ -131,6 +131,7 @@ def _restore(
     line = choice.line
     if line is not None and choice.base.place is not None:
         names = files_between(choice.base.place.file, line.end.file)
+        include.append(f"{root_of(job.name)}/{RECORD_FILE}")
         include += [f"{root_of(job.name)}/{log_path(line.number, name)}" for name in names]
     report = restore(repository, snapshot, target, include=include, clock=site.clock, progress=progress)
     if report.problems_count:
@@ -142,20 +143,8 @@ def _restore(
 
 
 def _recover(
-    site: Site, job: BackupConfig, source: MariadbSourceConfig, choice: Choice, target: Target, directory: Path
+    site: Site, job: BackupConfig, source: MariadbSourceConfig, target: Target, directory: Path
 ) -> Recovered | None:
-    line = choice.line
-
-    def log_file(name: str) -> Path:
-        assert isinstance(line, LineRecord)  # without a line nobody asks
-        return directory / root_of(job.name).lstrip("/") / log_path(line.number, name)
-
-    stop = find_stop(choice, log_file, target)
-    if stop is None:
-        return None
-    data = directory / DATA
-    (directory / base_root_of(job.name).lstrip("/") / choice.base.id / DATA).rename(data)
-    folders = Folders(directory, data, log_file, directory / _WORK)
     isolation = Isolation(
         user=source.server_user,
         memory_bytes=_MEMORY_BYTES,
@@ -164,14 +153,21 @@ def _recover(
         allow_unisolated=os.geteuid() != 0,
     )
     with closing(open_sandbox(isolation, directory, site.clock)) as cell:
-        owner = None if cell.reason else account_of(isolation)
-        if owner is not None:
-            os.chown(directory, *owner)
-        recovered = recover(cell, folders, choice.base, stop, clock=site.clock, timeout_s=_TIMEOUT_S, owner=owner)
-    finish(data)
-    shutil.rmtree(directory / _WORK)
-    shutil.rmtree(directory / "mariadb")
+        if not cell.reason:
+            _hand_over(directory, *account_of(isolation))
+        recovery = Recovery(cell, site.clock, root_of(job.name))
+        recovered = recovery.recover(target, _TIMEOUT_S)
+        if recovered is not None:
+            recovery.hand_out(recovered, DATA)
     return recovered
+
+
+def _hand_over(directory: Path, uid: int, gid: int) -> None:
+    """What was restored becomes the server's; nothing of it has run yet, so nothing changes under our hands."""
+    for above, folders, files in os.walk(directory):
+        os.chown(above, uid, gid, follow_symlinks=False)
+        for name in (*folders, *files):
+            os.chown(Path(above) / name, uid, gid, follow_symlinks=False)
 
 
 def open_center(site: Site, system: SystemConfig, center: str | None) -> tuple[str, Repository]:

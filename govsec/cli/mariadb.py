@@ -33,7 +33,7 @@ def register(parser: frame.Parser) -> None:
         "stream",
         run_stream,
         "follow the server's binary log until stopped; a recovery point every second or so",
-        examples=["govsec mariadb stream --job hr-db", "govsec mariadb stream --json | jq .age_s"],
+        examples=["govsec mariadb stream --job hr-db", "govsec mariadb stream --json | jq .lag_s"],
     )
     restore = frame.add_verb(
         verbs,
@@ -132,14 +132,14 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
         progress=io.progress,
     )
     recovered = done.recovered
-    commit = recovered.stop.commit
+    commit = recovered.commit
     facts = {
         "datadir": str(done.datadir),
         "center": done.center,
         "snapshot": done.snapshot_id,
         "base": recovered.base.id,
         "end": None if commit is None else asdict(commit),
-        "transactions": recovered.stop.transactions,
+        "transactions": recovered.transactions,
         "files": done.files,
         "bytes": done.size_bytes,
         "restore_s": done.restore_s,
@@ -150,7 +150,7 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
     io.result(
         facts,
         f"{done.datadir}: as of {where}{after}\n"
-        f"  from {done.center}, base backup {recovered.base.id} and {recovered.stop.transactions} transactions, "
+        f"  from {done.center}, base backup {recovered.base.id} and {recovered.transactions} transactions, "
         f"in {texts.duration(done.restore_s)}",
     )
     return 0
@@ -264,7 +264,7 @@ def _window_facts(report: WindowReport) -> dict[str, Any]:
         "place": window.place.model_dump(mode="json"),
         "bytes": window.size_bytes,
         "began": window.began,
-        "age_s": report.age_s,
+        "lag_s": report.lag_s,
         "snapshot": report.result.snapshot_id,
         "receipt": report.receipt,
     }

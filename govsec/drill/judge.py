@@ -21,7 +21,7 @@ from govsec.drill.capability import (
     longest_gap_s,
     transfers_per_day,
 )
-from govsec.drill.plan import Attestation, ContentProbe, Plan, PostgresStep, ProbeStep
+from govsec.drill.plan import Attestation, ContentProbe, MariadbStep, Plan, PostgresStep, ProbeStep
 from govsec.drill.result import (
     BlockerResult,
     CapabilityResult,
@@ -37,7 +37,7 @@ from govsec.drill.result import (
 )
 
 #: Probes that ask the service or its data, not the files: the restore time ends with the last of them.
-SERVICE_KINDS = ("command", "sqlite", "postgres_query")
+SERVICE_KINDS = ("command", "sqlite", "postgres_query", "mariadb_query")
 
 
 def reason(code: str, verdict: Verdict = Verdict.FAIL, **facts: JsonValue) -> Reason:
@@ -92,7 +92,7 @@ def against_coverage(
 def _found_a_row(plan: Plan, outcomes: Mapping[str, Outcome]) -> bool:
     """True when a row came back that was written by SQL before: as independent of the backup as a sampled file."""
     return any(
-        isinstance(step, PostgresStep) and step.nonce and outcomes.get(step.name) is Outcome.PASSED
+        isinstance(step, (PostgresStep, MariadbStep)) and step.nonce and outcomes.get(step.name) is Outcome.PASSED
         for step in plan.steps
     )
 

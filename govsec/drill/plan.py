@@ -22,7 +22,7 @@ from govsec.errors import ConfigurationError
 
 STEPS_MAX = 64
 #: Kinds of steps and probes after which the restored tree may no longer be what was restored.
-_CHANGING = ("configure", "start", "postgres", "command", "sqlite")
+_CHANGING = ("configure", "start", "postgres", "mariadb", "command", "sqlite")
 _DAY_S = 86_400.0
 Timeout = Annotated[float, Field(gt=0, le=7 * _DAY_S)]
 Argv = Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(min_length=1, max_length=256)]
@@ -138,8 +138,26 @@ class PostgresQueryProbe(Model):
         return self
 
 
+class MariadbQueryProbe(Model):
+    """The MariaDB server that a step of kind ``mariadb`` recovered answers a question."""
+
+    kind: Literal["mariadb_query"]
+    query: str = Field(
+        min_length=1, max_length=4096, description="one SELECT that gives one value; tables with their schema"
+    )
+    expect: int | float | str | None = None
+    minimum: int | float | None = None
+
+    @model_validator(mode="after")
+    def _expects(self) -> MariadbQueryProbe:
+        if (self.expect is None) == (self.minimum is None):
+            raise ValueError("give either expect or minimum")
+        return self
+
+
 Probe = Annotated[
-    ContentProbe | NonceProbe | CommandProbe | SqliteProbe | PostgresQueryProbe, Field(discriminator="kind")
+    ContentProbe | NonceProbe | CommandProbe | SqliteProbe | PostgresQueryProbe | MariadbQueryProbe,
+    Field(discriminator="kind"),
 ]
 
 
@@ -211,6 +229,28 @@ class PostgresStep(_Step):
         return self
 
 
+class MariadbStep(_Step):
+    """Recover a restored MariaDB server, start it with settings of govsec's and none of the restored ones, check it.
+
+    Without ``time``, ``position`` and ``gtid`` it recovers to the end of the log.
+    """
+
+    kind: Literal["mariadb"]
+    path: InsidePath = Field(description="where the job lies in the snapshot: /mariadb/<job>")
+    time: AwareDatetime | None = None
+    position: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,211}:[0-9]{1,19}$")
+    gtid: str | None = Field(default=None, pattern=r"^[0-9]{1,10}-[0-9]{1,10}-[0-9]{1,20}$")
+    nonce: bool = Field(default=True, description="the row that the stream plants must have come back")
+
+    _path = field_validator("path")(_inside)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> MariadbStep:
+        if sum(value is not None for value in (self.time, self.position, self.gtid)) > 1:
+            raise ValueError("give one of time, position and gtid, or none for the end of the log")
+        return self
+
+
 class ProbeStep(_Step):
     """Prove something."""
 
@@ -228,7 +268,8 @@ class SwitchAddressStep(_Step):
 
 
 Step = Annotated[
-    RestoreStep | ConfigureStep | StartStep | PostgresStep | ProbeStep | SwitchAddressStep, Field(discriminator="kind")
+    RestoreStep | ConfigureStep | StartStep | PostgresStep | MariadbStep | ProbeStep | SwitchAddressStep,
+    Field(discriminator="kind"),
 ]
 
 
@@ -329,8 +370,10 @@ class Plan(Model):
             raise ValueError("content is compared before any step that may change the restored tree")
         if self.center in self.lost:
             raise ValueError(f"the scenario loses {self.center}, which the plan restores from")
-        if "postgres_query" in kinds and "postgres" not in kinds[: kinds.index("postgres_query")]:
-            raise ValueError("a postgres_query asks the server that a step of kind postgres before it recovered")
+        for database in ("postgres", "mariadb"):
+            query = f"{database}_query"
+            if query in kinds and database not in kinds[: kinds.index(query)]:
+                raise ValueError(f"a {query} asks the server that a step of kind {database} before it recovered")
         damaged = self.scenario.center if isinstance(self.scenario, _Share) else None
         if damaged is not None and self.center not in (None, damaged):
             raise ValueError(f"the scenario damages {damaged}, the plan restores from {self.center}")

@@ -17,12 +17,15 @@ from govsec.backup.witness import Witness, find_witness
 from govsec.drill.content import Extent, check_content
 from govsec.drill.inside import exists_inside
 from govsec.drill.judge import reason
+from govsec.drill.mariadb import ask_mariadb, recover_mariadb
 from govsec.drill.metadata import check_metadata
 from govsec.drill.nonce import check_nonce, planted_size
 from govsec.drill.plan import (
     CommandProbe,
     ConfigureStep,
     ContentProbe,
+    MariadbQueryProbe,
+    MariadbStep,
     NonceProbe,
     Plan,
     PostgresQueryProbe,
@@ -41,6 +44,7 @@ from govsec.drill.sandbox import Sandbox, account_of
 from govsec.drill.scratch import Scratch, write_config
 from govsec.drill.watch import Note, StepFailedError, StepTimeoutError, Stopwatch
 from govsec.errors import GovsecError
+from govsec.mariadb.isolated import IsolatedServer as IsolatedMariadb
 from govsec.postgres.isolated import IsolatedServer
 from govsec.progress import Progress, ProgressSink
 from govsec.repo.repository import Repository
@@ -85,6 +89,7 @@ class StepRunner:
         self._witness: Witness | None = None
         self._has_looked = False
         self._postgres: IsolatedServer | None = None
+        self._mariadb: IsolatedMariadb | None = None
 
     def bind(
         self,
@@ -177,6 +182,9 @@ class StepRunner:
                 self._start(step, note)
             case PostgresStep():
                 answer, self._postgres = recover_server(step, self._require_sandbox(), self._watch.clock)
+                note.take(answer)
+            case MariadbStep():
+                answer, self._mariadb = recover_mariadb(step, self._require_sandbox(), self._watch.clock)
                 note.take(answer)
             case SwitchAddressStep(rehearsal=rehearsal):
                 assert rehearsal is not None  # run_all leaves out the others
@@ -289,6 +297,8 @@ class StepRunner:
                 note.take(ask_sqlite(probe, self._require_sandbox(), step.timeout_s))
             case PostgresQueryProbe() as probe:
                 note.take(ask_server(probe, self._postgres, step.timeout_s))
+            case MariadbQueryProbe() as probe:
+                note.take(ask_mariadb(probe, self._mariadb, step.timeout_s))
 
     def _check_content(self, note: Note, tick: Callable[[], None]) -> None:
         bound = self._require_bound()
@@ -352,7 +362,7 @@ class StepRunner:
 def needs_sandbox(plan: Plan) -> bool:
     """True when something of the plan runs outside this process."""
     return any(
-        isinstance(step, (StartStep, PostgresStep, SwitchAddressStep))
+        isinstance(step, (StartStep, PostgresStep, MariadbStep, SwitchAddressStep))
         or step.undo is not None
         or (isinstance(step, ProbeStep) and isinstance(step.probe, (CommandProbe, SqliteProbe)))
         for step in plan.steps

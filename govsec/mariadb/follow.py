@@ -40,8 +40,9 @@ class Window:
     commit: CommitRecord | None
     place: LogPlace
     size_bytes: int
-    #: When its first event was taken.
+    #: When its first event was taken, and when the server wrote it, as far as it says (whole seconds); None: no event.
     began: datetime
+    written: datetime | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Follower:
         self._clock = clock
         self._pending_bytes = 0
         self._began: datetime | None = None
+        self._written: datetime | None = None
         self._deadline = 0.0
         self._tended = self._closed = clock.monotonic()
 
@@ -135,6 +137,7 @@ class Follower:
             self._take_lock(server)
             self.counters.connections += 1
             place = self._where(server, facts)
+            self._tend()
             try:
                 for event in server.dump(place.file, place.position, self._settings.replica):
                     self._take(event)
@@ -200,7 +203,7 @@ class Follower:
             self.counters.events += 1
             self.counters.commits += commit is not None
             if self._began is None:
-                self._began = self._clock.now()
+                self._began, self._written = self._clock.now(), event.time
                 self._deadline = now + self._settings.window_s
             self._pending_bytes += event.size
         is_quiet = event.type == EventType.HEARTBEAT
@@ -219,7 +222,7 @@ class Follower:
         line = self._tree.line
         if self._began is None or line is None:
             return
-        window = Window(line.commit, line.end, self._pending_bytes, self._began)
+        window = Window(line.commit, line.end, self._pending_bytes, self._began, self._written)
         wait_s = _AGAIN_AFTER_S
         while True:
             try:
@@ -233,7 +236,7 @@ class Follower:
                 self._pause(wait_s)
                 wait_s = min(2 * wait_s, _AGAIN_AFTER_MAX_S)
         self.counters.windows += 1
-        self._began, self._pending_bytes = None, 0
+        self._began, self._written, self._pending_bytes = None, None, 0
         self._closed = self._clock.monotonic()
 
     def _tend(self) -> None:

@@ -27,6 +27,7 @@ from govsec.mariadb.events import (
 )
 from govsec.mariadb.record import (
     LINES_MAX,
+    NONCES_MAX,
     RECORD_FILE,
     BaseRecord,
     CommitRecord,
@@ -34,6 +35,7 @@ from govsec.mariadb.record import (
     LineRecord,
     LogPlace,
     LogRecord,
+    NonceRecord,
     encode,
     log_path,
 )
@@ -42,6 +44,7 @@ from govsec.mariadb.record import (
 HEAD_EVENTS = 2
 #: A file of more pieces than this is put together when it is finished, unless it is too large for memory.
 _PIECES_MAX = 64
+_AWAITED_MAX = 16
 _REWRITE_SIZE_MAX = 64 << 20
 
 
@@ -91,6 +94,8 @@ class LogTree:
         self._check: FileCheck | None = None
         self._head = b""
         self._head_events = 0
+        #: Digests of nonces by the GTID that they were written with, until that comes by.
+        self._awaited: dict[str, str] = {}
         line = self.line
         if line is not None:
             self._carry_on(line)
@@ -149,7 +154,12 @@ class LogTree:
             done = CommitRecord(file=commit.file, position=commit.position, time=commit.time, gtid=commit.gtid)
             first = line.first_commit or done
             self._change(end=place, group=None, commit=done, first_commit=first, is_checked=check.is_checked)
+            self._see_nonce(line.number, done)
         return commit
+
+    def await_nonce(self, gtid: str, digest: str) -> None:
+        """A nonce was written by this transaction; the record names its place when the transaction comes by."""
+        self._awaited = dict([*self._awaited.items(), (gtid, digest)][-_AWAITED_MAX:])
 
     def is_level(self, heartbeat: Event) -> bool:
         """Whether a heartbeat says that the server has nothing that was not taken."""
@@ -224,6 +234,13 @@ class LogTree:
             self._head += event.data
             self._head_events += 1
             self._change(head=hashlib.sha256(self._head).hexdigest())
+
+    def _see_nonce(self, line: int, commit: CommitRecord) -> None:
+        digest = self._awaited.pop(commit.gtid, None)
+        if digest is not None:
+            place = LogPlace(file=commit.file, position=commit.position)
+            nonces = (*self.record.nonces, NonceRecord(sha256=digest, line=line, place=place))[-NONCES_MAX:]
+            self.record = self.record.model_copy(update={"nonces": nonces})
 
     def _drop_old_log(self) -> None:
         """Take out what lies before the oldest base backup that is kept: nothing can be recovered from it alone."""

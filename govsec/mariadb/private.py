@@ -11,7 +11,6 @@ import base64
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as daytime
 from decimal import Decimal
@@ -33,27 +32,17 @@ _POLL_S = 0.1
 _PATH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where the server's files are: as this process sees them, and as the server does."""
-
-    data: Path
-    data_inside: str
-    #: An empty folder of the server's user, for sockets' neighbours: logs, temporary files, relay logs.
-    work: Path
-    work_inside: str
-
-
 class PrivateServer:
     """Started by :meth:`start`, ended by :meth:`stop`, or with the cell that it runs in."""
 
-    def __init__(self, cell: Cell, files: Files, clock: Clock, *, is_case_folded: int = 0) -> None:
+    def __init__(self, cell: Cell, data: Path, work: Path, clock: Clock) -> None:
         self._cell = cell
-        self._files = files
+        self._data = data
+        #: An empty folder of the server's user: its logs, temporary files, relay logs. Both as the cell sees them.
+        self._work = work
         self._clock = clock
-        self._is_case_folded = is_case_folded
-        # The name of a socket holds 107 bytes; the restored tree may lie deeper than that.
-        self._socket_folder = Path(files.work_inside) if not cell.reason else Path(tempfile.mkdtemp(prefix="govsec-m-"))
+        # The name of a socket holds 107 bytes; outside a sandbox the restored tree may lie deeper than that.
+        self._socket_folder = work if not cell.reason else Path(tempfile.mkdtemp(prefix="govsec-m-"))
         self.socket = self._socket_folder / "s"
 
     def start(self, options: tuple[str, ...] = ()) -> None:
@@ -109,8 +98,8 @@ class PrivateServer:
     def wait(self, *, timeout_s: float = 600) -> None:
         """Wait until it has ended. Raises ``SourceError`` when it does not."""
         deadline = self._clock.monotonic() + timeout_s
-        pid_file = self._files.work / "pid"
-        while pid_file.exists():
+        pid_file = self._work / "pid"
+        while self._cell.call(lambda: {"is_there": pid_file.exists()}, 60).get("is_there", True):
             if self._clock.monotonic() > deadline:
                 raise SourceError(f"the private server does not end: {self.last_words()}")
             self._clock.sleep(_POLL_S)
@@ -119,20 +108,22 @@ class PrivateServer:
 
     def last_words(self) -> str:
         """What went wrong, in the words of the server's log."""
-        try:
-            with (self._files.work / "error.log").open("rb") as file:
-                file.seek(max(0, (self._files.work / "error.log").stat().st_size - _LOG_TAIL_BYTES))
-                text = file.read(_LOG_TAIL_BYTES).decode("utf-8", "backslashreplace")
-        except OSError:
-            return ""
+        log = self._work / "error.log"
+
+        def read() -> dict[str, Any]:
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+                return {"text": file.read(_LOG_TAIL_BYTES).decode("utf-8", "backslashreplace")}
+
+        text = str(self._cell.call(read, 60).get("text", ""))
         lines = [line for line in text.splitlines() if "[ERROR]" in line] or text.splitlines()
         return ascii(" | ".join(lines[-3:]))[1:-1][:1000]
 
     def _options(self) -> list[str]:
-        work = self._files.work_inside
+        work = self._work
         return [
             "--no-defaults",
-            f"--datadir={self._files.data_inside}",
+            f"--datadir={self._data}",
             f"--socket={self.socket}",
             "--skip-networking",
             "--skip-grant-tables",
@@ -152,7 +143,6 @@ class PrivateServer:
             f"--innodb-buffer-pool-size={BUFFER_POOL_BYTES}",
             "--innodb-buffer-pool-load-at-startup=0",
             "--innodb-buffer-pool-dump-at-shutdown=0",
-            f"--lower-case-table-names={self._is_case_folded}",
             "--max-allowed-packet=1G",
             "--slave-max-allowed-packet=1G",
             "--performance-schema=0",

@@ -23,6 +23,8 @@ RECORD_SIZE_MAX = 4 << 20
 #: Gaps that are remembered; the oldest lines go with their log.
 LINES_MAX = 1000
 BASES_MAX = 1000
+#: So far back a drill to an earlier moment still finds one.
+NONCES_MAX = 1000
 #: Files of a line lie in folders of this many, so that a window writes one small tree.
 FILES_PER_FOLDER = 256
 BaseId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z$")]
@@ -112,6 +114,14 @@ class BaseRecord(_Record):
     size_bytes: int = Field(ge=0)
 
 
+class NonceRecord(_Record):
+    """A random value that was written into a table of the server: what is recovered up to there has it."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    line: int = Field(ge=1)
+    place: LogPlace
+
+
 class LogRecord(_Record):
     """What a snapshot of the log holds."""
 
@@ -123,6 +133,8 @@ class LogRecord(_Record):
     level_at: Moment | None = None
     lines: tuple[LineRecord, ...] = Field(default=(), max_length=LINES_MAX)
     bases: tuple[BaseRecord, ...] = Field(default=(), max_length=BASES_MAX)
+    #: The newest last.
+    nonces: tuple[NonceRecord, ...] = Field(default=(), max_length=NONCES_MAX)
 
 
 def encode(record: LogRecord | BaseRecord) -> bytes:

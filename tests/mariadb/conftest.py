@@ -36,7 +36,7 @@ systems:
     plans: {plans}
     backups:
       - name: db
-        source: {{kind: mariadb, socket: {socket}, user: root, log_window_s: 0.5}}
+        source: {{kind: mariadb, socket: {socket}, user: root, log_window_s: 0.5{more}}}
 """
 
 
@@ -172,13 +172,15 @@ def site(server: MariadbServer, short: Path, capsys: pytest.CaptureFixture[str])
     return make_site(short / "site", server.socket, capsys)
 
 
-def make_site(directory: Path, socket: Path, capsys: pytest.CaptureFixture[str], plans: str = "[]") -> Site:
+def make_site(
+    directory: Path, socket: Path, capsys: pytest.CaptureFixture[str], plans: str = "[]", more: str = ""
+) -> Site:
     for name in ("prod", "city", "far", "keys", "state"):
         (directory / name).mkdir(parents=True)
     (directory / "password").write_text("a password that is long enough 7")
     (directory / "password").chmod(0o600)
     site = Site(directory, capsys)
-    site.config.write_text(_CONFIG.format(socket=socket, plans=plans))
+    site.config.write_text(_CONFIG.format(socket=socket, plans=plans, more=more))
     begin_cheaply(site.config)
     assert site.run("center", "init") == 0
     return site
