@@ -69,7 +69,7 @@ class StoreUnavailableError(StoreError):
 class CutShortError(StoreUnavailableError):
     """The connection ended in the middle of what was asked for; ``received`` is what came, of ``size_bytes``."""
 
-    def __init__(self, message: str, received: bytes, size_bytes: int) -> None:
+    def __init__(self, message: str, received: bytes = b"", size_bytes: int = 0) -> None:
         super().__init__(message)
         self.received = received
         self.size_bytes = size_bytes

@@ -33,7 +33,7 @@ TOPICS = {
     "drill": "lose a center on purpose and prove that its data comes back",
     "assess": "look at hosts as an assessor of graded protection would, store, compare and report",
     "system": "the register of systems: levels, what is due, and the gate before launch",
-    "monitor": "read captured network traffic: flows, and findings of attacks",
+    "monitor": "look at network traffic, this machine, services, pages and packages, and say what is wrong",
     "agent": "run the agent of this host or its network, ask how it is, have it test itself",
     "incident": "cases: what happened, how bad it is by the law, who must be told by when",
     "response": "playbooks: what they propose, approving it, doing it, taking it back",
@@ -83,7 +83,7 @@ def build_parser() -> frame.Parser:
     """The parser of the whole program; topics fill themselves in when they are asked for."""
     parser = frame.Parser(
         prog="govsec",
-        description="Encrypted backup over two sites and three centers, drills that prove it, and graded protection.",
+        description="Encrypted backup over two sites and three centers, drills, sensors, graded protection, incidents.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
