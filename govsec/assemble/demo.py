@@ -97,6 +97,10 @@ def write_site(directory: Path, centers: Mapping[str, object], source: Path) -> 
             "evidence_key_file": "keys/evidence.key",
             "roots_file": "roots.yaml",
         },
+        "notify": {
+            "channels": {"file": {"kind": "file", "path": "notices.jsonl"}},
+            "routes": [{"channels": ["file"]}],
+        },
         "systems": [
             {
                 "name": SYSTEM,

@@ -17,8 +17,9 @@ def register(parser: frame.Parser) -> None:
         "Make a sample system and three centers in a directory, back up twice, ship, take production,\n"
         "same-city and the system itself away, restore from the remote center in a drill, and verify\n"
         "the signed evidence. Then find what was lost again, look for intruders in the traffic of the\n"
-        "day, catch a program that encrypts a share, and look at this machine as an assessor of graded\n"
-        "protection would (level 3), with the drill as evidence."
+        "day, catch a program that encrypts a share, make a graded incident with a notice and a deadline\n"
+        "of it, and look at this machine as an assessor of graded protection would (level 3), with the\n"
+        "drill as evidence."
     )
     parser.epilog = (
         "exit codes: 0 the data came back and all of it is on record, 1 otherwise\n\n"
@@ -34,6 +35,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble import demo
     from govsec.assemble.demoassess import assess_demo, find_directories
     from govsec.assemble.demoguard import guard_demo
+    from govsec.assemble.demoincident import respond_demo
     from govsec.assemble.demomonitor import watch_demo
     from govsec.report.catalog import Catalogue
 
@@ -64,6 +66,8 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     find_directories(directory)
     traffic = watch_demo(config_path, io.clock, tell=tell, progress=io.progress)
     guarded = guard_demo(config_path, io.clock, tell=tell)
+    attack = (*guarded.findings, *traffic.findings)
+    incident = respond_demo(config_path, attack, io.clock, tell=tell, lang=words.lang)
     assessment = assess_demo(config_path, io.clock, tell=tell, progress=io.progress)
     for reason in result.reasons:
         tell("reason", {"text": reasons.text(f"reason.{reason.code}", reason.facts)})
@@ -84,6 +88,12 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
                 "reports": [str(path) for path in traffic.reports],
             },
             "guard": {"findings": [finding.kind for finding in guarded.findings]},
+            "incident": {
+                "case": incident.case,
+                "level": incident.level,
+                "due_at": incident.due_at,
+                "notices": [notice.kind for notice in incident.notices],
+            },
             "assessment": {
                 "run": assessment.run.assessment.id,
                 "coverage": assessment.run.assessment.coverage,

@@ -50,6 +50,11 @@ def test_the_command_ends_with_0_two_reports_and_a_clean_remote_center(
     assert "host.ransomware.canary" in result["guard"]["findings"]
     assert traffic["findings"] == ["net.scan.vertical", "net.guessing.flows"]
     assert [INTRUDER in Path(path).read_text(encoding="utf-8") for path in traffic["reports"]] == [True, True]
+    incident = result["incident"]
+    assert (incident["case"][-5:], incident["level"]) == ("-0001", "relatively_major")
+    assert {"incident.opened", "incident.case_opened", "incident.level_reached"} <= set(incident["notices"])
+    assert "to be reported to" in shown.err and "left)" in shown.err
+    assert "incident.level_reached" in (directory / "notices.jsonl").read_text(encoding="utf-8")
     assessment = result["assessment"]
     assert (assessment["drilled_status"], assessment["ledger_error"]) == ("pass", "")
     assert assessment["coverage"]["by_evidence"] >= 5
