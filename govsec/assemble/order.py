@@ -23,6 +23,18 @@ def committed_order(site: Site, store: ReadStore) -> list[str]:
     return [snapshot.id for snapshot in snapshots_in_order(log)]
 
 
+def newest_committed(site: Site, store: ReadStore) -> list[str]:
+    """The ids of the newest snapshot of each job, and of those since the newest checkpoint, in the order of commits.
+
+    What :func:`committed_order` is asked for most, at a cost that does not grow with the log.
+    """
+    if site.config.signing.roots_file is None:
+        return []
+    log = read_log(store, site.trusted(), repository=repository_of(store), threads=_THREADS)
+    of_jobs = () if log.checkpoint is None else log.checkpoint.newest_by_job
+    return [*(snapshot.id for snapshot in of_jobs), *(snapshot.id for snapshot in snapshots_in_order(log))]
+
+
 def last_committed_at(site: Site, store: ReadStore) -> datetime | None:
     """When the last snapshot was committed, by the clock of whoever committed it; None before the first."""
     log = read_log(store, site.trusted(), repository=repository_of(store), threads=_THREADS)

@@ -238,12 +238,12 @@ def _forgetter(place: Place, store: ReadStore) -> Forget | None:
     site, system = place.site, place.system
     if site is None or system is None:
         return None
-    from govsec.assemble.order import committed_order
+    from govsec.assemble.order import newest_committed
     from govsec.assemble.thinning import thinned_snapshots
     from govsec.backup.retention import apply_policy
 
     def forget(snapshots: Sequence[Snapshot]) -> list[str]:
-        committed = committed_order(site, store)
+        committed = newest_committed(site, store)
         thin = thinned_snapshots(system, snapshots, now=place.clock.now())
         rest = [snapshot for snapshot in snapshots if snapshot.id not in thin]
         decisions = apply_policy(rest, system.retention, now=place.clock.now(), committed=committed)

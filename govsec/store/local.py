@@ -246,9 +246,9 @@ class LocalStore:
         return descriptor
 
     def _walk(self, directory: int, path: str, prefix: str) -> Iterator[ObjectInfo]:
-        with self._translated(path or "(root)"), os.scandir(directory) as entries:
-            # A folder sorts as its name with a slash, so names come out as S3 orders them: "a-b" before "a/b".
-            found = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
+        start = prefix[len(path) :].partition("/")[0] if prefix.startswith(path) else ""
+        with self._translated(path or "(root)"):
+            found = sorted(_entries(directory, start))
         for leaf in found:
             full = path + leaf
             if leaf.startswith(".") or not (full.startswith(prefix) or prefix.startswith(full)):
@@ -334,6 +334,21 @@ def _write_file(directory: int, name: str, pieces: Iterable[Piece]) -> os.stat_r
         return os.fstat(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _entries(directory: int, start: str) -> list[str]:
+    """The names that begin with ``start``, folders with a slash at the end: so "a-b" sorts before "a/b", as in S3."""
+    if not start:
+        with os.scandir(directory) as entries:
+            return [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
+    # Of a log of a million commits one is asked for: names alone are read, and few are looked at.
+    found = []
+    for name in os.listdir(directory):
+        if name.startswith(start):
+            with suppress(FileNotFoundError):  # deleted since the folder was read
+                mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+                found.append(name + "/" if stat.S_ISDIR(mode) else name)
+    return found
 
 
 def _remove_if_there(directory: int, name: str) -> bool:
