@@ -15,7 +15,8 @@ from govsec.assemble.watchevents import KernelChanges
 from govsec.assemble.watchstatus import WatchRecord, read_record, record_bytes, state_path
 from govsec.backup.archive import ArchiveResult, archive, newest_of, paths_of
 from govsec.backup.sources import FileSource
-from govsec.backup.watch import Watcher, WatchSettings, WatchState
+from govsec.backup.watch import Watcher
+from govsec.backup.watchstate import WatchSettings, WatchState
 from govsec.backup.watchtree import refuse_emptied
 from govsec.backup.witness import PREFIX, Nonce, Observation, observe, save_witness
 from govsec.centers.near import Receipt

@@ -23,16 +23,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
 
 from govsec.backup.api import Change, ChangeSource
 from govsec.backup.archive import INCOMPLETE_TAG, ArchiveResult, paths_of
-from govsec.backup.live import LiveWriter
 from govsec.backup.marks import Marks
 from govsec.backup.sources import FileSource
 from govsec.backup.walk import Counts, Stopped
+from govsec.backup.watchstate import WatchSettings, WatchState, WatchTarget
 from govsec.backup.watchtree import TreeUpdate
 from govsec.clock import Clock
 from govsec.errors import GovsecError, SourceError
@@ -56,67 +53,6 @@ _READS_MAX = 64
 _UNWATCHED_RESCAN_S = 300.0
 #: Files that changed while a scan read: more than this are found by the next scan.
 _REREAD_MAX = 50_000
-
-
-class WatchTarget(Protocol):
-    """What windows are committed to (``assemble.live.LiveSession``)."""
-
-    @property
-    def writer(self) -> LiveWriter: ...
-
-    def commit(self, result: ArchiveResult, *, witness: str | None = None) -> object:
-        """The receipt; when it raises, the snapshot waits for :meth:`commit_waiting`."""
-        ...
-
-    def commit_waiting(self) -> Sequence[object]:
-        """Commit what waits; the receipts."""
-        ...
-
-    def tend(self) -> None:
-        """What a target needs between windows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
-    """How closely a source is followed; seconds."""
-
-    window_s: float = 2.0
-    #: Without changes a snapshot is made so often all the same.
-    heartbeat_s: float = 600.0
-    #: The whole source is compared so often, whatever events said: writes through shared memory give none.
-    rescan_s: float = 6 * 3600.0
-
-
-@dataclass(slots=True)
-class WatchCounts:
-    """What a watcher did since it began."""
-
-    changes: int = 0
-    windows: int = 0
-    heartbeats: int = 0
-    scans: int = 0
-    failures: int = 0
-    losses: int = 0
-    files_read: int = 0
-    bytes_read: int = 0
-    packs: int = 0
-    packs_bytes: int = 0
-
-
-@dataclass(slots=True)
-class WatchState:
-    """How it stands now, for people."""
-
-    phase: str = "begins"
-    #: Why what is protected is not up to date; empty while it is.
-    problem: str = ""
-    problem_since: datetime | None = None
-    #: What of the source no event tells of.
-    unwatched: str = ""
-    last_at: datetime | None = None
-    last_lag_s: float | None = None
-    counts: WatchCounts = field(default_factory=WatchCounts)
 
 
 class Watcher:
@@ -190,8 +126,9 @@ class Watcher:
     def turn(self) -> None:
         """One step: wait a little, read what happened, and do what is due."""
         if self._is_open and self._oldest is None:
-            is_told = self._events.wait(self._pause_s())
-            self._attempt(lambda: self._pump(was_waiting=is_told))
+            # What is there before anybody waits may have come at any time since the queue was seen empty.
+            is_sudden = not self._events.wait(0) and self._events.wait(self._pause_s())
+            self._attempt(lambda: self._pump(was_waiting=is_sudden))
         elif self._is_open:
             # A window has begun: its changes gather in the kernel, and reading them one by one would cost more.
             self._clock.sleep(min(_GATHER_S, self._pause_s()))
