@@ -176,6 +176,7 @@ class _Writer:
         self._name = name
         self._top = f"{folder}/" if folder else ""
         self._prefix = ""
+        self._is_first = True
         self._tar: TarStream | None = None
         self._file: StreamedFile | None = None
         self.has_manifest = False
@@ -185,7 +186,7 @@ class _Writer:
         """What follows is the tar of a tablespace; of the data directory when None."""
         self.finish()
         self._prefix = self._top + (DATA if tablespace is None else f"{TABLESPACES}/{tablespace}")
-        self._files.directory(self._prefix, mode=0o700)
+        self._is_first = True
         self._tar = TarStream(self, f"{self._name}: {self._prefix}")
 
     def manifest(self) -> None:
@@ -215,6 +216,10 @@ class _Writer:
     def begin(self, entry: Entry) -> None:
         if not entry.path or entry.path.startswith("/") or ".." in entry.path.split("/"):
             raise FormatError(f"{self._name}: {entry.path[:200]!r} leads out of the data directory")
+        if self._is_first:
+            # The stream has no entry for its own top; who owns what is in it owns it.
+            self._files.directory(self._prefix, mode=0o700, uid=entry.uid, gid=entry.gid)
+            self._is_first = False
         path = f"{self._prefix}/{entry.path.removeprefix('./')}"
         mtime_ns = entry.mtime_s * 1_000_000_000
         if entry.kind == "file":

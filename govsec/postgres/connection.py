@@ -87,7 +87,7 @@ class Connection:
             HostUnreachableError: nobody answers there.
         """
         pq = _library()
-        options = _options(account)
+        options = connection_options(account)
         name = f"postgresql {options.get('host', 'local')}:{options.get('port', '5432')}"
         if is_replication:
             options["replication"] = "true"
@@ -297,8 +297,8 @@ def _escaped(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _options(account: Account) -> dict[str, str]:
-    """The connection string's options, with what we add. Raises ``ConfigurationError``."""
+def connection_options(account: Account) -> dict[str, str]:
+    """The options of the connection string, with what we add. Raises ``ConfigurationError``."""
     import psycopg
 
     pq = _library()

@@ -182,6 +182,7 @@ def _link_tablespaces(target: Path, spaces: Mapping[int, Path], owner: os.stat_r
         own = target / TABLESPACES / str(oid)
         if not own.is_dir() or own.is_symlink():
             raise FormatError(f"{own}: the base backup has no such tablespace")
+        _own(own, owner)
         if place != own:
             for entry in own.iterdir():
                 shutil.move(str(entry), str(place / entry.name))

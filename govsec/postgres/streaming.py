@@ -44,7 +44,6 @@ _PENDING_MAX_BYTES = 64 << 20
 _CONFIRM_EVERY_S = 10.0
 #: With nothing new, a snapshot still says that the log is complete up to now.
 _IDLE_SAVE_S = 60.0
-_SLOT_CHECK_S = 30.0
 _RETRY_S_MAX = 30.0
 _READ_S = 1.0
 _DROP_WAIT_S = 90.0
@@ -73,6 +72,8 @@ class StreamSettings:
     bases_kept: int
     nonce_database: str
     nonce_every_s: float
+    #: How often the server is asked what the slot keeps.
+    slot_check_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class Streamer:
         if planted is not None:
             self._logbook.plant(planted)
         now = self._clock.monotonic()
-        if now - self._looked_at >= _SLOT_CHECK_S:
+        if now - self._looked_at >= self._settings.slot_check_s:
             self._looked_at = now
             self._look_at(slot_state(database, self._settings.slot), database.name)
 

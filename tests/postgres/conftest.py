@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from govsec.assemble.postgres import BaseReport, backup_base, recover, stream_lo
 from govsec.assemble.postgresjobs import newest_log, postgres_job, root_of
 from govsec.assemble.systems import Site
 from govsec.backup.appending import AppendTree
-from govsec.clock import SystemClock
+from govsec.clock import Clock, SystemClock
 from govsec.config import BackupConfig, SystemConfig, load_config
 from govsec.postgres.logbook import Logbook, path_of
 from govsec.postgres.recovery import Recovered
@@ -28,6 +28,7 @@ from govsec.postgres.streaming import WindowReport
 from govsec.postgres.wal import parse_lsn
 from govsec.postgres.window import Target
 from govsec.postgresentry import PostgresSourceConfig
+from govsec.progress import ProgressSink, silent
 from tests.support.cheapkey import begin_cheaply
 from tests.support.postgres import Postgres, running_postgres
 
@@ -41,10 +42,11 @@ class Rig:
 
     directory: Path
     server: Postgres
+    clock: Clock = field(default_factory=SystemClock)
 
     @property
     def site(self) -> Site:
-        return Site(load_config(self.directory / "govsec.yaml"), SystemClock())
+        return Site(load_config(self.directory / "govsec.yaml"), self.clock)
 
     @property
     def system(self) -> SystemConfig:
@@ -85,9 +87,9 @@ class Rig:
         begin_cheaply(self.directory / "govsec.yaml")
         init_centers(self.site, self.system)
 
-    def base(self) -> BaseReport:
+    def base(self, progress: ProgressSink = silent) -> BaseReport:
         """Take a base backup."""
-        return backup_base(self.site, self.system, *self.job)
+        return backup_base(self.site, self.system, *self.job, progress=progress)
 
     @contextmanager
     def streaming(self) -> Iterator[Stream]:
@@ -221,6 +223,15 @@ class Stream:
 def server() -> Iterator[Postgres]:
     """One server for the tests that only add to it."""
     with running_postgres() as found:
+        yield found
+
+
+@pytest.fixture
+def own_rig(tmp_path: Path) -> Iterator[Rig]:
+    """A site with a server of its own, which the test may kill."""
+    with running_postgres("max_wal_size=32MB", "min_wal_size=32MB") as server:
+        found = Rig(tmp_path, server)
+        found.create()
         yield found
 
 
