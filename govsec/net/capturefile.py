@@ -8,8 +8,8 @@ looks into it any more.
 A file that ends in the middle of a record is cut: counted, not an error. A record that cannot be is an error that names
 file and offset, after every packet before it was given. Compressed files are not opened.
 
-Large files are read and decoded by a second process where there is a processor for it (``readahead``); the batches are
-the same.
+Of large files a second process finds and decodes the packets, where there is a processor for it (``readahead``); the
+batches are the same.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from govsec.net import pcap, pcapng
 from govsec.net.captureformat import CaptureFormat, Records
 from govsec.net.columns import PACKETS_MAX, PacketBatch
 from govsec.net.decode import FRAME_MAX, Frames, decode
-from govsec.net.gather import SLACK, Buffers, Space
-from govsec.net.readahead import ReadAhead, is_suitable
+from govsec.net.gather import SLACK, Buffers
+from govsec.net.readahead import Fill, Piece, ReadAhead, is_suitable
 from govsec.runtime.threads import OneAhead
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class CaptureFile:
     """A pcap or pcapng file.
 
     ``frame_max`` as for ``decode``; ``batch_max``: packets a batch, at most ``PACKETS_MAX``. ``is_read_ahead``: whether
-    a second process reads and decodes; None: when it pays and this process has no threads.
+    a second process decodes; None: when it pays and this process has no threads.
     """
 
     def __init__(
@@ -80,14 +80,15 @@ class CaptureFile:
                 state = os.fstat(file.fileno())
             except OSError as error:
                 raise self._unreadable(error) from error
+            fill = partial(self._fill, file)
+            read = partial(self._read, *self._begin(fill))
             # Nobody waits for a read of a regular file; one of a pipe may last, and would be waited for at the end.
             is_regular = stat.S_ISREG(state.st_mode)
             is_ahead = self._is_read_ahead
             if is_ahead is None:
                 is_ahead = is_regular and is_suitable(state.st_size)
             if is_ahead:
-                # Of two processes each has a processor; a thread that reads would need a third one.
-                ahead = ReadAhead(partial(self._read, file, False), self.counters, _buffer_size())
+                ahead = ReadAhead(read, self.counters, fill, _buffer_size(), slice(REST_MAX, REST_MAX + CHUNK_SIZE))
                 try:
                     stack.enter_context(ahead)
                 except OSError as error:
@@ -95,7 +96,7 @@ class CaptureFile:
                 else:
                     yield from ahead.batches(self._counters.update)
                     return
-            yield from self._read(file, is_regular, Buffers(_buffer_size()))
+            yield from read(_pieces(fill, is_regular))
 
     def counters(self) -> dict[str, int]:
         """What was met so far in the run of ``batches`` that began last, by name.
@@ -107,24 +108,18 @@ class CaptureFile:
     def _unreadable(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(f"capture {self._path}: {error.strerror}")
 
-    def _read(self, file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[PacketBatch]:
-        try:
-            yield from self._read_pieces(file, is_threaded, space)
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _read_pieces(self, file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[PacketBatch]:
+    def _begin(self, fill: Fill) -> tuple[CaptureFormat, int, bytes]:
+        """What the file is, how much of it was taken, and what was read besides."""
         header = bytearray(pcap.HEADER_SIZE)
-        rest = bytes(header[: _fill(file, header)])
-        offset = 0
+        rest = bytes(header[: fill(memoryview(header))])
         if rest[:4] in pcap.MAGICS and len(rest) == pcap.HEADER_SIZE:
-            form: CaptureFormat = self._open_pcap(rest)
-            offset, rest = len(rest), b""
-        elif rest[:4] == pcapng.MAGIC:
-            form = pcapng.PcapNg()
-        else:
-            raise self._wrong(0, f"neither pcap nor pcapng begins with {rest[:4].hex() or 'nothing'}")
-        for buffer, size in _pieces(file, is_threaded, space):
+            return self._open_pcap(rest), len(rest), b""
+        if rest[:4] == pcapng.MAGIC:
+            return pcapng.PcapNg(), 0, rest
+        raise self._wrong(0, f"neither pcap nor pcapng begins with {rest[:4].hex() or 'nothing'}")
+
+    def _read(self, form: CaptureFormat, offset: int, rest: bytes, pieces: Iterator[Piece]) -> Iterator[PacketBatch]:
+        for buffer, size in pieces:
             # What the piece before left goes in front of this one.
             piece = buffer[REST_MAX - len(rest) :]
             piece[: len(rest)] = rest
@@ -138,6 +133,19 @@ class CaptureFile:
             rest = bytes(piece[taken.used : end])
             assert len(rest) <= REST_MAX, "a larger record is a complaint"
         self._counters["records_cut"] += int(len(rest) > 0)
+
+    def _fill(self, file: BinaryIO, buffer: memoryview) -> int:
+        """Read until the buffer is full or the file ends; gives how many bytes were read."""
+        size = 0
+        while size < len(buffer):
+            try:
+                got = file.readinto(buffer[size:])  # type: ignore[attr-defined]  # typeshed gives BinaryIO no readinto
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not got:
+                break
+            size += got
+        return size
 
     def _open_pcap(self, header: bytes) -> CaptureFormat:
         try:
@@ -173,42 +181,21 @@ def _buffer_size() -> int:
     return REST_MAX + CHUNK_SIZE + SLACK
 
 
-def _pieces(file: BinaryIO, is_threaded: bool, space: Space) -> Iterator[tuple[memoryview, int]]:
+def _pieces(fill: Fill, is_threaded: bool) -> Iterator[Piece]:
     """The file in buffers with room for ``REST_MAX`` bytes in front, and how many were read; the last one is not full.
 
     While one is worked on, a thread reads the next, if ``is_threaded``: the copying frees the interpreter's lock.
     """
+    buffers = Buffers(_buffer_size())
     with OneAhead[int]() as ahead:
-        buffer = space.take()
-        size = _fill(file, _room(buffer))
+        buffer = buffers.take()
+        size = fill(buffer[REST_MAX : REST_MAX + CHUNK_SIZE])
         while size == CHUNK_SIZE:
+            following = buffers.take()
+            fill_it = partial(fill, following[REST_MAX : REST_MAX + CHUNK_SIZE])
             if is_threaded:
-                following = space.take()
-                ahead.submit(partial(_fill, file, _room(following)))
+                ahead.submit(fill_it)
             yield buffer, size
-            space.give_back(buffer)
-            if is_threaded:
-                read = ahead.drain()
-                assert read is not None, "it was begun above"
-                size = read
-            else:
-                following = space.take()
-                size = _fill(file, _room(following))
-            buffer = following
+            read = ahead.drain()  # None: nothing was begun
+            buffer, size = following, fill_it() if read is None else read
         yield buffer, size
-
-
-def _room(buffer: memoryview) -> memoryview:
-    return buffer[REST_MAX : REST_MAX + CHUNK_SIZE]
-
-
-def _fill(file: BinaryIO, buffer: memoryview | bytearray) -> int:
-    """Read until the buffer is full or the file ends; gives how many bytes were read."""
-    view = memoryview(buffer)
-    size = 0
-    while size < len(view):
-        got = file.readinto(view[size:])  # type: ignore[attr-defined]  # typeshed gives BinaryIO no readinto
-        if not got:
-            break
-        size += got
-    return size

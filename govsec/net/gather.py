@@ -8,7 +8,6 @@ headers, and numpy checks that each lies in the buffer.
 from __future__ import annotations
 
 import sys
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,18 +40,8 @@ def with_slack(data: memoryview, end: int) -> memoryview:
     return memoryview(padded)
 
 
-class Space(Protocol):
-    """Where pieces of a file are read into: buffers of one size."""
-
-    def take(self) -> memoryview:
-        """A buffer that nobody looks into; its contents are arbitrary."""
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Whoever took the buffer writes nothing into it any more; batches may still lie there."""
-
-
 class Buffers:
-    """Buffers of one size in this process, each used again when nothing looks into it any more.
+    """Buffers of one size, each used again when nothing looks into it any more.
 
     A fresh one costs as much as reading a file into it: the kernel clears its pages.
     """
@@ -64,6 +53,7 @@ class Buffers:
         self._references_idle = self._references(0)
 
     def take(self) -> memoryview:
+        """A buffer whose contents are arbitrary."""
         for index in range(len(self._arrays)):
             if self._references(index) == self._references_idle:
                 return self._arrays[index].data
@@ -71,9 +61,6 @@ class Buffers:
         if len(self._arrays) < _BUFFERS_MAX:
             self._arrays.append(array)
         return array.data
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Nothing is done: whether a batch lies there is seen when a buffer is taken."""
 
     def _references(self, index: int) -> int:
         return sys.getrefcount(self._arrays[index])

@@ -1,9 +1,10 @@
-"""Batches that a second process reads and decodes, while this one works on those before.
+"""Batches that a second process decodes, while this one reads the file and works on the batches before.
 
 One idea: frames and columns lie in memory that both processes share, and only their numbers go through pipes. This
-process lends the other one pieces of memory; what comes back in a piece is handed on as it lies there, and the piece is
-lent again when nothing in this process looks into it any more. Whoever keeps batches gets copies as soon as there would
-not be enough to lend: memory is bounded, and the other process never waits for something that does not come.
+process fills a piece of memory from the file and lends it to the other one, which finds and decodes its packets; what
+comes back is handed on as it lies there, and the memory is lent again when nothing in this process looks into it any
+more. Whoever keeps batches gets copies as soon as there would not be enough to lend: memory is bounded, and the other
+process never waits for something that does not come.
 
 The batches are those that the same generator would give here, in the same order, and so are its errors. The process
 ends with the generator, whichever way that ends, and by itself when this process dies. One that is killed is a
@@ -16,18 +17,20 @@ import mmap
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from govsec.errors import GovsecError
 from govsec.net.columns import PacketBatch
-from govsec.net.gather import SLACK, Space
+from govsec.net.gather import SLACK
 from govsec.net.sharedbatch import TABLE_SIZE, put, view
 from govsec.runtime.processes import Desk, Message, Pool, tune_malloc
 
@@ -36,13 +39,19 @@ _FILE_MIN = 32 << 20
 #: The one that is worked on here, the one before that a caller still has, and those for the other process.
 _PIECES = 4
 _TABLES = 5
-#: What must be left for the other process: the one it is at, and the one that it needs next.
+#: Pieces and tables that the other process has or can have: the one it is at, and the one that it needs next.
 _LEFT_MIN = 2
-_PIECE, _TABLE = 0, 1
 #: How often the other process looks whether this one is still there.
 _LOOK_S = 1.0
 #: What it may keep of memory that it frees: the columns of a batch come and go.
 _KEEP_FREE_BYTES = 64 << 20
+
+#: A buffer, and how much of its room was read into.
+Piece: TypeAlias = tuple[memoryview, int]
+#: Reads until a buffer is full or the file ends; gives how many bytes were read.
+Fill: TypeAlias = Callable[[memoryview], int]
+Read: TypeAlias = Callable[[Iterator[Piece]], Iterator[PacketBatch]]
+Counters: TypeAlias = Mapping[str, int]
 
 
 def is_suitable(size_bytes: int) -> bool:
@@ -58,26 +67,27 @@ def is_suitable(size_bytes: int) -> bool:
 class ReadAhead:
     """Runs ``read`` in a process of its own; a context manager, which ends that process.
 
-    ``read`` is given the space to read pieces of ``size_bytes`` into; ``counters`` is asked there after each batch.
+    ``read`` is given pieces of ``size_bytes`` whose ``room`` was filled here by ``fill``; the last one is not full.
+    ``counters`` is asked there after each batch.
 
     Raises (on entering):
         OSError: there is no memory or no process to be had.
     """
 
-    def __init__(
-        self,
-        read: Callable[[Space], Iterator[PacketBatch]],
-        counters: Callable[[], Mapping[str, int]],
-        size_bytes: int,
-    ) -> None:
+    def __init__(self, read: Read, counters: Callable[[], Counters], fill: Fill, size_bytes: int, room: slice) -> None:
         self._read = read
         self._counters = counters
+        self._fill = fill
         self._size_bytes = size_bytes
+        self._room = room
+        #: The file's end was lent, or cannot be reached; then what is lent comes back first.
+        self._is_over = False
+        self._error: GovsecError | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._lent = (_Slots(_PIECES, self._size_bytes), _Slots(_TABLES, TABLE_SIZE))
+            self._pieces, self._tables = _Slots(_PIECES, self._size_bytes), _Slots(_TABLES, TABLE_SIZE)
             self._desk, theirs = Pipe()
             stack.callback(self._desk.close)
             stack.callback(theirs.close)
@@ -91,10 +101,10 @@ class ReadAhead:
     ) -> None:
         self._stack.close()
 
-    def batches(self, note: Callable[[Mapping[str, int]], None]) -> Iterator[PacketBatch]:
+    def batches(self, note: Callable[[Counters], None]) -> Iterator[PacketBatch]:
         """All batches; ``note`` is given the counters before each, and at the end, as they were there then.
 
-        Raises what ``read`` raises of our errors; besides:
+        Raises what ``read`` and ``fill`` raise of our errors; besides:
             WorkerError: the other process was killed, or failed as nobody foresaw.
         """
         self._lend()
@@ -103,31 +113,56 @@ class ReadAhead:
             if isinstance(body, _Ready):
                 note(body.counters)
                 yield self._batch(body)
-            elif isinstance(body, _Read):
-                self._lent[_PIECE].come_back(body.piece)
+            elif isinstance(body, _Done):
+                note(body.counters)
+                self._pieces.come_back(body.piece)
             elif isinstance(body, _Over):
                 note(body.counters)
             self._lend()
+            if self._error is not None and not self._pieces.away_count:
+                raise self._error
 
     def _work(self, desk: Desk, theirs: Connection) -> _Reader:
         self._desk.close()
-        return _Reader(desk, theirs, self._lent, self._read, self._counters)
+        full_size = self._room.stop - self._room.start
+        return _Reader(desk, theirs, self._pieces.arrays, self._tables.arrays, self._read, self._counters, full_size)
 
     def _batch(self, ready: _Ready) -> PacketBatch:
-        pieces, tables = self._lent
-        tables.come_back(ready.table)
-        data = pieces.arrays[ready.piece].data[ready.start :]
-        batch = view(tables.arrays[ready.table], ready.count, data)
-        if pieces.has_enough_without(ready.piece) and tables.has_enough_without(ready.table):
+        self._tables.come_back(ready.table)
+        data = self._pieces.arrays[ready.piece].data[ready.start :]
+        batch = view(self._tables.arrays[ready.table], ready.count, data)
+        if self._pieces.has_enough_without(ready.piece) and self._tables.has_enough_without(ready.table):
             return batch
         return _copied(batch)
 
     def _lend(self) -> None:
-        for which, slots in enumerate(self._lent):
-            for number in slots.idle():
-                slots.go_away(number)
-                with suppress(BrokenPipeError):  # it died; its events tell how
-                    self._desk.send((which, number))
+        """Tables that are idle, and pieces of the file until the other process has one more than it works on."""
+        for number in self._tables.idle():
+            self._tables.go_away(number)
+            self._send(_Lent(table=number))
+        while not self._is_over and self._pieces.away_count < _LEFT_MIN and (idle := self._pieces.idle()):
+            room = self._pieces.arrays[idle[0]].data[self._room]
+            try:
+                size = self._fill(room)
+            except GovsecError as error:
+                self._error, self._is_over = error, True
+                return
+            self._is_over = size < len(room)
+            self._pieces.go_away(idle[0])
+            self._send(_Lent(piece=idle[0], size=size))
+
+    def _send(self, lent: _Lent) -> None:
+        with suppress(BrokenPipeError):  # it died; its events tell how
+            self._desk.send(lent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """For the other process: a table, or a piece into whose room ``size`` bytes of the file were read."""
+
+    table: int | None = None
+    piece: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +173,22 @@ class _Ready:
     count: int
     piece: int
     start: int
-    counters: Mapping[str, int]
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Done:
     """No more batches come from this piece."""
 
     piece: int
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)
 class _Over:
     """No more batches come."""
 
-    counters: Mapping[str, int]
+    counters: Counters
 
 
 class _Slots:
@@ -166,6 +202,10 @@ class _Slots:
         #: References to an array that only this list holds: every view of it is one more.
         self._references_idle = self._references(0)
 
+    @property
+    def away_count(self) -> int:
+        return len(self._away)
+
     def go_away(self, number: int) -> None:
         self._away.add(number)
 
@@ -173,7 +213,7 @@ class _Slots:
         self._away.discard(number)
 
     def idle(self) -> list[int]:
-        """Those that nobody looks into, here or there."""
+        """Those that nobody looks into, here or there; always in the same order, so that few of many are touched."""
         return [number for number in range(len(self.arrays)) if number not in self._away and not self._is_seen(number)]
 
     def has_enough_without(self, number: int) -> bool:
@@ -191,57 +231,64 @@ class _Slots:
 
 
 class _Reader:
-    """The other process's side: the space that is read into, and the work that fills it."""
+    """The other process's side: gives pieces to what reads them, and lays down what comes of them."""
 
     def __init__(
         self,
         desk: Desk,
         lender: Connection,
-        lent: tuple[_Slots, _Slots],
-        read: Callable[[Space], Iterator[PacketBatch]],
-        counters: Callable[[], Mapping[str, int]],
+        pieces: Sequence[NDArray[np.uint8]],
+        tables: Sequence[NDArray[np.uint8]],
+        read: Read,
+        counters: Callable[[], Counters],
+        full_size: int,
     ) -> None:
         tune_malloc(_KEEP_FREE_BYTES)
         self._desk = desk
         self._lender = lender
-        self._arrays = tuple(slots.arrays for slots in lent)
-        self._free: tuple[list[int], list[int]] = ([], [])
+        self._pieces, self._tables = pieces, tables
         self._read = read
         self._counters = counters
+        self._full_size = full_size
+        self._pieces_lent: deque[tuple[int, int]] = deque()
+        self._tables_lent: list[int] = []
+        #: The piece that is read now.
+        self._piece = 0
 
     def do(self, task: None) -> None:
         try:
-            for batch in self._read(self):
-                table = self._borrow(_TABLE)
-                put(self._arrays[_TABLE][table], batch)
-                piece = self._piece_of(batch.data)
-                start = len(self._arrays[_PIECE][piece]) - len(batch.data)
-                self._desk.post(_Ready(table, len(batch), piece, start, self._counters()))
+            for batch in self._read(self._each_piece()):
+                while not self._tables_lent:
+                    self._receive()
+                table = self._tables_lent.pop()
+                put(self._tables[table], batch)
+                start = len(self._pieces[self._piece]) - len(batch.data)
+                self._desk.post(_Ready(table, len(batch), self._piece, start, self._counters()))
         finally:
             self._desk.post(_Over(self._counters()))
 
     def finish(self) -> None:
         """Nothing is in hand any more."""
 
-    def take(self) -> memoryview:
-        return self._arrays[_PIECE][self._borrow(_PIECE)].data
+    def _each_piece(self) -> Iterator[Piece]:
+        size = self._full_size
+        while size == self._full_size:
+            while not self._pieces_lent:
+                self._receive()
+            self._piece, size = self._pieces_lent.popleft()
+            yield self._pieces[self._piece].data, size
+            self._desk.post(_Done(self._piece, self._counters()))
 
-    def give_back(self, buffer: memoryview) -> None:
-        self._desk.post(_Read(self._piece_of(buffer)))
-
-    def _borrow(self, which: int) -> int:
-        """The one that came back last: its pages are there, and in the processor's cache."""
-        while not self._free[which] or self._lender.poll():
-            while not self._lender.poll(_LOOK_S):
-                if self._desk.is_stopped():
-                    raise EOFError("nobody waits for this any more")
-            kind, number = self._lender.recv()
-            self._free[kind].append(number)
-        return self._free[which].pop()
-
-    def _piece_of(self, buffer: memoryview) -> int:
-        owner: object = buffer.obj
-        return next(number for number, array in enumerate(self._arrays[_PIECE]) if array is owner)
+    def _receive(self) -> None:
+        """Wait for what is lent next."""
+        while not self._lender.poll(_LOOK_S):
+            if self._desk.is_stopped():
+                raise EOFError("nobody waits for this any more")
+        lent = self._lender.recv()
+        if lent.table is not None:
+            self._tables_lent.append(lent.table)
+        if lent.piece is not None:
+            self._pieces_lent.append((lent.piece, lent.size))
 
 
 def _copied(batch: PacketBatch) -> PacketBatch:

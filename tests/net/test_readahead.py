@@ -156,6 +156,36 @@ def test_any_damage_comes_to_the_same_in_one_process_and_in_two(tmp_path: Path, 
     assert told[0] == told[1]
 
 
+def test_a_disk_that_fails_is_told_behind_the_packets_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
+) -> None:
+    path = pcapng(tmp_path / "a")
+    whole = CaptureFile._fill
+    turn = 0
+
+    def fill(capture: CaptureFile, file: object, buffer: memoryview) -> int:
+        nonlocal turn
+        turn += 1
+        if turn == 5:
+            raise ConfigurationError("the disk does not answer")
+        return whole(capture, file, buffer)  # type: ignore[arg-type]  # the file that came in
+
+    # No file of a test has a disk below it that can be made to fail.
+    monkeypatch.setattr(CaptureFile, "_fill", fill)
+    told = []
+    for is_ahead in (False, True):
+        turn = 0
+        capture = CaptureFile(path, is_read_ahead=is_ahead)
+        packets = 0
+        with pytest.raises(ConfigurationError, match="does not answer"):
+            for batch in capture.batches():
+                packets += len(batch)
+        told.append((packets, capture.counters()))
+
+    assert told[0] == told[1]
+    assert told[0][0] > 500
+
+
 def test_an_absent_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path):
         with pytest.raises(ConfigurationError, match=path.name):
