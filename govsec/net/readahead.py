@@ -119,8 +119,6 @@ class ReadAhead:
             elif isinstance(body, _Over):
                 note(body.counters)
             self._lend()
-            if self._error is not None and not self._pieces.away_count:
-                raise self._error
 
     def _work(self, desk: Desk, theirs: Connection) -> _Reader:
         self._desk.close()
@@ -146,10 +144,12 @@ class ReadAhead:
                 size = self._fill(room)
             except GovsecError as error:
                 self._error, self._is_over = error, True
-                return
+                break
             self._is_over = size < len(room)
             self._pieces.go_away(idle[0])
             self._send(_Lent(piece=idle[0], size=size))
+        if self._error is not None and not self._pieces.away_count:
+            raise self._error
 
     def _send(self, lent: _Lent) -> None:
         with suppress(BrokenPipeError):  # it died; its events tell how
