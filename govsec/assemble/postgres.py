@@ -156,6 +156,7 @@ def stream_log(
     is_stopped: Callable[[], bool],
     say: Callable[[str], None] = lambda text: None,
     committed: Callable[[Logbook, WindowReport], None] = lambda logbook, report: None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Streamer:
     """Follow the server's log until told to stop; what has come by then is committed.
 
@@ -200,6 +201,7 @@ def stream_log(
             say=say,
             new_bases=new_bases,
             committed=done,
+            alive=alive,
         )
         try:
             streamer.run(is_stopped)

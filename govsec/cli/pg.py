@@ -123,14 +123,22 @@ def run_stream(args: argparse.Namespace, io: frame.IO) -> int:
     notify("READY=1")
 
     def committed(logbook: Logbook, report: WindowReport) -> None:
-        notify("WATCHDOG=1")
         if report.receipt is not None:
             page = logbook.known
             facts = {"timeline": page.timeline, "position": page.position, "lag_s": report.lag_s}
             lag = "" if report.lag_s is None else f", {report.lag_s:.3f} s after the server sent it"
             io.result({"window": facts}, f"timeline {page.timeline} up to {page.position}{lag}")
 
-    streamer = stream_log(site, system, job, source, is_stopped=lambda: stop.is_set, say=io.warn, committed=committed)
+    streamer = stream_log(
+        site,
+        system,
+        job,
+        source,
+        is_stopped=lambda: stop.is_set,
+        say=io.warn,
+        committed=committed,
+        alive=lambda: notify("WATCHDOG=1"),
+    )
     notify("STOPPING=1")
     io.talk(f"{streamer.windows_count} windows committed")
     return 0

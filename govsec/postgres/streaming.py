@@ -105,6 +105,7 @@ class Streamer:
         say: Callable[[str], None] = lambda text: None,
         new_bases: Callable[[], Sequence[tuple[Base, bytes]]] = tuple,
         committed: Callable[[Logbook, WindowReport], None] = lambda logbook, report: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._logbook = logbook
         self._session = session
@@ -114,6 +115,8 @@ class Streamer:
         self._say = say
         self._new_bases = new_bases
         self._committed = committed
+        #: Called every few seconds, also while the centers take nothing.
+        self._alive = alive
         #: What the newest receipt covers.
         self.confirmed = 0
         self.windows_count = 0
@@ -241,6 +244,7 @@ class Streamer:
         self._confirm(stream)
 
     def _confirm(self, stream: LogStream) -> None:
+        self._alive()
         self._confirmed_at = self._clock.monotonic()
         stream.confirm(self.confirmed, self._logbook.position)
 

@@ -471,6 +471,7 @@ UNITS = {
 #: Those that follow a source of one system for years, with its key.
 FOLLOWING_UNITS = {
     "govsec-watch@.service": {"main-write", "near-write", "commit.key", "evidence.key", "hr.password"},
+    "govsec-pg-stream@.service": {"main-write", "near-write", "commit.key", "evidence.key", "hr.password"},
     "govsec-mariadb-stream@.service": {"main-write", "near-write", "commit.key", "hr.password"},
 }
 #: Their own tests are those of the agents, of who is on duty and of the helper.
