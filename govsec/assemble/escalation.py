@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from govsec.assemble.notify import channels_of
 from govsec.clock import to_ns
 from govsec.config import Config
 from govsec.errors import ConfigurationError, GovsecError
@@ -17,6 +18,7 @@ from govsec.notice.escalation import Escalation, Matter
 from govsec.notice.escalationfile import EscalationFile
 from govsec.notice.outbox import Outbox
 from govsec.notice.rota import Rota
+from govsec.notice.rotacheck import flaw_key, flaw_notice, flaws
 from govsec.notice.workdays import Workdays, read_workdays, shipped_workdays
 from govsec.notifyentry import NotifyConfig
 from govsec.records import Severity
@@ -25,6 +27,8 @@ _PAGE = 1000
 #: More open cases than this are a flood; the oldest are told of by the list and the board.
 _CASES_MAX = 20_000
 _TEXT_MAX = 300
+#: Over the longest holiday that there was, so that there is a workday to mend the plan on.
+_AHEAD_DAYS = 10
 #: Cases that are read before what they say is written down.
 _BATCH = 200
 
@@ -97,9 +101,20 @@ def escalate(config: Config, cases: CaseStore, escalation: Escalation, outbox: O
     except GovsecError as error:
         trouble = error
     called = _call(escalation, outbox, now)
+    _tell_flaws(config.notify, escalation, outbox, now)
     if trouble is not None:
         raise trouble
     return called
+
+
+def _tell_flaws(notify: NotifyConfig, escalation: Escalation, outbox: Outbox, now: datetime) -> None:
+    """Once a day, what is wrong with the plan for the days to come."""
+    zone = zone_of(notify)
+    if outbox.has(flaw_key(zone, now)):
+        return
+    if found := flaws(notify, escalation.rotas(now), workdays_of(notify), zone, now, _AHEAD_DAYS):
+        notice = flaw_notice(found, zone, now)
+        outbox.put([notice], channels_of(notice, notify) or tuple(notify.channels), now)
 
 
 def _call(escalation: Escalation, outbox: Outbox, now: datetime) -> Escalated:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,19 +19,8 @@ from govsec.clock import format_time, to_ns
 from govsec.config import Config
 from govsec.errors import RefusedError, UsageError
 from govsec.notice.rota import Change, Rota, Watch
-from govsec.notifyentry import NotifyConfig
+from govsec.notice.rotacheck import Flaw, flaws
 from govsec.records import Notice, Severity
-
-_FLAWS_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """Something of the plan that would leave a call without anybody. ``where``: a rota, a person, a chain."""
-
-    what: str
-    where: str
-    detail: str
 
 
 def watches_of(config: Config, start: datetime, days: int) -> dict[str, tuple[Watch, ...]]:
@@ -43,47 +31,11 @@ def watches_of(config: Config, start: datetime, days: int) -> dict[str, tuple[Wa
 
 
 def flaws_of(config: Config, start: datetime, days: int) -> tuple[Flaw, ...]:
-    """What is wrong from ``start``, for so many days; :data:`_FLAWS_MAX` at most. None is a plan that holds."""
-    found = [*_chain_flaws(config.notify), *_calendar_flaws(config, start, days)]
-    used = {step.rota for chain in config.notify.escalation for step in chain.steps if step.rota}
-    called = {person for chain in config.notify.escalation for step in chain.steps for person in step.people}
-    for name, watches in watches_of(config, start, days).items():
-        for watch in watches:
-            if not watch.people:
-                found.append(Flaw("empty", name, f"{_span(config.notify, watch)}: nobody is on duty"))
-            called.update(watch.people if name in used else ())
-        if name not in used:
-            found.append(Flaw("unused", name, "no chain calls this rota"))
-    for person in sorted(called):
-        entry = config.notify.people.get(person)
-        if entry is None or not entry.channels:
-            found.append(Flaw("no_channel", person, f"{entry.name if entry else person} has no channel"))
-    if len(found) > _FLAWS_MAX:
-        found[_FLAWS_MAX:] = [Flaw("more", "", f"{len(found) - _FLAWS_MAX} more of these")]
-    return tuple(found)
-
-
-def _chain_flaws(notify: NotifyConfig) -> Iterator[Flaw]:
-    if not notify.escalation:
-        yield Flaw("no_chain", "escalation", "no chain is configured: nobody is called")
-        return
-    if all(chain.systems for chain in notify.escalation):
-        yield Flaw("no_chain", "escalation", "no chain takes 特别重大 of every system: some of it calls nobody")
-
-
-def _calendar_flaws(config: Config, start: datetime, days: int) -> Iterator[Flaw]:
-    uses = {shift.days for shifts in config.notify.rotas.values() for shift in shifts}
-    if not uses & {"workday", "restday"}:
-        return
-    workdays, zone = workdays_of(config.notify), zone_of(config.notify)
-    for year in range(start.astimezone(zone).year, (start + timedelta(days=days)).astimezone(zone).year + 1):
-        if not workdays.knows(year):
-            yield Flaw("calendar", str(year), "no official holidays are known of this year: weekends only")
-
-
-def _span(notify: NotifyConfig, watch: Watch) -> str:
-    zone = zone_of(notify)
-    return f"{watch.starts_at.astimezone(zone):%Y-%m-%d %H:%M} – {watch.ends_at.astimezone(zone):%Y-%m-%d %H:%M}"
+    """What is wrong with the plan from ``start``, for so many days."""
+    notify, workdays = config.notify, workdays_of(config.notify)
+    with open_escalation_file(config) as file:
+        rotas = rotas_of(notify, file, workdays, start)
+    return flaws(notify, rotas, workdays, zone_of(notify), start, days)
 
 
 def on_duty(config: Config, moment: datetime) -> Mapping[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from govsec.cli import frame, texts
-from govsec.cli.incidentchange import moment_of
+from govsec.cli.incidentchange import moment_of, tongue
 from govsec.errors import UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time; `govsec notify --help` does without it
@@ -79,6 +79,7 @@ def _change(parser: frame.Parser, words: str, *, is_many: bool) -> None:
 def run_rota(args: argparse.Namespace, io: frame.IO) -> int:
     """Show the plan, or what is wrong with it."""
     from govsec.assemble.rota import changes_of, flaws_of, watches_of
+    from govsec.report.notice import flaw_words
 
     if not 1 <= args.days <= _DAYS_MAX:
         raise UsageError(f"--days: 1 to {_DAYS_MAX}")
@@ -105,7 +106,7 @@ def run_rota(args: argparse.Namespace, io: frame.IO) -> int:
     record = {
         "watches": [dict(zip(("rota", "from", "until", "people"), row, strict=True)) for row in rows],
         "changes": changes,
-        "flaws": [{"what": flaw.what, "where": flaw.where, "detail": flaw.detail} for flaw in flaws],
+        "flaws": [{"what": flaw.what, "where": flaw.where, "when": flaw.when} for flaw in flaws],
     }
 
     def words() -> str:
@@ -119,8 +120,8 @@ def run_rota(args: argparse.Namespace, io: frame.IO) -> int:
                 for each in changes
             ]
             parts.append(texts.table(head, kept))
-        found = [(flaw.what, flaw.where, flaw.detail) for flaw in flaws]
-        parts.append(texts.table(("FLAW", "WHERE", "WHAT"), found) if found else f"{args.days} days: nothing is wrong")
+        found = [flaw_words(flaw.what, flaw.where, flaw.when, tongue(io)) for flaw in flaws]
+        parts.append("\n".join(map(texts.printable, found)) if found else f"{args.days} days: nothing is wrong")
         return "\n\n".join(parts)
 
     io.result(record, words)

@@ -91,6 +91,10 @@ class Escalation:
         self._fallback = tuple(fallback)
         self._zone = zone
 
+    def rotas(self, moment: datetime) -> Mapping[str, Rota]:
+        """The rotas, as they are at a moment."""
+        return self._rotas(moment)
+
     def marks(self) -> dict[str, str]:
         """The marks of what is remembered, by key."""
         return self._file.marks()

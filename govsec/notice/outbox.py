@@ -170,6 +170,11 @@ class Outbox:
             )
         return replace(leased, part=parts[0])
 
+    def has(self, key: str) -> bool:
+        """True when a notice of that key was put in and is not forgotten."""
+        with self._database.reading() as work:
+            return work.execute("SELECT 1 FROM items WHERE key = ? LIMIT 1", (key,)).fetchone() is not None
+
     def is_undeliverable(self, key: str) -> bool:
         """True when a notice was put in, and is a dead letter on every channel that it was to go to."""
         with self._database.reading() as work:

@@ -39,6 +39,7 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     lines += _listed(words, notice.facts.get("listed"), "listed")
     lines += _listed(words, notice.facts.get("matters"), "matter")
     lines += _gaps(words, notice.facts.get("gaps"))
+    lines += _flaws(words, notice.facts.get("flaws"))
     lines += [words.text("line.attachment", each.model_dump()) for each in notice.attachments]
     lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
     return title, tuple(lines)
@@ -70,3 +71,15 @@ def _gaps(words: Catalogue, gaps: object) -> list[str]:
         return []
     known = [gap for gap in gaps if isinstance(gap, Mapping) and words.has(f"line.gap.{gap.get('why')}")]
     return [words.text(f"line.gap.{gap['why']}", gap) for gap in known[:_LISTED_MAX]]
+
+
+def flaw_words(what: str, where: str, when: str, lang: Lang) -> str:
+    """One flaw in the plan of who is called."""
+    return Catalogue("notice", lang).text(f"line.flaw.{what}", {"where": where, "when": when})
+
+
+def _flaws(words: Catalogue, flaws: object) -> list[str]:
+    if not isinstance(flaws, list):
+        return []
+    known = [flaw for flaw in flaws if isinstance(flaw, Mapping) and words.has(f"line.flaw.{flaw.get('what')}")]
+    return [words.text(f"line.flaw.{flaw['what']}", flaw) for flaw in known]

@@ -51,7 +51,7 @@ class _Outbox:
 
     def __init__(self, outbox: Outbox, deaths: _Deaths) -> None:
         self._outbox, self._deaths = outbox, deaths
-        self.is_undeliverable = outbox.is_undeliverable
+        self.is_undeliverable, self.has = outbox.is_undeliverable, outbox.has
 
     def put(self, notices: Sequence[Notice], channels: Sequence[str], now: datetime) -> int:
         self._deaths.step()

@@ -108,7 +108,7 @@ def test_without_a_chain_nobody_is_called_and_the_check_says_so(site: _Site) -> 
 
     assert site.turn() == Escalated(0, 0, 0)
     assert site.run("notify", "rota", "--check") == 1
-    assert "nobody is called" in site.out
+    assert "不会呼叫任何人" in site.out
 
 
 def test_a_plan_that_holds_passes_and_its_flaws_are_seen_beforehand(site: _Site) -> None:
@@ -121,8 +121,26 @@ def test_a_plan_that_holds_passes_and_its_flaws_are_seen_beforehand(site: _Site)
     )
     assert site.run("notify", "rota", "--check", "--days", "60", "--json") == 1
     flaws = {(flaw["what"], flaw["where"]) for flaw in json.loads(site.out)["flaws"]}
-    assert flaws == {("empty", "duty"), ("no_channel", "zhang"), ("calendar", "2027")}
-    assert "2026-11-22 09:41 – 2026-11-23 09:00: nobody is on duty" in site.out
+    assert flaws == {("empty", "duty"), ("no_channel", "张三"), ("calendar", "2027")}
+    assert site.run("notify", "rota", "--check") == 1
+    assert "· 值班表 duty：2026-11-22 09:41 – 2026-11-23 09:00 无人值班" in site.out
+
+
+def test_what_is_wrong_with_the_plan_is_told_once_a_day_by_itself(site: _Site) -> None:
+    assert site.turn() == Escalated(0, 0, 0)
+    assert site.waiting() == []
+    site.write(rotas={"duty": [{"people": ["zhang"], "days": "workday"}]})
+    for _ in range(3):
+        site.turn()
+        site.clock.advance(3600)
+    site.clock.advance(86_400)
+    site.turn()
+    told = site.waiting()
+
+    assert [channel for channel, _ in told] == ["zhang", "li", "wang"] * 2
+    title, lines = notice_words(told[0][1], "zh")
+    assert title == "【高】值班安排有 2 处问题，请在用到之前改正"
+    assert "· 值班表 duty：2026-11-22 09:41 – 2026-11-23 00:00 无人值班" in lines
 
 
 def test_a_hand_over_is_written_with_both_names_told_to_both_and_can_be_taken_back(site: _Site) -> None:
