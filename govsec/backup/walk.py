@@ -119,6 +119,13 @@ class _Level:
     pieces: list[bytes] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Reading:
+    """The file that is being read."""
+
+    path: bytes = b""
+
+
 ResultT = TypeVar("ResultT")
 #: Names and finished nodes.
 Nodes = list[tuple[bytes, bytes]]
@@ -149,8 +156,10 @@ class TreeWalker:
         self._is_stopped = is_stopped
         self._advance = advance
         self._nodes = NodeWriter()
-        self._current = b""
-        self._contents = ContentReader(saver, chunker_polynomial, lambda count: advance(0, count, self._current))
+        # An object of its own: a walker that refers to itself, with all the memory of its saver, is kept until the collector
+        # finds the circle; and a continuous backup makes a walker every few seconds.
+        self._reading = reading = _Reading()
+        self._contents = ContentReader(saver, chunker_polynomial, lambda count: advance(0, count, reading.path))
         self._is_parent_trusted = True
         self._unchecked: list[bytes] = []
         self.counts = Counts()
@@ -379,7 +388,7 @@ class TreeWalker:
     ) -> bytes | None:
         """The node of a file that is read now; ``head`` is what it is as long as the file is as it was ``seen``."""
         self._look_up()
-        self._current = path
+        self._reading.path = path
         descriptor = open_file(name, level.descriptor)
         try:
             status = os.fstat(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 
 from govsec.backup.api import Change, Changes
 from govsec.backup.archive import ArchiveResult, archive
+from govsec.backup.blobs import BlobSaver
 from govsec.backup.live import LiveWriter
 from govsec.backup.sources import FileSource
+from govsec.backup.walk import TreeWalker
 from govsec.backup.watch import Watcher
 from govsec.backup.watchstate import WatchSettings
 from govsec.errors import SourceError, StoreUnavailableError
+from govsec.repo.claims import ClaimTable
 from govsec.repo.repository import WritableRepository
 from govsec.repo.snapshot import Snapshot
 from govsec.store.memory import MemoryStore
@@ -247,3 +251,18 @@ def test_without_changes_a_snapshot_comes_every_ten_minutes_and_a_comparison_eve
     assert counts.packs == 0
     trees = {snapshot.tree for snapshot in story.target.committed}
     assert len(trees) == 1
+
+
+def test_a_window_leaves_nothing_behind_that_the_collector_has_to_find(story: Story) -> None:
+    story.turns(1)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(3):
+            story.change("a", f"{number}")
+            story.turns(3)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (BlobSaver, ClaimTable, TreeWalker))]
+    finally:
+        gc.enable()
+    assert len(story.target.committed) == 4
+    assert left == []
