@@ -156,8 +156,8 @@ class TreeWalker:
         self._is_stopped = is_stopped
         self._advance = advance
         self._nodes = NodeWriter()
-        # An object of its own: a walker that refers to itself, with all the memory of its saver, is kept until the collector
-        # finds the circle; and a continuous backup makes a walker every few seconds.
+        # An object of its own: a walker that refers to itself is kept, with all the memory of its saver, until the
+        # collector finds the circle; and a continuous backup makes a walker every few seconds.
         self._reading = reading = _Reading()
         self._contents = ContentReader(saver, chunker_polynomial, lambda count: advance(0, count, reading.path))
         self._is_parent_trusted = True
