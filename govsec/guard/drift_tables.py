@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue
 from govsec.findings.api import Settings
 from govsec.findings.judgement import Measure
 from govsec.guard.api import Explanation, Observation
-from govsec.guard.drifttables import SPECS, Row, Spec, rows_of
+from govsec.guard.drifttables import LOOPBACK, SPECS, Row, Spec, rows_of
 from govsec.guard.forms import tell, text
 from govsec.guard.hostbaseline import HostBaseline
 from govsec.host.tables import HostSnapshot, TableName, Unavailable
@@ -94,7 +94,7 @@ class DriftTables:
         severity = spec.added if before is None else spec.removed if after is None else spec.changed
         if severity is None:
             return None
-        severity = _worse(table, severity, after)
+        severity = _weighed(table, severity, key, before, after)
         how = "added" if before is None else "removed" if after is None else "changed"
         update = self._update(table, after or before or {}, key)
         if table is TableName.PACKAGES and how == "changed":
@@ -180,14 +180,18 @@ def _is_other(before: JsonValue, after: JsonValue) -> bool:
     return before is not None and after is not None and before != after
 
 
-def _worse(table: TableName, severity: Severity, row: Row | None) -> Severity:
-    """Modules from outside the kernel's tree, and accounts that are root, are worse."""
-    if row is None:
+def _weighed(table: TableName, severity: Severity, key: str, before: Row | None, after: Row | None) -> Severity:
+    """Modules from outside the kernel's tree, and accounts that are root, are worse; who listens to itself alone is not
+    as bad as who listens to others.
+    """
+    if after is None:
         return severity
-    if table is TableName.MODULES and (row.get("signed") is False or set(str(row.get("taint", ""))) & set("OE")):
+    if table is TableName.MODULES and (after.get("signed") is False or set(str(after.get("taint", ""))) & set("OE")):
         return Severity.HIGH
-    if table is TableName.ACCOUNTS and row.get("uid") == 0:
+    if table is TableName.ACCOUNTS and after.get("uid") == 0:
         return Severity.CRITICAL
+    if table is TableName.LISTENERS and before is None and key.endswith(LOOPBACK):
+        return Severity.LOW
     return severity
 
 

@@ -33,6 +33,8 @@ Row = dict[str, JsonValue]
 #: Ports that the kernel gives to whoever asks for none (ip(7), ip_local_port_range): UDP sockets there are clients, and
 #: listeners on loopback are parts of one program that talk to each other.
 _EPHEMERAL_MIN = 32_768
+#: How the name of a listener ends that only this machine can reach.
+LOOPBACK = " loopback"
 #: More rows of a table are not kept; a finding says so.
 ROWS_MAX = 20_000
 
@@ -81,7 +83,7 @@ def _listeners(listeners: Iterable[Listener]) -> dict[str, Row]:
     for one in listeners:
         if one.port >= _EPHEMERAL_MIN and (one.protocol == "udp" or not one.is_exposed):
             continue
-        key = f"{one.protocol}/{one.port} {'exposed' if one.is_exposed else 'loopback'}"
+        key = f"{one.protocol}/{one.port}" + (" exposed" if one.is_exposed else LOOPBACK)
         programs.setdefault(key, set())
         if (program := one.executable or one.name) is not None:
             programs[key].add(program)

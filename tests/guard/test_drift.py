@@ -446,6 +446,20 @@ def test_a_listener_that_is_away_while_its_service_restarts_is_silent() -> None:
         assert judge.take(snapshot(MONDAY_NS + second * SECOND, listeners=rows)) == ()
 
 
+def test_who_listens_to_this_machine_alone_is_told_softly_and_who_listens_to_others_is_not() -> None:
+    judge = accepted(listeners=[listener(80, "/usr/sbin/nginx")])
+    rows = (
+        listener(80, "/usr/sbin/nginx"),
+        listener(8080, "/opt/app"),
+        listener(9000, "/opt/app", "127.0.0.1"),
+    )
+    told = [judge.take(snapshot(MONDAY_NS + second * SECOND, listeners=rows)) for second in range(2)][1]
+    assert {finding.subject: finding.severity for finding in told} == {
+        "tcp/8080 exposed": Severity.MEDIUM,
+        "tcp/9000 loopback": Severity.LOW,
+    }
+
+
 def test_a_new_version_of_a_package_is_an_update() -> None:
     judge = accepted(packages=[Package("a", "1", "all", "dpkg", "a", "1")])
 
