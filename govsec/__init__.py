@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from govsec.assemble.centers import commit_result as commit_result
     from govsec.assemble.hostview import host_snapshot as host_snapshot
+    from govsec.assemble.incidentboard import IncidentBoard as IncidentBoard
     from govsec.assemble.inventory import match_packages as match_packages
     from govsec.assemble.inventory import read_inventory as read_inventory
     from govsec.assemble.inventory import sbom_of as sbom_of
@@ -53,8 +54,10 @@ if TYPE_CHECKING:
     from govsec.host.tables import Unavailable as Unavailable
     from govsec.ledger.ledger import Ledger as Ledger
     from govsec.net.capturefile import CaptureFile as CaptureFile
+    from govsec.notice.inbox import WebhookInbox as WebhookInbox
     from govsec.records import Evidence as Evidence
     from govsec.records import Finding as Finding
+    from govsec.records import Notice as Notice
     from govsec.records import Severity as Severity
     from govsec.repo.repository import Repository as Repository
     from govsec.repo.repository import WritableRepository as WritableRepository
@@ -75,12 +78,14 @@ _HOMES = {
     "Finding": "govsec.records",
     "GovsecError": "govsec.errors",
     "HostSnapshot": "govsec.host.tables",
+    "IncidentBoard": "govsec.assemble.incidentboard",
     "Ledger": "govsec.ledger.ledger",
     "LocalStore": "govsec.store.local",
     "MemoryStore": "govsec.store.memory",
     "Mode": "govsec.config",
     "MonitorConfig": "govsec.config",
     "Near": "govsec.centers.near",
+    "Notice": "govsec.records",
     "Plan": "govsec.drill.plan",
     "Purpose": "govsec.crypto.signing",
     "Repository": "govsec.repo.repository",
@@ -97,6 +102,7 @@ _HOMES = {
     "TrustedKeys": "govsec.crypto.signing",
     "Unavailable": "govsec.host.tables",
     "Verdict": "govsec.drill.result",
+    "WebhookInbox": "govsec.notice.inbox",
     "WritableRepository": "govsec.repo.repository",
     "archive": "govsec.backup.archive",
     "commit_result": "govsec.assemble.centers",
