@@ -78,7 +78,8 @@ def test_a_directory_without_changes_keeps_its_tree_and_a_renamed_one_is_not_rea
     assert len(trees) == 3
     assert trees[1]["two"] == trees[0]["two"] == trees[2]["three"]
     assert trees[0]["one"] != trees[1]["one"] == trees[2]["one"]
-    assert watch.record.counts["files_read"] == 2  # the new one, and the nonce that the comparison planted
+    # The new one, and at most the nonce that the comparison planted: none of the twenty others.
+    assert watch.record.counts["files_read"] <= 2
 
 
 def test_a_file_that_stays_open_is_kept_as_it_grows(tmp_path: Path) -> None:
