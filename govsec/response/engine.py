@@ -227,6 +227,8 @@ class Engine:
 
     def _settle(self, deed: Deed) -> None:
         """Approved, when enough persons have said so and it is known what it would hit."""
+        if deed.state is not State.PROPOSED:  # another engine was faster
+            return
         names = [name for name, _ in self.runs.approvals(deed.nonce)]
         if len(names) < deed.approvals_needed or "tried" not in deed.facts:
             # An approval may come before the first look: then the look comes next.

@@ -231,13 +231,13 @@ class Runs:
 
     def note(self, deed: Deed, step: str, facts: Mapping[str, Any], time: datetime, next_at: datetime) -> None:
         """What is known by now, without another state; it is looked at again at ``next_at``. ``step`` may be empty:
-        nothing happened that anybody has to know."""
+        nothing happened that anybody has to know. Nothing is written of a deed that is in another state by now."""
         with self._store.transaction() as connection:
-            connection.execute(
-                "UPDATE deeds SET facts = ?, next_at = ?, error = '' WHERE nonce = ?",
-                (json.dumps({**deed.facts, **facts}), format_time(next_at), deed.nonce),
+            changed = connection.execute(
+                "UPDATE deeds SET facts = ?, next_at = ?, error = '' WHERE nonce = ? AND state = ?",
+                (json.dumps({**deed.facts, **facts}), format_time(next_at), deed.nonce, deed.state.value),
             )
-            if step:
+            if step and changed.rowcount == 1:
                 _add_step(connection, deed.nonce, step, time, "", facts)
 
     def approve(self, deed: Deed, name: str, document: bytes, time: datetime) -> int:

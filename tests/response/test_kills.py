@@ -24,6 +24,7 @@ from govsec.clock import format_time, parse_time
 from govsec.privatefile import write_private
 from govsec.records import Evidence
 from govsec.response.api import Outcome
+from govsec.response.engine import Engine
 from govsec.response.helper.api import read_settings
 from govsec.response.helper.desk import HelperDesk
 from govsec.response.helper.server import answer_bytes
@@ -277,3 +278,66 @@ def test_a_helper_killed_at_any_place_of_a_deed_finishes_it_and_leaves_no_trace_
 
         assert done["state"] in ("done", "undone") and undone["state"] == "undone", f"killed at place {place}"
         assert not (folder / "lamp").exists(), f"killed at place {place}"
+
+
+class FolderWorld:
+    """A file a deed: whoever makes it first has done it, for all others it is done."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def rehearse(self, order: Order) -> Mapping[str, JsonValue]:
+        return {"sessions": 1}
+
+    def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
+        (self._folder / order.nonce).touch()
+        return self.check(order)
+
+    def check(self, order: Order) -> Outcome:
+        is_there = (self._folder / order.nonce).exists()
+        return Outcome("done", is_there, {}, START + timedelta(days=1))
+
+    def take_back(self, order: Order) -> Outcome:
+        return self.check(order)
+
+
+def test_two_engines_at_once_do_and_tell_each_step_once(fast: Path) -> None:
+    people, kept, world = People(fast), fast / "ledger", fast / "world"
+    world.mkdir()
+
+    def make() -> Engine:
+        return make_engine(fast, people, FolderWorld(world), FakeClock(START), FileRecorder(kept))
+
+    engine = make()
+    (run,) = engine.absorb(finding(originators=[f"192.0.2.{number}" for number in range(1, 5)]), "case")
+    engine.step()
+    for deed in engine.runs.deeds(run):
+        engine.runs.approve(deed, "zhang", approve(people.signers["zhang"], deed.order, START), START)
+    # No open file of SQLite is carried into a child.
+    engine.runs.close()
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                other = make()
+                for _ in range(8):
+                    other.step()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]
+    clock = FakeClock(START)
+    engine = make_engine(fast, people, FolderWorld(world), clock, FileRecorder(kept))
+    for _ in range(3):
+        # What one of them put off, because another held the file, is due by then.
+        clock.advance(10)
+        engine.step()
+    deeds = engine.runs.deeds(run)
+    assert [deed.state for deed in deeds] == [State.VERIFIED] * 4
+    for deed in deeds:
+        steps = [step.step for step in engine.runs.steps(deed.nonce)]
+        assert steps == ["planned", "tried", "approved", "agreed", "begun", "done", "verified"]
