@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -103,14 +104,17 @@ def change_rota(
         if giver and giver not in before:
             raise RefusedError(f"{notify.people[giver].name} is not on duty in rota {rota} at that time")
         number = file.add_change(change)
-    _tell(config, change, number, before if not giver else {giver}, now)
+    _tell(config, "rota.changed", replace(change, id=number), before if not giver else {giver}, now)
     return Change(number, rota, giver, takers, starts_at, ends_at, by, reason, now)
 
 
-def withdraw_change(config: Config, number: int, by: str) -> None:
-    """A change counts no longer. Raises as ``EscalationFile.withdraw``."""
+def withdraw_change(config: Config, number: int, by: str, now: datetime) -> None:
+    """A change counts no longer; whom it was about is told. Raises as ``EscalationFile.withdraw``."""
     with open_escalation_file(config) as file:
+        held = [change for change in file.changes(now) if change.id == number]
         file.withdraw(number, by)
+    for change in held:
+        _tell(config, "rota.withdrawn", replace(change, by=by), {change.gives} - {""}, now)
 
 
 def changes_of(config: Config, after: datetime) -> tuple[Change, ...]:
@@ -119,7 +123,7 @@ def changes_of(config: Config, after: datetime) -> tuple[Change, ...]:
         return file.changes(after)
 
 
-def _tell(config: Config, change: Change, number: int, before: set[str], now: datetime) -> None:
+def _tell(config: Config, kind: str, change: Change, before: set[str], now: datetime) -> None:
     people = config.notify.people
     zone = zone_of(config.notify)
     names = {key: people[key].name if key in people else key for key in (*before, *change.takes)}
@@ -133,12 +137,12 @@ def _tell(config: Config, change: Change, number: int, before: set[str], now: da
         "by": change.by,
     }
     notice = Notice(
-        key=f"rota#{number}#{to_ns(now)}",
-        kind="rota.changed",
+        key=f"{kind}#{change.id}#{to_ns(now)}",
+        kind=kind,
         severity=Severity.MEDIUM,
         time=now,
         subject=change.rota,
-        summary=f"rota {change.rota}: {facts['gives']} to {facts['takes']} until {format_time(change.ends_at)}",
+        summary=f"{kind}: {change.rota}: {facts['gives']} to {facts['takes']} until {format_time(change.ends_at)}",
         facts=facts,
     )
     about = (*sorted(before), *change.takes)

@@ -177,7 +177,7 @@ def _write(args: argparse.Namespace, io: frame.IO, gives: str) -> int:
 
     by = args.by or getpass.getuser()
     if args.withdraw is not None:
-        withdraw_change(io.config(), args.withdraw, by)
+        withdraw_change(io.config(), args.withdraw, by, io.clock.now())
         io.result({"withdrawn": args.withdraw}, f"change {args.withdraw} counts no longer")
         return 0
     if not args.rota or not args.takes or not args.until or not args.reason:

@@ -158,6 +158,9 @@ def test_a_hand_over_is_written_with_both_names_told_to_both_and_can_be_taken_ba
     assert site.run(*hand, "--from", "wang", "--to", "li") == 5
     assert "not on duty" in site.err
     assert site.run("notify", "handover", "--withdraw", "1") == 0
+    again = site.waiting()[len(told) :]
+    assert {channel for channel, _ in again} == {"zhang", "li"}
+    assert notice_words(again[0][1], "zh")[0] == "值班变更已撤回：duty"
     assert site.run("notify", "handover", "--withdraw", "1") == 5
     site.run("notify", "oncall", "--json")
     assert json.loads(site.out)["on_duty"] == {"duty": ["zhang"]}
