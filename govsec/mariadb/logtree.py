@@ -23,9 +23,11 @@ from govsec.mariadb.events import (
     Transactions,
     at_rest,
     is_next_log,
+    log_number,
     rotate_target,
 )
 from govsec.mariadb.record import (
+    HEADS_MAX,
     LINES_MAX,
     NONCES_MAX,
     RECORD_FILE,
@@ -218,7 +220,7 @@ class LogTree:
         self._check = FileCheck(name)
         self._head, self._head_events = b"", 0
         self._tree.append(log_path(line.number, name), MAGIC)
-        self._change(end=LogPlace(file=name, position=len(MAGIC)), head="")
+        self._change(end=LogPlace(file=name, position=len(MAGIC)))
 
     def _finish_file(self) -> None:
         """Many small pieces become few: the file is whole, and will be read as a whole."""
@@ -233,7 +235,11 @@ class LogTree:
         if self._head_events < HEAD_EVENTS:
             self._head += event.data
             self._head_events += 1
-            self._change(head=hashlib.sha256(self._head).hexdigest())
+            assert self._check is not None and self.line is not None  # an event of a file was taken
+            wanted = {base.place.file for base in self.record.bases if base.place is not None}
+            heads = self.line.heads | {self._check.name: hashlib.sha256(self._head).hexdigest()}
+            newest = sorted(heads, key=log_number)[-HEADS_MAX:]
+            self._change(heads={name: heads[name] for name in heads if name in wanted or name in newest})
 
     def _see_nonce(self, line: int, commit: CommitRecord) -> None:
         digest = self._awaited.pop(commit.gtid, None)
@@ -293,6 +299,9 @@ def holds(line: LineRecord, base: BaseRecord) -> bool:
     if base.place is None or base.server_id != line.server_id:
         return False
     if base.place.file.rpartition(".")[0] != line.first.file.rpartition(".")[0]:
+        return False
+    known = line.heads.get(base.place.file)
+    if known is not None and base.head and known != base.head:
         return False
     return line.first.order <= base.place.order <= line.end.order
 

@@ -23,6 +23,8 @@ RECORD_SIZE_MAX = 4 << 20
 #: Gaps that are remembered; the oldest lines go with their log.
 LINES_MAX = 1000
 BASES_MAX = 1000
+#: Log files whose begin is remembered, so that a base backup is matched with the log it was made with.
+HEADS_MAX = 64
 #: So far back a drill to an earlier moment still finds one.
 NONCES_MAX = 1000
 #: Files of a line lie in folders of this many, so that a window writes one small tree.
@@ -84,12 +86,18 @@ class LineRecord(_Record):
     commit: CommitRecord | None = None
     first_commit: CommitRecord | None = None
     group: GroupRecord | None = None
-    #: SHA-256 of how the last file begins: a log of the same name that begins otherwise is another one.
-    head: str = Field(default="", max_length=64)
+    #: SHA-256 of how files begin, the newest ones and those that base backups name: a log of the same name that begins
+    #: otherwise is another one.
+    heads: dict[str, str] = Field(default_factory=dict, max_length=HEADS_MAX + BASES_MAX)
     is_checked: bool = True
     #: Why nothing follows, and when that was found; empty while the line goes on.
     broken: str = Field(default="", max_length=1000)
     broken_at: Moment | None = None
+
+    @property
+    def head(self) -> str:
+        """How the file that is written begins; empty when that was not seen yet."""
+        return self.heads.get(self.end.file, "")
 
     @property
     def commit_place(self) -> tuple[str, int] | None:

@@ -137,7 +137,10 @@ def line_of(record: LogRecord, base: BaseRecord) -> LineRecord | None:
     fitting = [
         line for line in record.lines if holds(line, base) and (line.broken_at is None or base.began < line.broken_at)
     ]
-    return fitting[-1] if fitting else None
+    # Where the begin of the file is known it decides; holds() has left out the lines with another one.
+    known = [line for line in fitting if base.place is not None and base.place.file in line.heads]
+    chosen = known or fitting
+    return chosen[-1] if chosen else None
 
 
 def windows(record: LogRecord) -> list[tuple[BaseRecord, LineRecord | None]]:

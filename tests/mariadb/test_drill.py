@@ -109,6 +109,7 @@ def test_a_drill_recovers_the_server_isolated_and_measures_both_times(
     assert result.measures.recovery_point_age_s is not None
 
 
+@pytest.mark.soak
 def test_a_query_that_finds_too_little_fails_the_drill(
     drill: Callable[..., DrillResult], places: dict[str, str]
 ) -> None:
