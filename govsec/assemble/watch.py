@@ -116,6 +116,7 @@ class _Watching:
         self._began = site.clock.now()
         self._saved_at = 0.0
         self._saved_problem = ""
+        self._reached = "synced"
         self._lag = LagRecord(site, system, "receipt", every_s=self._watch.report_s)
         self._tidied_at = site.clock.monotonic()
         # Raises when an earlier run's state cannot be read: then nobody knows what was mounted.
@@ -198,6 +199,9 @@ class _Watching:
 
     def _note(self, receipt: object, lag_s: float | None) -> None:
         assert isinstance(receipt, Receipt)  # what the session's commit gives
+        if receipt.reached != self._reached:
+            self._reached = receipt.reached
+            self._told.talk(f"{self._job.name}: {receipt.reached}, held by {', '.join(receipt.held_by)}")
         for center in receipt.held_by:
             self._lag.add(self._job.name, center, lag_s, receipt.time)
         self._told.receipt(receipt, lag_s)
@@ -239,6 +243,7 @@ class _Watching:
             last=state.last_at,
             last_lag_s=None if state.last_lag_s is None else round(state.last_lag_s, 3),
             waiting_count=self._session.waiting_count,
+            reached=self._reached,
             lag=tuple(self._lag.intervals()),
             mounts=tuple(sorted(self._events.mounts)),
             counts=asdict(state.counts),

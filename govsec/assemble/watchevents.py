@@ -20,6 +20,9 @@ from govsec.host.filewatch import WatchOptions
 from govsec.host.inotify import Inotify
 from govsec.host.mounts import read_mounts
 
+#: About 300 bytes each; the kernel's own limit is smaller as a rule.
+_FOLDERS_MAX = 2_000_000
+
 
 class KernelChanges:
     """A :class:`govsec.backup.api.ChangeSource`. ``mounts`` are those that were there when an earlier run ended."""
@@ -55,7 +58,8 @@ class KernelChanges:
             if not root.is_dir() or root.resolve() != root:
                 raise SourceError(f"{root}: not a folder by a path without links; only such can be watched")
             self._identities[root] = (status.st_dev, status.st_ino)
-        source = Inotify(WatchOptions(self._roots, has_writes=True), self._clock)
+        options = WatchOptions(self._roots, folders_max=_FOLDERS_MAX, has_writes=True)
+        source = Inotify(options, self._clock)
         try:
             source.open()
         except SourceUnavailableError as error:

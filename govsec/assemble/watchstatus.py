@@ -44,6 +44,8 @@ class WatchRecord(BaseModel):
     last: Moment | None = None
     last_lag_s: float | None = None
     waiting_count: int = 0
+    #: ``degraded`` while a center that should hold everything does not.
+    reached: str = "synced"
     #: Since the last signing.
     lag: tuple[LagInterval, ...] = ()
     mounts: tuple[str, ...] = ()
@@ -57,7 +59,8 @@ class WatchRecord(BaseModel):
         silent_s = (now - self.time).total_seconds()
         if silent_s > _SILENT_S:
             return f"has not been heard of for {silent_s:.0f} s"
-        return self.problem or self.unwatched
+        behind = "degraded: a center does not hold what it should" if self.reached != "synced" else ""
+        return self.problem or self.unwatched or behind
 
     @property
     def pack_size_mean(self) -> float:
