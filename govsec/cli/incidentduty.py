@@ -8,10 +8,12 @@ from typing import Any
 from govsec.cli import frame, texts
 
 _EXIT_PROBLEMS = 1
+_EXIT_INTEGRITY = 6
+_EXIT_COVERAGE = 7
 
 
 def register(verbs: frame.Verbs[frame.Parser]) -> None:
-    """Add ``run`` and ``status``."""
+    """Add ``run``, ``status`` and ``verify``."""
     run = frame.add_verb(
         verbs,
         "run",
@@ -26,6 +28,13 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         run_status,
         "how the duty daemon is: sources, outbox, ledger; 1 when something is wrong, 4 when none runs",
         examples=["govsec incident status", "govsec incident status --json | jq .problems"],
+    )
+    frame.add_verb(
+        verbs,
+        "verify",
+        run_verify,
+        "hold every case against what was signed into the ledger; 6 when one was changed, 7 when none was signed",
+        examples=["govsec incident verify", "govsec incident verify --json"],
     )
 
 
@@ -53,6 +62,29 @@ def run_status(_: argparse.Namespace, io: frame.IO) -> int:
     status = read_status(io.config(), io.clock)
     io.result(status, lambda: _words(status))
     return _EXIT_PROBLEMS if status["problems"] else 0
+
+
+def run_verify(_: argparse.Namespace, io: frame.IO) -> int:
+    """Hold cases against the ledger."""
+    from govsec.assemble.incident import open_cases
+    from govsec.assemble.incidentverify import signed_heads, verify_cases
+    from govsec.assemble.systems import Site
+
+    config = io.config()
+    heads = signed_heads(Site(config, io.clock))
+    with open_cases(config) as store:
+        report = verify_cases(store, heads)
+    counts = {"cases_count": report.cases_count, "entries_count": report.entries_count}
+    state = f"{len(report.faults)} CASES WERE CHANGED" if report.faults else "as they were signed"
+    io.result(
+        {**counts, "faults": dict(report.faults)},
+        lambda: "\n".join(
+            [f"{state}: {report.cases_count} cases, {report.entries_count} entries", *report.faults.values()]
+        ),
+    )
+    if report.faults:
+        return _EXIT_INTEGRITY
+    return 0 if report.cases_count else _EXIT_COVERAGE
 
 
 def _words(status: dict[str, Any]) -> str:

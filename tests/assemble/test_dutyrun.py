@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from govsec.cli.main import main
 from govsec.clock import SystemClock
 from govsec.errors import HostUnreachableError, LockedError
 from govsec.incident.api import Query
+from govsec.incident.chain import link
 from govsec.incident.entries import Acknowledged
 from govsec.ledger.anchor import PREFIX as ANCHORS
 from govsec.ledger.queue import unpacked
@@ -162,11 +165,7 @@ def test_the_command_finds_what_was_done_to_the_ledger(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    machine = ProvedMachine.__new__(ProvedMachine)
-    machine.folder = tmp_path / "copy"
-    shutil.copytree(_proved, machine.folder)
-    machine.path = machine.folder / "govsec.yaml"
-    machine.path.write_text(machine.path.read_text().replace(str(_proved), str(machine.folder)))
+    machine = _copy(_proved, tmp_path)
     assert machine.ledger("verify") == 0
     assert machine.ledger("export", "--output", str(machine.folder / "whole.jsonl")) == 0
     tamper(machine)
@@ -174,6 +173,49 @@ def test_the_command_finds_what_was_done_to_the_ledger(
     assert machine.ledger("verify", "--json") == 6
     faults = {problem["fault"] for problem in json.loads(capsys.readouterr().out)["problems"]}
     assert fault in faults
+
+
+def _rewrite(machine: ProvedMachine) -> None:
+    """Whoever owns the file of cases writes another chain into it, whole in itself."""
+    path = machine.folder / "state/incidents/cases.db"
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        rows = file.execute("SELECT case_id, number, body FROM entries ORDER BY case_id, number").fetchall()
+        heads: dict[str, str] = {}
+        for case, number, body in rows:
+            body = body.replace(b"/srv/share", b"/srv/shade")
+            heads[case] = link(case, number, heads.get(case, ""), body)
+            values = (heads[case], body, case, number)
+            file.execute("UPDATE entries SET digest = ?, body = ? WHERE case_id = ? AND number = ?", values)
+        file.executemany("UPDATE cases SET head = ? WHERE id = ?", [(head, case) for case, head in heads.items()])
+        file.commit()
+
+
+def _forget_case(machine: ProvedMachine) -> None:
+    with contextlib.closing(sqlite3.connect(machine.folder / "state/incidents/cases.db")) as file:
+        for table, column in (("origins", "case_id"), ("entries", "case_id"), ("cases", "id")):
+            file.execute(f"DELETE FROM {table} WHERE {column} LIKE '%-0001'")
+        file.commit()
+
+
+@pytest.mark.parametrize("tamper", [_rewrite, _forget_case], ids=["rewritten", "removed"])
+def test_a_case_that_was_written_anew_is_found_with_the_ledger(
+    tamper: Callable[[ProvedMachine], None], _proved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = _copy(_proved, tmp_path)
+    assert main(["incident", "verify", "--config", str(machine.path)]) == 0
+    tamper(machine)
+    capsys.readouterr()
+    assert main(["incident", "verify", "--json", "--config", str(machine.path)]) == 6
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 1
+
+
+def _copy(proved: Path, folder: Path) -> ProvedMachine:
+    machine = ProvedMachine.__new__(ProvedMachine)
+    machine.folder = folder / "copy"
+    shutil.copytree(proved, machine.folder)
+    machine.path = machine.folder / "govsec.yaml"
+    machine.path.write_text(machine.path.read_text().replace(str(proved), str(machine.folder)))
+    return machine
 
 
 def test_one_daemon_runs_on_a_state_directory(machine: Machine) -> None:
