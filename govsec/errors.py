@@ -11,6 +11,7 @@ Foreign exceptions (``OSError``, botocore's, pydantic's …) are translated at t
     │   └── WrongPasswordError        3  no key file of the repository opens with this password
     ├── StoreError                    4  a store did not do what was asked
     │   ├── StoreUnavailableError     4  not reachable, timed out, answered 5xx: worth another try
+    │   │   └── CutShortError         4  the connection ended in the middle; what came is kept in it
     │   ├── ObjectNotFoundError       4  there is no object of this name
     │   ├── ObjectExistsError         5  a conditional put found an object
     │   ├── StoreDeniedError          5  the credential may not do this, or a lock forbids it

@@ -245,7 +245,8 @@ def test_a_pack_that_is_cut_off_on_its_way_never_arrives_short(tmp_path: Path, s
         direct.put(name, data)
     remote = story.stores["remote"]
     before = story.objects("remote", "")
-    with Proxy(int(seaweed.http.rsplit(":", 1)[1]), behaviour=CutAnswer(300_000)) as proxy:
+    # Less than what a second attempt would go on from.
+    with Proxy(int(seaweed.http.rsplit(":", 1)[1]), behaviour=CutAnswer(200_000)) as proxy:
         source = RetryStore[ObjectStore](
             at_server(seaweed, "same_city", proxy.url, prefix), FakeClock(), attempts_max=3
         )
