@@ -21,19 +21,23 @@ from govsec.assemble.centers import init_centers
 from govsec.assemble.dutyrun import DutyRun
 from govsec.assemble.dutystatus import read_status
 from govsec.assemble.incident import build_desk
+from govsec.assemble.ledger import open_ledger
+from govsec.assemble.plans import plans_of
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
-from govsec.clock import SystemClock
+from govsec.clock import SystemClock, format_time
+from govsec.drill.result import parse_result
 from govsec.errors import HostUnreachableError, LockedError
 from govsec.incident.api import Query
 from govsec.incident.chain import link
-from govsec.incident.entries import Acknowledged
+from govsec.incident.entries import Acknowledged, FindingJoined, Opened, RecoveryProved
 from govsec.ledger.anchor import PREFIX as ANCHORS
 from govsec.ledger.queue import unpacked
 from govsec.ledger.verify import LedgerReport, walk
 from govsec.records import Evidence
 from govsec.testing.clock import FakeClock
 from tests.assemble.dutysite import NOW, Machine, finding, joined, told
+from tests.report.samples import passed
 
 CENTERS = ("main", "near", "far")
 
@@ -41,14 +45,15 @@ CENTERS = ("main", "near", "far")
 class ProvedMachine(Machine):
     """A machine whose evidence goes to three centers, which are directories."""
 
-    def __init__(self, folder: Path, clock: Any) -> None:
+    def __init__(self, folder: Path, clock: Any, *, has_plans: bool = False) -> None:
         super().__init__(folder, clock)
         source = folder / "system"
         source.mkdir()
         plain = json.loads(self.path.read_text())
         self.path = demo.write_site(folder, demo.local_centers(folder), source)
         site = json.loads(self.path.read_text())
-        site["systems"][0]["plans"] = []
+        if not has_plans:
+            site["systems"][0]["plans"] = []
         self.path.write_text(json.dumps({**site, "notify": plain["notify"]}))
         self.site = Site(self.config, clock)
         init_centers(self.site, self.site.system())
@@ -216,6 +221,29 @@ def _copy(proved: Path, folder: Path) -> ProvedMachine:
     machine.path = machine.folder / "govsec.yaml"
     machine.path.write_text(machine.path.read_text().replace(str(proved), str(machine.folder)))
     return machine
+
+
+def test_a_plan_that_was_never_drilled_is_a_case_and_a_drill_that_passes_its_recovery(tmp_path: Path) -> None:
+    machine = ProvedMachine(tmp_path, SystemClock(), has_plans=True)
+    for _ in range(2):
+        assert machine.run()["problems"] == []
+    with machine.duty() as duty:
+        (line,) = duty.store.find(Query())
+        opened, *rest = duty.store.entries(line.id)
+    assert isinstance(opened, Opened) and (opened.system, opened.event_class) == (demo.SYSTEM, "hidden_danger")
+    assert [entry.finding for entry in rest if isinstance(entry, FindingJoined)] == ["drill.never_run"]
+    assert machine.notices.read_text().count('"incident.opened"') == 1, "what holds is told once, not at each look"
+
+    system, (plan,) = machine.site.system(), plans_of(machine.site)
+    now = format_time(machine.clock.now())
+    said = {"system": demo.SYSTEM, "plan": plan.name, "plan_digest": plan.digest(), "started": now, "ended": now}
+    result = parse_result({**passed(), **said})
+    entry = open_ledger(machine.site, system).append(result.evidence())
+    for _ in range(2):
+        assert machine.run()["problems"] == []
+    with machine.duty() as duty:
+        proved = [one for one in duty.store.entries(line.id) if isinstance(one, RecoveryProved)]
+    assert [one.digest for one in proved] == [f"sha256:{entry.digest}"]
 
 
 def test_one_daemon_runs_on_a_state_directory(machine: Machine) -> None:
