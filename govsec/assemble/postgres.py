@@ -14,6 +14,8 @@ from govsec import canonical
 from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
 from govsec.assemble.postgresjobs import (
+    COVERED,
+    STREAM_LOCK,
     account_of,
     alone,
     base_root_of,
@@ -52,8 +54,7 @@ _BASES = "bases"
 _LAG_EVERY_S = 600.0
 _WORD_SIZE_MAX, _WORDS_MAX = 64 << 10, 100
 _BASE_TAG, _LOG_TAG = "postgres-base", "postgres-log"
-STREAM_LOCK, _BASE_LOCK = "stream.lock", "base.lock"
-COVERED = "covered.json"
+_BASE_LOCK = "base.lock"
 
 
 class _Word(BaseModel):

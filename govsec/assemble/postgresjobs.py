@@ -9,19 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from govsec.assemble.jobsnapshots import snapshots_of
 from govsec.errors import ConfigurationError, LockedError, UsageError
 from govsec.postgres.connection import Account
-from govsec.postgres.streaming import StreamSettings
 from govsec.postgresentry import PostgresSourceConfig
 from govsec.privatefile import make_private_directory
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a call of wal-push that finds its note loads none of this
     from govsec.assemble.systems import Site
     from govsec.config import BackupConfig, SystemConfig
+    from govsec.postgres.streaming import StreamSettings
     from govsec.repo.repository import Repository
     from govsec.repo.snapshot import Snapshot
     from govsec.store.api import ReadStore
+
+
+#: Held by whoever writes into the log's tree.
+STREAM_LOCK = "stream.lock"
+#: What a stream on this machine has committed lately.
+COVERED = "covered.json"
 
 
 def postgres_job(system: SystemConfig, name: str | None) -> tuple[BackupConfig, PostgresSourceConfig]:
@@ -58,6 +63,8 @@ def account_of(source: PostgresSourceConfig) -> Account:
 
 def settings_of(source: PostgresSourceConfig) -> StreamSettings:
     """How its log is streamed."""
+    from govsec.postgres.streaming import StreamSettings
+
     return StreamSettings(
         slot=source.slot,
         slot_bytes_max=source.slot_bytes_max,
@@ -73,6 +80,8 @@ def newest_log(
     site: Site, store: ReadStore, repository: Repository, job: BackupConfig, *, snapshot: str | None = None
 ) -> Snapshot | None:
     """The newest snapshot of the job's log at a center; or the one whose id begins so. None when there is none."""
+    from govsec.assemble.jobsnapshots import snapshots_of
+
     found = snapshots_of(site, store, repository, job.name, root_of(job))
     return next((item for item in found if snapshot is None or item.id.startswith(snapshot)), None)
 

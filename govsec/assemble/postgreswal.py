@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from govsec import canonical
-from govsec.assemble.live import LiveSession
-from govsec.assemble.postgres import COVERED, STREAM_LOCK, open_logbook, open_view
-from govsec.assemble.postgresjobs import alone, state_of
+from govsec.assemble.postgresjobs import COVERED, STREAM_LOCK, alone, state_of
 from govsec.clock import to_ns
 from govsec.errors import (
     LimitError,
@@ -32,7 +30,6 @@ from govsec.errors import (
     UsageError,
 )
 from govsec.localfile import read_bounded
-from govsec.postgres.logbook import HISTORY, Logbook
 from govsec.postgres.wal import (
     HEAD_SIZE,
     PARTIAL,
@@ -43,9 +40,10 @@ from govsec.postgres.wal import (
 )
 from govsec.privatefile import make_private_directory, write_private
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what opens a repository is loaded when one has to be opened
     from govsec.assemble.systems import Site
     from govsec.config import BackupConfig, SystemConfig
+    from govsec.postgres.logbook import Logbook
     from govsec.postgres.view import LogView
 
 _FILE_SIZE_MAX = 1 << 30
@@ -90,6 +88,9 @@ def push_file(site: Site, system: SystemConfig, job: BackupConfig, path: Path) -
     noted = _notes(state / _PUSHED)
     if _is_known(path.name, digest, noted):
         return Pushed(path.name, is_new=False)
+    from govsec.assemble.live import LiveSession
+    from govsec.assemble.postgres import open_logbook
+
     try:
         with alone(state, STREAM_LOCK, "a stream"), LiveSession(site, system, job=job.name) as session:
             logbook = open_logbook(site, session, job)
@@ -127,6 +128,8 @@ def fetch_file(
         write_private(target, read_bounded(spool / name, _FILE_SIZE_MAX))
         (spool / name).unlink()
         return
+    from govsec.assemble.postgres import open_view
+
     view = open_view(site, system, job, center=center)
     if is_history_name(name):
         data = _history(view, name)
@@ -213,6 +216,8 @@ def _notes(path: Path, key: str | None = None) -> dict[str, str]:
 
 def _streamed_small(site: Site, system: SystemConfig, job: BackupConfig, name: str, data: bytes) -> Pushed:
     """A history or what is left of a segment: the stream brings its own, so it only has to be no other."""
+    from govsec.assemble.postgres import open_view
+
     view = open_view(site, system, job)
     found = _history(view, name)
     if found is not None and found != data:
@@ -223,6 +228,8 @@ def _streamed_small(site: Site, system: SystemConfig, job: BackupConfig, name: s
 
 
 def _history(view: LogView, name: str) -> bytes | None:
+    from govsec.postgres.logbook import HISTORY
+
     tree_id = view.tree_of(HISTORY)
     for node in [] if tree_id is None else view.repository.load_tree(tree_id).nodes:
         if node.name == name:
