@@ -24,8 +24,8 @@ from govsec.guardentry import GuardConfig
 from govsec.incidententry import IncidentConfig
 from govsec.mariadbentry import MariadbSourceConfig
 from govsec.notifyentry import NotifyConfig
-from govsec.rateentry import RateWindow
 from govsec.postgresentry import PostgresSourceConfig
+from govsec.rateentry import RateWindow
 from govsec.registerentry import RegisterEntry
 from govsec.responseentry import ResponseConfig
 from govsec.secretfile import read_secret as read_secret

@@ -91,7 +91,9 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
         "make a person's key for attestations, approvals or packs, and pin it",
         examples=["govsec assess key --for attestation --name 'Zhang Wei' --output zhang.key --pin roots.yaml"],
     )
-    key.add_argument("--for", dest="purpose", required=True, choices=("attestation", "approval", "pack", "baseline", "response"))
+    key.add_argument(
+        "--for", dest="purpose", required=True, choices=("attestation", "approval", "pack", "baseline", "response")
+    )
     key.add_argument("--name", required=True, help="whose key it is; statements are signed under this name")
     key.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new file, for its owner alone")
     key.add_argument("--pin", type=Path, metavar="FILE", help="add the public key to this roots file")
