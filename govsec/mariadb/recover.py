@@ -264,7 +264,8 @@ def make_safe(data: Path) -> tuple[str, ...]:
     lines = ["[mysqld]", *(f"{name}={value}" for name, value in layout.items()), ""]
     path = data / _OPTIONS_FILE
     path.unlink(missing_ok=True)
-    path.write_text("\n".join(lines), encoding="ascii")
+    # As bytes: this user may not be able to read the modules of Python that another way of writing would load.
+    path.write_bytes("\n".join(lines).encode())
     return tuple(
         f"--loose-{name.replace('_', '-')}={value}" for name, value in layout.items() if name not in _NOT_FOR_SERVER
     )
@@ -276,7 +277,7 @@ def _raise(error: OSError) -> None:
 
 def _layout(data: Path) -> dict[str, str]:
     try:
-        text = read_bounded(data / _OPTIONS_FILE, _OPTIONS_SIZE_MAX).decode("ascii")
+        text = read_bounded(data / _OPTIONS_FILE, _OPTIONS_SIZE_MAX).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"base backup: {_OPTIONS_FILE} cannot be read: {error}") from error
     found = {}
@@ -298,7 +299,7 @@ def _lay_out(root: Path, choice: Choice, stop: Stop, relay: Path) -> None:
         if stop.commit is not None and name == stop.commit.file:
             os.truncate(path, stop.commit.position)
         index.append(f"{path}\n")
-    (relay / "relay.index").write_text("".join(index), encoding="utf-8")
+    (relay / "relay.index").write_bytes("".join(index).encode())
 
 
 def _play(server: PrivateServer, place: LogPlace, commit: Commit, last: int, clock: Clock, timeout_s: float) -> None:
