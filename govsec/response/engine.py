@@ -27,7 +27,7 @@ from govsec.errors import GovsecError, IntegrityError, RefusedError, TryAgainErr
 from govsec.records import Evidence, Finding
 from govsec.response.api import Actor, Casebook, Outcome, Recorder
 from govsec.response.order import Order, open_approvals
-from govsec.response.playbook import Loaded, propose
+from govsec.response.playbook import Loaded, Proposal, propose
 from govsec.response.runs import OPEN, Deed, Run, Runs, State, Step
 from govsec.response.verbs import verb_of
 
@@ -315,14 +315,20 @@ class Engine:
         run = self._run(
             loaded.playbook.id, loaded.sha256, finding.kind, finding.subject, case, "govsec", body, left_out
         )
+        fresh = [each for each in proposals if not each.problem and not self._is_open(each)]
+        if not fresh and not left_out:
+            # One attack makes many findings: what is proposed or in force already is not proposed once more.
+            return None
         deeds = [
             self._deed(
                 run, each.action.verb, each.arguments, each.action.approvals_needed, each.action.approve_within_s
             )
-            for each in proposals
-            if not each.problem
+            for each in fresh
         ]
         return run.id if self.runs.begin(key, run, deeds) else None
+
+    def _is_open(self, proposal: Proposal) -> bool:
+        return self.runs.has_open(proposal.action.verb, proposal.arguments)
 
     def _run(
         self,

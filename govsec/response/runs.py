@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from govsec import canonical
 from govsec.clock import format_time, parse_time
 from govsec.database import Database, Layout
 from govsec.response.order import Order, read_order
@@ -31,8 +32,9 @@ _LAYOUT = Layout(
         CREATE TABLE deeds (
           nonce TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs (id), position INTEGER NOT NULL,
           body TEXT NOT NULL, approvals_needed INTEGER NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL,
-          next_at TEXT NOT NULL, ends TEXT NOT NULL, facts TEXT NOT NULL, error TEXT NOT NULL);
+          next_at TEXT NOT NULL, ends TEXT NOT NULL, facts TEXT NOT NULL, error TEXT NOT NULL, what TEXT NOT NULL);
         CREATE INDEX deeds_state ON deeds (state);
+        CREATE INDEX deeds_what ON deeds (what);
         CREATE INDEX deeds_run ON deeds (run, position);
         CREATE TABLE approvals (
           nonce TEXT NOT NULL REFERENCES deeds (nonce), name TEXT NOT NULL, document BLOB NOT NULL,
@@ -163,7 +165,7 @@ class Runs:
             )
             for position, deed in enumerate(deeds):
                 connection.execute(
-                    "INSERT INTO deeds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO deeds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         deed.nonce,
                         run.id,
@@ -176,6 +178,7 @@ class Runs:
                         "",
                         json.dumps(deed.facts),
                         "",
+                        _what(deed.order.verb, deed.order.arguments),
                     ),
                 )
                 facts = {"playbook": run.playbook, "kind": run.kind, "approvals_needed": deed.approvals_needed}
@@ -289,6 +292,16 @@ class Runs:
             ).fetchall()
         return [_deed(each) for each in found]
 
+    def has_open(self, verb: str, arguments: Mapping[str, str | int]) -> bool:
+        """Whether the same is proposed, or in force, already."""
+        marks = ", ".join("?" * len(OPEN))
+        with self._store.reading() as connection:
+            found = connection.execute(
+                f"SELECT 1 FROM deeds WHERE what = ? AND state IN ({marks}) LIMIT 1",  # noqa: S608 - marks only
+                (_what(verb, arguments), *(state.value for state in OPEN)),
+            ).fetchone()
+        return found is not None
+
     def of_state(self, state: State, limit: int) -> list[Deed]:
         """Deeds in a state, newest first."""
         with self._store.reading() as connection:
@@ -357,6 +370,10 @@ def _add_step(
         "INSERT INTO steps (nonce, step, time, by, facts) VALUES (?, ?, ?, ?, ?)",
         (nonce, step, format_time(time), by, json.dumps(dict(facts))),
     )
+
+
+def _what(verb: str, arguments: Mapping[str, str | int]) -> str:
+    return canonical.dumps([verb, dict(arguments)]).decode()
 
 
 def _text(moment: datetime | None) -> str:

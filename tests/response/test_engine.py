@@ -129,8 +129,25 @@ def test_the_same_finding_plans_once_and_its_like_not_again_soon(room: Room) -> 
     again = finding().model_copy(update={"summary": "again"})
     assert room.engine.absorb(again) == []
     room.clock.advance(3600)
+    room.engine.step()
 
     assert len(room.engine.absorb(again)) == 1
+
+
+def test_what_is_proposed_or_in_force_is_not_proposed_once_more(room: Room) -> None:
+    other = {"subject": "another", "summary": "of the same attack"}
+    deed = room.planned()
+    assert room.engine.absorb(finding().model_copy(update=other)) == []
+    room.approve(deed)
+    room.engine.step()
+    assert room.now(deed).state is State.VERIFIED
+    assert room.engine.absorb(finding().model_copy(update=other)) == []
+    (run,) = room.engine.absorb(finding(originators=["192.0.2.66", "192.0.2.67"]).model_copy(update=other))
+    assert [each.order.arguments["address"] for each in room.engine.runs.deeds(run)] == ["192.0.2.67"]
+    room.clock.advance(3600)
+    room.engine.step()
+
+    assert len(room.engine.absorb(finding().model_copy(update=other))) == 1
 
 
 def test_a_helper_that_is_away_is_asked_again_later(room: Room) -> None:
