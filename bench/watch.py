@@ -219,7 +219,7 @@ def measure(
     repository = Repository.open(store, site.password(system))
     log = read_log(store, site.trusted(), repository=repository_of(store), after=START)
     contents = Contents(repository)
-    waiting = {}
+    waiting: dict[bytes, list[Write]] = {}
     for write in writes:
         waiting.setdefault(os.fsencode(write.path), []).append(write)
     near: list[float] = []

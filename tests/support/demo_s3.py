@@ -78,7 +78,7 @@ def centers(city: City, keys: Path) -> dict[str, object]:
             "credentials_file": str(_credential(own, keys / f"{name}-write")),
         }
         if name != "main":
-            written[name] |= {  # type: ignore[operator] - a dict, two lines above
+            written[name] |= {  # type: ignore[operator]  # a dict, as made above
                 "owner_credentials_file": str(_credential(server.owner, keys / f"{name}-owner")),
                 "object_lock": {"days": 1, "mode": "compliance"},
             }
