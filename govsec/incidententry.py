@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 _Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -45,6 +45,25 @@ class ServiceDutyConfig(_Entry):
     )
 
 
+class MaintenanceConfig(_Entry):
+    """Work that was announced: findings of it are counted, and told to nobody."""
+
+    kind: str = Field(default="", max_length=100, description="a kind, or what it begins with; empty: any")
+    subject: _Word = Field(default="*", description="* and ? stand for what may differ")
+    system: _Word = "*"
+    reason: _Word
+    starts: AwareDatetime
+    ends: AwareDatetime
+
+    @model_validator(mode="after")
+    def _is_meant(self) -> MaintenanceConfig:
+        if self.ends <= self.starts:
+            raise ValueError("ends before it starts")
+        if not self.kind and not self.subject.strip("*?") and not self.system.strip("*?"):
+            raise ValueError("names a kind, a subject or a system; everything at once cannot be held back")
+        return self
+
+
 class DutyConfig(_Entry):
     """The duty daemon: from agents' findings to notices, cases and evidence, by itself."""
 
@@ -54,6 +73,12 @@ class DutyConfig(_Entry):
     services: Mapping[_Name, ServiceDutyConfig] = Field(default_factory=dict, max_length=1000)
     open_from: Literal["low", "medium", "high", "critical"] = Field(
         default="high", description="findings from here on open a case; milder ones join one that is open"
+    )
+    maintenance: tuple[MaintenanceConfig, ...] = Field(default=(), max_length=1000)
+    depends: Mapping[_Word, tuple[_Word, ...]] = Field(
+        default_factory=dict,
+        max_length=10_000,
+        description="subject: what it needs; a host that is down takes its services with it",
     )
     cases_per_hour: int = Field(
         default=30, ge=1, le=10_000, description="beyond it, findings of a system share one case"

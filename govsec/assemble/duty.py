@@ -27,15 +27,14 @@ from govsec.assemble.evidence import open_evidence
 from govsec.assemble.incident import build_desk, open_cases
 from govsec.assemble.notify import channels_of, open_outbox
 from govsec.assemble.response import open_responses
+from govsec.assemble.triage import build_triage, open_triage_file
 from govsec.clock import Clock, to_ns
 from govsec.config import Config
 from govsec.errors import GovsecError
 from govsec.incident.intake import Intake, IntakeSettings, Taken
 from govsec.incident.intakefile import IntakeFile
 from govsec.incident.placing import system_of
-from govsec.incident.triage import Triage
 from govsec.incident.triagebatch import Position
-from govsec.incident.triagefile import TriageFile
 from govsec.records import Notice
 
 log = logging.getLogger(__name__)
@@ -67,11 +66,11 @@ class Duty:
             self.outbox = stack.enter_context(open_outbox(config))
             self.store = stack.enter_context(open_cases(config))
             self.evidence = stack.enter_context(open_evidence(config))
-            self._triage_file = stack.enter_context(closing(TriageFile(folder / "triage.db")))
+            self._triage_file = stack.enter_context(open_triage_file(config))
             self._intake_file = stack.enter_context(closing(IntakeFile(folder / "intake.db")))
             desk = build_desk(config, self.store, clock)
             self._rules = placing_rules(config, desk)
-            self._triage = Triage(self._triage_file, level_of=lambda mark: self.cases.level_of(mark))
+            self._triage = build_triage(config, self._triage_file, level_of=lambda mark: self.cases.level_of(mark))
             settings = IntakeSettings(config.incident.roles, config.incident.duty.cases_per_hour)
             self._intake = Intake(desk, self._intake_file, self._rules, settings, clock, title_of=title_of(config.lang))
             self.cases = CaseWatch(

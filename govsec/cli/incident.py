@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from govsec.cli import frame, incidentchange, incidentduty, incidentexercise, incidentreport
+from govsec.cli import frame, incidentchange, incidentduty, incidentexercise, incidentreport, incidentsilence
 from govsec.cli.incidentchange import facts_of, tongue
 from govsec.errors import IntegrityError, RefusedError, UsageError
 
@@ -26,6 +26,7 @@ def register(parser: frame.Parser) -> None:
     _register_working(verbs)
     incidentreport.register(verbs)
     incidentduty.register(verbs)
+    incidentsilence.register(verbs)
     incidentexercise.register(verbs)
 
 

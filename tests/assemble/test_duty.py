@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 from govsec.agent.spoolrecord import Entry, Priority
 from govsec.assemble.duty import Duty
 from govsec.assemble.incident import build_desk
+from govsec.cli import frame
+from govsec.cli.main import build_parser
 from govsec.database import Database
 from govsec.incident.api import Query
 from govsec.incident.placing import SERVICE_RECOVERED
@@ -221,3 +225,45 @@ def test_wherever_the_daemon_dies_nothing_is_lost_and_nothing_is_told_or_opened_
             break
     # Triage, the outbox, cases, what was told, the spool: each has its commits.
     assert number > 12
+
+
+def test_a_silence_by_command_holds_findings_back_and_its_end_is_told(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def incident(*argv: str) -> int:
+        line = ["incident", *argv, "--config", str(machine.path)]
+        return frame.run(build_parser(), line, stdout=sys.stdout, stderr=sys.stderr, clock=machine.clock)
+
+    said = ["--kind", "net.scan", "--hours", "1", "--reason", "网络扫描演练", "--by", "张三"]
+    assert incident("silence", "scan-7", *said) == 0
+    assert incident("silence", "scan-7", *said) == 5
+    assert incident("silence", "all", "--hours", "1", "--reason", "x") == 5
+    assert incident("silence", "long", "--kind", "net", "--hours", "800", "--reason", "x") == 2
+    capsys.readouterr()
+    assert incident("silences", "--json") == 0
+    assert [one["by"] for one in json.loads(capsys.readouterr().out)["silences"]] == ["张三"]
+    machine.spool([finding("net.scan.vertical", "10.0.0.8", Severity.MEDIUM)] * 3)
+    assert isinstance(machine.clock, FakeClock)
+    with machine.duty() as duty:
+        run(duty)
+        machine.clock.advance(60)
+        run(duty)
+        assert told(duty.outbox) == {}
+        assert incident("unsilence", "scan-7") == 0
+        run(duty)
+        assert [kind for kind, _ in told(duty.outbox)] == ["incident.silence_ended"]
+
+
+def test_announced_work_and_what_a_host_takes_with_it_are_told_to_nobody(machine: Machine) -> None:
+    window = {"kind": "host.login", "reason": "升级", "starts": "2026-11-22T01:00:00Z", "ends": "2026-11-22T02:00:00Z"}
+    machine.write({"duty": {"maintenance": [window], "depends": {"portal": ["www1"]}}})
+    severe = [
+        finding("service.host_down", "www1"),
+        finding("service.down", "portal"),
+        finding("host.login.guess", "alice"),
+    ]
+    machine.spool(severe)
+    with machine.duty() as duty:
+        run(duty)
+        assert [subject for kind, subject in told(duty.outbox) if kind == "incident.opened"] == ["www1"]
+        assert len(joined(duty)) == 3, "what is not told is kept all the same"
