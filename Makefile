@@ -63,8 +63,9 @@ $(VENV)/bin/python:
 	  else echo "python3-venv is missing: sudo apt-get install python3-venv" >&2; exit 1; fi; }
 	$(PYTHON) -m venv $(VENV)
 
+# With the driver of PostgreSQL, so that the demo shows a database where a server is installed.
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(PIP) --editable .
+	$(PIP) --editable '.[postgres]'
 	@touch $@
 
 # Reads what we write as OSCAL. Apart from the rest: it brings 40 packages, and one of them (defusedxml) would change how

@@ -16,7 +16,8 @@ def register(parser: frame.Parser) -> None:
     parser.description = (
         "Make a sample system and three centers in a directory, back up twice, ship, take production,\n"
         "same-city and the system itself away, restore from the remote center in a drill, and verify\n"
-        "the signed evidence. Then find what was lost again, look for intruders in the traffic of the\n"
+        "the signed evidence. Drop a table of a PostgreSQL, where there is one, and bring back the second\n"
+        "before. Then find what was lost again, look for intruders in the traffic of the\n"
         "day, catch a program that encrypts a share, make a graded incident with a notice and a deadline\n"
         "of it, and look at this machine as an assessor of graded protection would (level 3), with the\n"
         "drill as evidence."
@@ -34,6 +35,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     """Tell the story on standard error as it goes on, the result on standard output."""
     from govsec.assemble import demo
     from govsec.assemble.demoassess import assess_demo, find_directories
+    from govsec.assemble.demodatabase import lose_table
     from govsec.assemble.demoguard import guard_demo
     from govsec.assemble.demoincident import respond_demo
     from govsec.assemble.demomonitor import watch_demo
@@ -64,6 +66,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
     )
     tell("found", {})
     find_directories(directory)
+    database = lose_table(directory, io.clock, tell=tell)
     traffic = watch_demo(config_path, io.clock, tell=tell, progress=io.progress)
     guarded = guard_demo(config_path, io.clock, tell=tell)
     attack = (*guarded.findings, *traffic.findings)
@@ -82,6 +85,7 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
             "reports": [str(path) for path in result.reports],
             "ledger": {"is_clean": result.ledger_is_clean, "entries_count": result.ledger_entries_count},
             "seconds": result.seconds,
+            "database": {"rows_count": database.rows_count, "recovery_s": database.recovery_s},
             "traffic": {
                 "capture": str(traffic.capture),
                 "findings": [finding.kind for finding in traffic.findings],
@@ -107,4 +111,4 @@ def run_demo(args: argparse.Namespace, io: frame.IO) -> int:
         ),
     )
     # What the assessment finds is about this machine; that the demo worked is about the data and the evidence.
-    return 0 if result.is_passed and not assessment.run.ledger_error else EXIT_FAILED
+    return 0 if result.is_passed and database.is_passed and not assessment.run.ledger_error else EXIT_FAILED
