@@ -9,11 +9,21 @@ from pathlib import Path
 import govsec_agents
 import pytest
 
+from govsec.assemble.dutyrules import placing_rules
+from govsec.assemble.dutysources import sources_of
 from govsec.cli.main import build_parser
+from govsec.config import load_config
+from govsec.incident.deadlinetable import shipped_deadlines
+from govsec.incident.desk import Desk
+from govsec.incident.rulepack import shipped_packs
+from govsec.testing.cases import MemoryCases
+from govsec.testing.clock import FakeClock
 from tests.support.require import require
 
 AGENTS = Path(govsec_agents.__path__[0])
 UNITS = ("govsec-host", "govsec-network")
+#: Root as well, and without any capability.
+DUTY = "govsec-duty"
 #: Exposure by `systemd-analyze security`, in tenths: 0 is none, 100 all. Both run as root, and say why; a change that
 #: opens them further goes red.
 EXPOSURE_MAX = 40
@@ -28,7 +38,7 @@ def copied(name: str, folder: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, DUTY])
 def test_systemd_understands_every_line_of_the_unit(name: str, tmp_path: Path) -> None:
     program = require("systemd-analyze")
     done = subprocess.run(
@@ -38,7 +48,7 @@ def test_systemd_understands_every_line_of_the_unit(name: str, tmp_path: Path) -
     assert [line for line in done.stderr.splitlines() if name in line] == []
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, DUTY])
 def test_the_unit_exposes_no_more_than_it_must(name: str, tmp_path: Path) -> None:
     program = require("systemd-analyze")
     argv = [program, "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE_MAX}"]
@@ -58,6 +68,16 @@ def test_every_capability_of_the_unit_is_explained_in_it(name: str) -> None:
     assert [each for each in line[1].split() if each not in comments] == []
     assert "NoNewPrivileges=yes" in text
     assert re.search(r"^WatchdogSec=", text, re.M) and re.search(r"^MemoryMax=", text, re.M)
+
+
+def test_the_duty_daemon_has_no_capability_and_its_configuration_is_one_that_it_takes() -> None:
+    text = (AGENTS / "units" / f"{DUTY}.service").read_text(encoding="utf-8")
+    assert re.search(r"^CapabilityBoundingSet=$", text, re.M) and "NoNewPrivileges=yes" in text
+    config = load_config(AGENTS / "config" / "duty.yaml")
+    desk = Desk(MemoryCases(), shipped_packs(), shipped_deadlines(), FakeClock())
+    rules = placing_rules(config, desk)
+    assert rules.services["portal"].down_field == "portal_down_h"
+    assert [source.name for source in sources_of(config)] == ["host", "network"]
 
 
 def test_man_renders_the_page_without_a_warning() -> None:
