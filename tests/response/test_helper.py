@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tokenize
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -527,6 +528,64 @@ def test_the_last_administrator_is_never_disabled(machine: Path) -> None:
     assert verb.plan({"account": "bob", "ttl_s": 60}, 1)["is_admin"] is True
 
 
+def test_an_administrator_who_comes_by_key_alone_counts_and_is_not_disabled_as_the_last(machine: Path) -> None:
+    shadow = machine / "etc/shadow"
+    # As cloud images have it: one administrator with a locked password and a key.
+    shadow.write_text(_SHADOW.replace("::20500:", ":::"))
+    (machine / "etc/group").write_text("sudo:x:27:shut\n")
+    verb = Accounts(machine, (), ("sudo",))
+    with pytest.raises(RefusedError, match="last administrator"):
+        verb.plan({"account": "shut", "ttl_s": 60}, 1)
+    (machine / "etc/group").write_text("sudo:x:27:shut,bob\n")
+    assert verb.plan({"account": "shut", "ttl_s": 60}, 1)["is_admin"] is True
+    # Bob can only come back while shut can come, and shut has no key yet.
+    with pytest.raises(RefusedError, match="last administrator"):
+        verb.plan({"account": "bob", "ttl_s": 60}, 1)
+    keys = machine / "home/shut/.ssh"
+    keys.mkdir(parents=True)
+    (keys / "authorized_keys").write_text("ssh-ed25519 AAAA shut\n")
+    assert verb.plan({"account": "bob", "ttl_s": 60}, 1)["is_admin"] is True
+
+
+def test_a_program_that_an_upgrade_replaced_is_still_known_by_its_path(tmp_path: Path) -> None:
+    program = tmp_path / "sshd"
+    shutil.copy("/bin/sleep", program)
+    child = subprocess.Popen([program, "1000"])
+    try:
+        started = status_of(child.pid)
+        assert started is not None
+        arguments = {"pid": child.pid, "started": started[3], "ttl_s": 60}
+        program.unlink()
+        with pytest.raises(RefusedError, match="named in the settings"):
+            Suspend([str(program)]).plan(arguments, 1)
+        assert Suspend([]).plan(arguments, 1)["program"] == str(program)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_thread_is_no_process_that_could_be_suspended() -> None:
+    ready, over = threading.Event(), threading.Event()
+    numbers: list[int] = []
+
+    def live() -> None:
+        numbers.append(threading.get_native_id())
+        ready.set()
+        over.wait(60)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        status = status_of(numbers[0])
+        assert status is not None
+        with pytest.raises(RefusedError, match="a thread"):
+            Suspend([]).plan({"pid": numbers[0], "started": status[3], "ttl_s": 60}, 1)
+    finally:
+        over.set()
+        thread.join()
+
+
 # What it is made of
 
 
@@ -538,7 +597,7 @@ def test_the_helper_is_small_enough_to_be_looked_through() -> None:
 
     assert len(counts) == 10
     assert 0 < gate < 400, counts
-    assert sum(counts.values()) < 1000, counts
+    assert sum(counts.values()) < 1100, counts
 
 
 def test_the_helper_is_made_of_the_standard_library_and_what_every_room_stands_on() -> None:

@@ -46,7 +46,7 @@ class Accounts:
         if uid == "0" or account in self._never:
             raise RefusedError(f"account {account} is never disabled")
         admins = self._admins(passwd)
-        if account in admins and not admins - {account}:
+        if account in admins and not self._able(passwd, admins - {account}):
             raise RefusedError(f"account {account} is the last administrator that can log in; it is never disabled")
         return {"account": account, "processes": len(self.processes(arguments)), "is_admin": account in admins}
 
@@ -76,13 +76,31 @@ class Accounts:
         return [] if row is None else processes_of(int(row[2]))
 
     def _admins(self, passwd: dict[str, list[str]]) -> set[str]:
-        """Who could still mend this: can log in, and is root or in a group of administrators."""
-        shadow = self._rows("shadow", 9)
+        """Who is in a group of administrators, whether he can log in just now or not."""
         groups = [row for name, row in self._rows("group", 4).items() if name in self._admin_groups]
         numbers = {row[2] for row in groups}
         named = {member for row in groups for member in row[3].split(",") if member}
-        able = {name for name, row in shadow.items() if row[7] == "" and row[1] and not row[1].startswith(_LOCKED)}
-        return {name for name, row in passwd.items() if name in able and (name in named or row[3] in numbers)}
+        return {name for name, row in passwd.items() if name in named or row[3] in numbers}
+
+    def _able(self, passwd: dict[str, list[str]], names: set[str]) -> set[str]:
+        """Of these, who can certainly log in and mend this: by a password, or by a key where the password is locked.
+
+        An account that expires one day is not counted on.
+        """
+        shadow = self._rows("shadow", 9)
+        found = set()
+        for name in names & shadow.keys():
+            password, expires = shadow[name][1], shadow[name][7]
+            has_password = bool(password) and not password.startswith(_LOCKED)
+            if not expires and (has_password or self._has_key(passwd[name][5])):
+                found.add(name)
+        return found
+
+    def _has_key(self, home: str) -> bool:
+        try:
+            return (self._root / home.lstrip("/") / ".ssh" / "authorized_keys").stat().st_size > 0
+        except OSError:
+            return False
 
     def _row(self, arguments: Arguments) -> list[str]:
         row = self._rows("shadow", 9).get(_account(arguments))

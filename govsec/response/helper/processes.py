@@ -9,6 +9,7 @@ Source: proc(5), pidfd_open(2), pidfd_send_signal(2).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ PROC = Path("/proc")
 _KERNEL_THREADS = 2
 _PROCESSES_MAX = 100_000
 _STOPPED = ("T", "t")
+_DELETED = " (deleted)"
+#: Ours: the agent, the duty daemon and this helper run there, as a python that others run too.
+_OWN_UNITS = "govsec-"
 
 
 class Suspend:
@@ -42,6 +46,10 @@ class Suspend:
         name, _, parent, _ = status
         if pid in (1, _KERNEL_THREADS, os.getpid(), os.getppid(), peer_pid) or parent == _KERNEL_THREADS:
             raise RefusedError(f"process {pid} ({name}) is never suspended: the machine's, or our own")
+        if not _is_whole(pid):
+            raise RefusedError(f"process {pid} ({name}) is a thread; its process is what can be suspended")
+        if (unit := _unit_of(pid)).startswith(_OWN_UNITS):
+            raise RefusedError(f"process {pid} ({name}) is never suspended: it belongs to {unit}")
         program = program_of(pid)
         if any(program.startswith(each) if each.endswith("/") else program == each for each in self._never):
             raise RefusedError(f"process {pid} ({program}) is never suspended: named in the settings")
@@ -80,11 +88,34 @@ def status_of(pid: int) -> tuple[str, str, int, int] | None:
 
 
 def program_of(pid: int) -> str:
-    """The path of the program that a process runs, as the kernel says; empty when it cannot be had."""
+    """The path of the program that a process runs, as the kernel says; empty when it cannot be had.
+
+    Of one whose file was replaced by an upgrade, the path that it had.
+    """
     try:
-        return os.fsencode((PROC / str(pid) / "exe").readlink()).decode("utf-8", "backslashreplace")
+        path = os.fsencode((PROC / str(pid) / "exe").readlink()).decode("utf-8", "backslashreplace")
     except OSError:
         return ""
+    return path.removesuffix(_DELETED)
+
+
+def _is_whole(pid: int) -> bool:
+    """Whether the number is that of a process, and not of one of its threads."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return f"Tgid:\t{pid}" in lines
+
+
+def _unit_of(pid: int) -> str:
+    """The unit of systemd that a process runs in; only root puts a process into one. Empty when there is none."""
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    parts = [part for line in lines for part in line.partition("::")[2].split("/")]
+    return next((part for part in parts if part.endswith(".service")), "")
 
 
 def pids() -> list[int]:
@@ -111,8 +142,10 @@ def _send(arguments: Arguments, number: signal.Signals) -> bool:
     """Signal the process that is meant; False when it is gone."""
     try:
         descriptor = os.pidfd_open(number_of(arguments, "pid"))
-    except ProcessLookupError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.ENOENT, errno.EINVAL):
+            return False  # gone, or by now the number of a thread
+        raise
     try:
         # Looked at again behind the descriptor: what it stands for cannot change any more.
         if _status(arguments) is None:
