@@ -83,7 +83,12 @@ class KernelChanges:
         except SourceUnavailableError as error:
             raise SourceError(str(error)) from error
         lost = next((record.reason for record in records if isinstance(record, EventsLost)), "")
-        return Changes([_change(record) for record in records if isinstance(record, FileChange)], lost)
+        if lost:
+            # Folders may have been made that nobody watches yet. All are watched before the comparison begins that a
+            # loss leads to; what else was told is found by it as well.
+            self.open()
+            return Changes((), lost)
+        return Changes([_change(record) for record in records if isinstance(record, FileChange)])
 
     def trouble(self) -> str:
         for root, identity in self._identities.items():

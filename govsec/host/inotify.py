@@ -96,6 +96,8 @@ class Inotify:
         self._walk = Walk(options, read_mounts(Path("/")))
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, int] = {}
+        #: New folders that were not where they had been made when they were to be watched: renamed, or gone again.
+        self._missed: set[bytes] = set()
         self._roots: list[bytes] = []
         self._notes: list[str] = []
         self._told: set[bytes] = set()
@@ -115,6 +117,7 @@ class Inotify:
             raise SourceUnavailableError(f"{NAME}: {error}") from error
         self._paths.clear()
         self._watches.clear()
+        self._missed.clear()
         self._roots, self._notes = roots_of(self._options, self._walk)
         self._walk_all()
         if not self._watches:
@@ -138,6 +141,8 @@ class Inotify:
         self._counts["messages"] += len(found)
         self._told_before, self._told = self._told, set()
         self._tell(found, records)
+        if self._missed and not found:
+            self._give_up_missed(records)
         if self._is_rewalk_due and self._clock.monotonic() - self._walked_at >= _REWALK_PAUSE_S:
             self._counts["rewalks"] += 1
             self._walk_all()
@@ -196,8 +201,8 @@ class Inotify:
                 self._walk.skip(f"cannot be watched ({error.strerror})")
             return False
         before = self._paths.get(watch)
-        if before is not None and before != path:
-            self._watches.pop(before, None)
+        if before is not None and before != path and self._watches.get(before) == watch:
+            del self._watches[before]
         self._paths[watch] = path
         self._watches[path] = watch
         return True
@@ -233,8 +238,8 @@ class Inotify:
                 self._told_before.discard(path)
             else:
                 self._add(records, path, FileOperation.CREATED, is_folder)
-            if is_folder and self._walk.may_enter(path) and self._watch(path):
-                self._walk_below(path, records)
+            if is_folder:
+                self._enter(path, records)
         elif what & _MOVED_FROM:
             if message.cookie in arrived:
                 left[message.cookie] = path
@@ -243,19 +248,55 @@ class Inotify:
             self._add(records, path, FileOperation.DELETED, is_folder)
             if is_folder:
                 self._forget_below(path)
+                self._missed -= {each for each in self._missed if each == path or each.startswith(path + b"/")}
         elif what & _MOVED_TO:
             old_path = left.pop(message.cookie, None)
             self._add(records, path, FileOperation.RENAMED, is_folder, old_path)
             if is_folder and old_path is not None:
                 self._rename_below(old_path, path)
-            elif is_folder and self._walk.may_enter(path) and self._watch(path):
-                self._walk_below(path, None)
+                self._enter(path, records)
+                self._enter_missed(old_path, path, records)
+            elif is_folder:
+                self._enter(path, None)
         elif what & _DELETE:
             self._add(records, path, FileOperation.DELETED, is_folder)
+            if is_folder:
+                self._missed -= {each for each in self._missed if each == path or each.startswith(path + b"/")}
         elif what & (_CLOSE_WRITE | _MODIFY):
             self._add(records, path, FileOperation.MODIFIED, is_folder)
         elif what & _ATTRIBUTES:
             self._add(records, path, FileOperation.ATTRIBUTES, is_folder)
+
+    def _enter(self, path: bytes, records: list[Record] | None) -> None:
+        """Watch a folder and all below it, unless it is the very folder that is watched by this name already.
+
+        A name alone says nothing: a folder may have been made, filled, renamed and another one made in its place before
+        the first of these messages is read.
+        """
+        if not self._walk.may_enter(path):
+            return
+        known = self._watches.get(path)
+        if not self._watch(path):
+            if not os.path.lexists(path):
+                self._missed.add(path)
+        elif self._watches[path] != known:
+            self._walk_below(path, records)
+
+    def _enter_missed(self, old_path: bytes, path: bytes, records: list[Record]) -> None:
+        """What was made in a folder just before that was renamed, too late to be watched, has a new name now."""
+        for each in [each for each in self._missed if each == old_path or each.startswith(old_path + b"/")]:
+            self._missed.discard(each)
+            if each != old_path:
+                self._enter(path + each[len(old_path) :], records)
+
+    def _give_up_missed(self, records: list[Record]) -> None:
+        """Nothing more comes that could say where they are: somebody has to look at everything."""
+        unexplained = [path for path in self._missed if os.path.lexists(os.path.dirname(path))]  # noqa: PTH120 - bytes
+        self._missed.clear()
+        if unexplained:
+            scope = tuple(os.fsdecode(root) for root in self._roots)
+            reason = "a new folder was not there any more when it was to be watched"
+            records.append(EventsLost(self._time_ns, Stage.FILES, reason, len(unexplained), scope))
 
     def _below(self, path: bytes) -> list[bytes]:
         start = path + b"/"

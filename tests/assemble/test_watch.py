@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from govsec.assemble.watchevents import KernelChanges
 from govsec.backup.api import Changes
 from govsec.clock import SystemClock
 from govsec.errors import ConfigurationError, SourceError, UsageError
+from govsec.host.events import EventsLost, Record, Stage
+from govsec.host.inotify import Inotify
 from govsec.repo.lock import remove_locks
 from govsec.repo.repository import Repository
 from tests.assemble.watching import LIMIT_S, Watch, described, nothing, prepare, restored
@@ -298,3 +301,26 @@ def test_the_last_center_gives_back_what_was_changed_a_moment_before(tmp_path: P
     assert restored(config, tmp_path / "restored", center="far") == described(source)
     password = watch.site.password(watch.system).decode()
     local_restic(tmp_path / "far" / "permits", password, tmp_path).assert_clean()
+
+
+def test_a_folder_whose_making_was_lost_is_watched_before_the_comparison_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = KernelChanges([os.fsencode(tmp_path)], SystemClock())
+    events.open()
+    real = Inotify.read
+
+    def overrun(self: Inotify) -> Sequence[Record]:
+        descriptor = self.descriptor()
+        assert descriptor is not None
+        os.read(descriptor, 65_536)  # what the kernel has no room for is gone
+        return [EventsLost(0, Stage.FILES, "the queue overran", 0)]
+
+    (tmp_path / "new").mkdir()
+    # The kernel's own limit is one of the whole machine; what comes out of a full queue is put in its place.
+    monkeypatch.setattr(Inotify, "read", overrun)
+    assert events.read().lost == "the queue overran"
+    monkeypatch.setattr(Inotify, "read", real)
+    (tmp_path / "new" / "file").write_text("after it")
+    assert {change.path for change in events.read().changes} == {os.fsencode(tmp_path / "new" / "file")}
+    events.close()
