@@ -153,8 +153,10 @@ class LiveSession:
             self.repository.grow_index(decode_index(index))
         return result
 
-    def tend(self) -> None:
+    def tend(self) -> list[Receipt]:
         """Between windows, at least once a minute: keep the lock, or give way; commit what waits; bring centers back.
+
+        The receipts of what was committed by this call: who measures lag counts them.
 
         Raises:
             LockedError: somebody has the repository for himself; call again later.
@@ -165,12 +167,13 @@ class LiveSession:
             self._acquire()
         else:
             self._keep_lock(self._lock)
-        self.commit_waiting()
+        receipts = self.commit_waiting()
         states = {store.name: self.near.states.get(store.name) for store in self.near.centers}
         if any(
             state.state is not SyncState.SYNCED and self.near.states.is_usable(name) for name, state in states.items()
         ):
             self._bring_back()
+        return receipts
 
     def exclusively(self, work: Callable[[], object]) -> None:
         """Do what needs the repository for itself: without the session's lock, and with the index read afresh after.

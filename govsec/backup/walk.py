@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
@@ -134,7 +134,8 @@ Nodes = list[tuple[bytes, bytes]]
 class TreeWalker:
     """Saves directories and files of one source. One per process.
 
-    ``advance`` is told of files and bytes as they are read or found unchanged, and where.
+    ``advance`` is told of files and bytes as they are read or found unchanged, and where; ``was_read`` of each file
+    that was read, with its status at the end. Files in ``reread`` are read whatever the parent says.
     """
 
     def __init__(
@@ -147,7 +148,11 @@ class TreeWalker:
         *,
         is_stopped: Callable[[], bool],
         advance: Callable[[int, int, bytes], None],
+        was_read: Callable[[bytes, os.stat_result], None] = lambda path, status: None,
+        reread: Set[bytes] = frozenset(),
     ) -> None:
+        self._was_read = was_read
+        self._reread = reread
         self._patterns = source.patterns
         self._is_one_file_system = source.one_file_system
         self._saver = saver
@@ -362,11 +367,13 @@ class TreeWalker:
         counts = self.counts
         head = self._nodes.head(name, status, extra).encode()
         known = level.previous.match(head)
+        if self._reread and path in self._reread:
+            known = None
         parent_node = level.previous.find(name) if known is None else None
         tail = b""
         if known is not None:
             tail = known[len(head) :]
-        elif parent_node is not None and is_unchanged(parent_node, status):
+        elif parent_node is not None and path not in self._reread and is_unchanged(parent_node, status):
             tail = content_tail(parent_node)
         if is_content(tail) and self._is_known(tail):
             counts.files_unmodified += 1
@@ -397,6 +404,7 @@ class TreeWalker:
                 return None
             ids, size = self._contents.save_file(descriptor, status)
             after = os.fstat(descriptor)
+            self._was_read(path, after)
         finally:
             os.close(descriptor)
         # The times are those from before the reading: when they were the later ones, the next backup would take what

@@ -229,6 +229,9 @@ class Watcher:
             if change.is_directory:
                 # What it was called in the last snapshot, through any number of renames since.
                 self._renamed[change.path] = self._renamed.pop(change.old_path, change.old_path)
+                start = change.old_path + b"/"
+                moved = {path for path in self._reread if path.startswith(start)}
+                self._reread |= {change.path + path[len(change.old_path) :] for path in moved}
         elif self._is_scanning and not change.is_directory and len(self._reread) < _REREAD_MAX:
             self._reread.add(change.path)
 
@@ -312,8 +315,10 @@ class Watcher:
 
     def _settle(self) -> None:
         """Commit the snapshot that waits."""
-        receipts, owed = self._target.commit_waiting(), self._owed
-        self._owed = None
+        self._settled(self._target.commit_waiting())
+
+    def _settled(self, receipts: Sequence[object]) -> None:
+        owed, self._owed = self._owed, None
         self._told(receipts[-1] if receipts else None, None if owed == _NO_CHANGE else owed)
 
     def _told(self, receipt: object, oldest: float | None) -> None:
@@ -371,7 +376,9 @@ class Watcher:
             self._oldest = self._clock.monotonic()
 
     def _tend(self) -> None:
-        self._target.tend()
+        receipts = self._target.tend()
+        if self._owed is not None and receipts:
+            self._settled(receipts)
         self._tidy()
         self._changed(self.state)
 

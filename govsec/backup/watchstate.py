@@ -25,8 +25,8 @@ class WatchTarget(Protocol):
         """Commit what waits; the receipts."""
         ...
 
-    def tend(self) -> None:
-        """What a target needs between windows."""
+    def tend(self) -> Sequence[object]:
+        """What a target needs between windows; the receipts of what it committed."""
         ...
 
 

@@ -28,7 +28,7 @@ from govsec.repo.tree import parse_ns
 _BELOW = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GIVEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: File systems count time in ticks of up to 10 ms: a file that changes twice within one looks as if it had once. What
-#: changed less than two ticks before it is looked at is read again by the next window.
+#: changed less than two ticks before it was read to its end is read again by the next window.
 _TICK_NS = 20_000_000
 #: What a directory's node ends with, between its head and its tree.
 _SUBTREE = 'null,"subtree":"'
@@ -48,11 +48,15 @@ class TreeUpdate:
         is_stopped: Callable[[], bool],
         advance: Callable[[int, int, bytes], None],
     ) -> None:
-        self._clock = window.clock
         self._renamed = renamed
-        self._reread = reread
-        #: Files that changed a moment before they were looked at.
-        self.hot: list[bytes] = []
+        #: Files that changed a moment before they were read to their end.
+        self.hot = hot = list[bytes]()
+        clock = window.clock
+
+        def was_read(path: bytes, status: os.stat_result) -> None:
+            if abs(to_ns(clock.now()) - status.st_ctime_ns) <= _TICK_NS:
+                hot.append(path)
+
         self._last_id: bytes | None = None
         self._roots = source.roots()
         self._is_one_file_system = source.one_file_system
@@ -64,6 +68,8 @@ class TreeUpdate:
             repository.config.chunker_polynomial,
             is_stopped=is_stopped,
             advance=advance,
+            was_read=was_read,
+            reread=reread,
         )
         self._device_id = 0
 
@@ -141,9 +147,7 @@ class TreeUpdate:
         previous = self._walker.previous(tree_id)
         known = dict(previous.items())
         files: list[bytes] = []
-        again: list[bytes] = []
         nodes: list[tuple[bytes, bytes]] = []
-        now_ns = to_ns(self._clock.now())
         for name in list_names(descriptor):
             below_path = join_path(path, name)
             if self._walker.is_excluded(below_path):
@@ -153,9 +157,7 @@ class TreeUpdate:
             except FileNotFoundError:
                 continue  # it went between the two calls; its event comes
             if not stat.S_ISDIR(status.st_mode):
-                if abs(now_ns - status.st_ctime_ns) <= _TICK_NS and stat.S_ISREG(status.st_mode):
-                    self.hot.append(below_path)
-                (again if below_path in self._reread else files).append(name)
+                files.append(name)
                 continue
             node = known.get(name)
             below = mark.below.get(name)
@@ -166,8 +168,6 @@ class TreeUpdate:
             if fresh is not None:
                 nodes.append((name, fresh))
         nodes += self._walker.save_flat(descriptor, path, files, tree_id)
-        if again:
-            nodes += self._walker.save_flat(descriptor, path, again, None)
         return self._walker.finish_directory([node for _, node in sorted(nodes)], previous)
 
     def _below(self, base: int, path: bytes, name: bytes, mark: Mark, previous: PreviousTree) -> bytes | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from govsec.backup import walk
 from govsec.backup.api import Change, Changes
 from govsec.backup.archive import ArchiveResult, archive
 from govsec.backup.blobs import BlobSaver
@@ -17,8 +19,10 @@ from govsec.backup.sources import FileSource
 from govsec.backup.walk import TreeWalker
 from govsec.backup.watch import Watcher
 from govsec.backup.watchstate import WatchSettings
+from govsec.clock import from_ns
 from govsec.errors import SourceError, StoreUnavailableError
 from govsec.repo.claims import ClaimTable
+from govsec.repo.pack import BlobType
 from govsec.repo.repository import WritableRepository
 from govsec.repo.snapshot import Snapshot
 from govsec.store.memory import MemoryStore
@@ -86,8 +90,8 @@ class Target:
             receipts.append(self.committed[-1].id)
         return receipts
 
-    def tend(self) -> None:
-        self.commit_waiting()
+    def tend(self) -> Sequence[object]:
+        return self.commit_waiting()
 
 
 class Story:
@@ -141,13 +145,15 @@ class Story:
 
     def shown(self) -> dict[str, bytes]:
         """What the newest committed snapshot has of the source's own files."""
+        return self.shown_below("")
+
+    def shown_below(self, folder: str) -> dict[str, bytes]:
+        """The same of a folder of the source."""
         tree = bytes.fromhex(self.target.committed[-1].tree)
-        for name in self.source.relative_to("/").parts:
+        for name in (self.source / folder).relative_to("/").parts:
             (tree,) = (
                 bytes.fromhex(node.subtree or "") for node in self.repository.load_tree(tree).nodes if node.name == name
             )
-        from govsec.repo.pack import BlobType
-
         return {
             node.name: b"".join(
                 self.repository.load_blob(BlobType.DATA, bytes.fromhex(blob)) for blob in node.content or ()
@@ -266,3 +272,49 @@ def test_a_window_leaves_nothing_behind_that_the_collector_has_to_find(story: St
         gc.enable()
     assert len(story.target.committed) == 4
     assert left == []
+
+
+def test_lag_of_a_snapshot_that_waited_is_told_whoever_commits_it(story: Story) -> None:
+    story.turns(1)
+    story.target.failures = 4
+    story.change("a", "1")
+    # Attempts are rare by now, and the session's own care comes every twenty seconds.
+    story.turns(120)
+    assert story.target.waiting == []
+    assert len([lag_s for lag_s in story.lags if lag_s is not None]) == 1
+    assert max(lag_s for lag_s in story.lags if lag_s is not None) >= 20
+
+
+class AtTheFile(FakeClock):
+    """A clock that shows, after the beginning, the moment at which one file changed last."""
+
+    path: Path | None = None
+
+    def now(self) -> datetime:
+        return super().now() if self.path is None else from_ns(self.path.stat().st_ctime_ns)
+
+
+def test_a_file_that_changed_within_a_tick_of_being_read_is_read_again(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    clock = AtTheFile()
+    story = Story(source, clock)
+    story.turns(1)
+    # In a new folder, which is walked wholly.
+    (source / "new").mkdir()
+    (source / "new" / "hot").write_text("one")
+    clock.path = source / "new" / "hot"
+    story.events.waiting.append(Changes([Change(os.fsencode(source / "new"), is_directory=True)]))
+    story.turns(2.5)
+    assert story.shown_below("new") == {"hot": b"one"}
+    # Written once more at a moment that the file system's clock cannot tell from the first.
+    before = (source / "new" / "hot").stat()
+    clock.path = None
+    unchanged = walk.is_unchanged
+    assert before.st_size == 3
+    (source / "new" / "hot").write_text("two")
+    with pytest.MonkeyPatch.context() as patch:
+        # The kernel's ctime cannot be set; what it would look like is that the file is taken for unchanged.
+        patch.setattr(walk, "is_unchanged", lambda node, status: node.size == status.st_size or unchanged(node, status))
+        story.turns(5)
+    assert story.shown_below("new") == {"hot": b"two"}
