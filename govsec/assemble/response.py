@@ -18,7 +18,7 @@ from govsec.assemble.systems import Site
 from govsec.centers.freeze import freeze, read_freeze, thaw
 from govsec.clock import Clock, format_time
 from govsec.config import Config, SystemConfig
-from govsec.errors import RefusedError, StoreError, TryAgainError
+from govsec.errors import ConfigurationError, GovsecError, RefusedError, StoreDeniedError, TryAgainError
 from govsec.incident.desk import Desk
 from govsec.incident.entries import ActionTaken, Entry, EvidenceKept
 from govsec.records import Notice, Severity
@@ -43,6 +43,8 @@ _OUTCOMES = {
 }
 _PROGRAM = "govsec response"
 _NOTICES_MAX = 100
+#: A deed in force that could not be looked at so often, some minutes, is told.
+_TRIES_TOLD = 6
 
 
 @contextmanager
@@ -101,11 +103,22 @@ def waiting_notices(engine: Engine, now: datetime) -> list[Notice]:
         if deed.approvals_needed and engine.is_live(deed) and "tried" in deed.facts and now < deed.order.expires:
             count = len(engine.runs.approvals(deed.nonce))
             found.append(_notice(deed, "waiting", f"{deed.nonce}#{count}", now, approvals_count=count))
-    for deed in engine.runs.of_state(State.FAILED, _NOTICES_MAX):
-        # Told once, while it is news; the outbox forgets what it delivered.
-        if now - deed.order.expires < timedelta(days=1):
-            found.append(_notice(deed, "failed", f"{deed.nonce}#failed", now, error=deed.error))
+    for state in (State.FAILED, State.REFUSED, State.UNDONE):
+        for deed in engine.runs.of_state(state, _NOTICES_MAX):
+            # Told while it is news, which is counted from when it happened; the outbox forgets what it delivered.
+            if now - deed.next_at < timedelta(days=1) and _is_news(engine, deed):
+                found.append(_notice(deed, "failed", f"{deed.nonce}#{state.value}", now, error=deed.error))
+    for state in (State.VERIFIED, State.UNDOING, State.EXPIRING):
+        for deed in engine.runs.of_state(state, _NOTICES_MAX):
+            if deed.tries >= _TRIES_TOLD:
+                found.append(_notice(deed, "failed", f"{deed.nonce}#{state.value}", now, error=deed.error))
     return found
+
+
+def _is_news(engine: Engine, deed: Deed) -> bool:
+    """Not what a first look refused, and not what a person wanted undone."""
+    is_agreed = not deed.approvals_needed or bool(engine.runs.approvals(deed.nonce))
+    return is_agreed if deed.state is State.REFUSED else deed.state is State.FAILED or bool(deed.error)
 
 
 def _notice(deed: Deed, what: str, key: str, now: datetime, **facts: JsonValue) -> Notice:
@@ -153,29 +166,43 @@ class FreezeActor:
         reason = f"{order.case or 'response'}: {order.verb}"
         frozen: list[JsonValue] = []
         missed: list[JsonValue] = []
-        for system, store in self._stores(order):
+        for system, store in self._stores(order, missed):
             try:
                 if self._site.clock.now() < until:
                     freeze(store, self._site.clock, id=order.nonce, by=_PROGRAM, reason=reason, until=until)
                 if read_freeze(store, self._site.clock) is not None:
                     frozen.append(f"{system}: {store.name}")
-            except (StoreError, RefusedError) as error:
+            except GovsecError as error:
                 missed.append(f"{system}: {store.name}: {error}"[:300])
+        if not frozen and missed:
+            # Nobody has said that it does not hold.
+            raise TryAgainError(f"backup.freeze: no center answers: {missed[0]}")
         return Outcome("done", bool(frozen), {"frozen": frozen, "missed": missed}, until)
 
     def take_back(self, order: Order) -> Outcome:
-        for _, store in self._stores(order):
-            thaw(store, self._site.clock, order.nonce)
-        return Outcome("undone", False, {}, None)
+        """Removed where this site may remove; elsewhere it ends by itself, or the center's owner ends it."""
+        left: list[JsonValue] = []
+        for system, store in self._stores(order):
+            try:
+                thaw(store, self._site.clock, order.nonce)
+            except StoreDeniedError:
+                left.append(f"{system}: {store.name}")
+        return Outcome("undone", False, {"still_frozen": left}, None)
 
-    def _stores(self, order: Order) -> list[tuple[str, ObjectStore]]:
-        found = []
+    def _stores(self, order: Order, away: list[JsonValue] | None = None) -> list[tuple[str, ObjectStore]]:
+        """The centers that this site may write to; those whose place is not there now are put into ``away``."""
+        found: list[tuple[str, ObjectStore]] = []
+        missing: list[JsonValue] = [] if away is None else away
         for system in self._of(order):
             for name in writable_centers(self._site):
-                store = own_store(self._site, system, name)
+                try:
+                    store = own_store(self._site, system, name)
+                except ConfigurationError as error:  # a directory that is not mounted, a credential that is not there
+                    missing.append(f"{system.name}: {name}: {error}"[:300])
+                    continue
                 if store is not None:
                     found.append((system.name, store))
-        if not found:
+        if not found and not missing:
             raise RefusedError("backup.freeze: this site may write to no center, or knows no such system")
         return found
 

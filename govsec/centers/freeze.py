@@ -2,10 +2,13 @@
 
 Forgetting, pruning and releasing refuse while it holds; backups, shipping and verification go on, and no lock is made
 longer or shorter by it. It is an object a freeze, ``govsec/frozen/<end>-<id>``, so that two of them do not end each
-other, and it always ends: after :data:`FREEZE_MAX` at the latest, or when a person thaws it. The end stands in the
-name, so that those that are over are passed by without being read.
+other. Only the name counts: what the object says (who, why) is for people, and whoever writes over it ends nothing. A
+name that ends later than :data:`FREEZE_MAX` from now is no freeze, so none holds longer than a month.
 
-Whoever may write at a center can freeze it; that costs room, for a month at most. A center that other centers can be
+It ends earlier only by being removed, with a credential that may remove things there: at production its own, at the
+other centers their owners'. Production, which may only add at same-city, can begin a freeze there and not end it.
+
+Whoever may write at a center can freeze it; that costs room, a month each time. A center that other centers can be
 read from heeds their freezes as well: production cannot write to the remote center, and its freeze holds there.
 """
 
@@ -14,19 +17,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from govsec.centers import names
 from govsec.clock import Clock, format_time
-from govsec.errors import ObjectExistsError, ObjectNotFoundError, RefusedError, StoreError, UsageError
+from govsec.errors import (
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RefusedError,
+    StoreError,
+    UsageError,
+)
 from govsec.records import Moment
 from govsec.store.api import ObjectStore, ReadStore
 
 FREEZE_MAX = timedelta(days=30)
 _CLOCKS_APART = timedelta(days=1)
 _SIZE_MAX = 4096
+_UNKNOWN = "unknown"
 _NAME = re.compile(re.escape(names.FROZEN) + r"(\d{8}T\d{6}Z)-([0-9a-f]{8,32})")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -55,38 +67,33 @@ def freeze(store: ObjectStore, clock: Clock, *, id: str, by: str, reason: str, u
         raise UsageError(f"a freeze ends within {FREEZE_MAX.days} days, not at {format_time(until)}")
     made = Freeze(id=id, by=by, reason=reason, since=now, until=until)
     name = f"{names.FROZEN}{until:{_STAMP}}-{id}"
-    try:
+    # There already: the same freeze, begun before a crash.
+    with suppress(ObjectExistsError):
         store.put(name, json.dumps(made.model_dump(mode="json"), ensure_ascii=False).encode(), if_absent=True)
-    except ObjectExistsError:
-        return _read(store, name)
     return made
 
 
 def thaw(store: ObjectStore, clock: Clock, id: str) -> bool:
-    """End the freeze of this id; False when there is none that holds.
+    """Remove the freeze of this id; False when there is none that holds.
 
-    It is written over and not deleted: a credential that may only put can end what it began.
+    Raises:
+        StoreDeniedError: this credential may not remove anything there; it ends by itself, or its owner ends it.
     """
-    for name in _names(store, clock.now()):
-        found = _NAME.fullmatch(name)
-        if found is None or found[2] != id:
-            continue
-        ended = _read(store, name).model_copy(update={"until": clock.now()})
-        store.put(name, json.dumps(ended.model_dump(mode="json"), ensure_ascii=False).encode())
-        return True
-    return False
+    found = [name for name, _ in _holding(store, clock.now()) if name.endswith(f"-{id}")]
+    for name in found:
+        store.delete(name)
+    return bool(found)
 
 
 def read_freeze(store: ReadStore, clock: Clock) -> Freeze | None:
-    """The freeze that holds longest, or None.
-
-    Raises:
-        RefusedError: one cannot be read; what somebody meant to keep is kept until somebody has looked.
-    """
-    now = clock.now()
-    found = [_read(store, name) for name in _names(store, now)]
-    holding = [each for each in found if _holds(each, now)]
-    return max(holding, key=lambda each: each.until, default=None)
+    """The freeze that holds longest, or None."""
+    name, end = max(_holding(store, clock.now()), key=lambda each: each[1], default=("", clock.now()))
+    if not name:
+        return None
+    said = _said(store, name)
+    known = {"by": _UNKNOWN, "reason": _UNKNOWN} if said is None else {"by": said.by, "reason": said.reason}
+    since = clock.now() if said is None else said.since
+    return Freeze(id=name.rpartition("-")[2], since=since, until=end, **known)
 
 
 def refuse_if_frozen(stores: Iterable[ReadStore], clock: Clock) -> None:
@@ -105,26 +112,25 @@ def refuse_if_frozen(stores: Iterable[ReadStore], clock: Clock) -> None:
             raise RefusedError(f"{store.name}: frozen by {found.by} until {end}: {found.reason}; nothing is let go")
 
 
-def _names(store: ReadStore, now: datetime) -> list[str]:
+def _holding(store: ReadStore, now: datetime) -> list[tuple[str, datetime]]:
+    """Names of freezes that hold, with their ends. A name of another form was put there by nobody who meant one."""
     found = []
     for info in store.list(names.FROZEN):
         match = _NAME.fullmatch(info.name)
-        # A name of another form was put there by nobody who meant a freeze.
-        if match is not None and datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC) > now:
-            found.append(info.name)
+        if match is None:
+            continue
+        try:
+            end = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+        except ValueError:  # well-formed, and no day of any calendar
+            continue
+        if now < end <= now + FREEZE_MAX + _CLOCKS_APART:
+            found.append((info.name, end))
     return found
 
 
-def _holds(found: Freeze, now: datetime) -> bool:
-    # As with a pause: neither a wrong clock nor a forged date freezes for ever.
-    is_honest = found.since <= now + _CLOCKS_APART and found.until - found.since <= FREEZE_MAX
-    return is_honest and found.until > now
-
-
-def _read(store: ReadStore, name: str) -> Freeze:
+def _said(store: ReadStore, name: str) -> Freeze | None:
+    """What a freeze says of itself, None when that cannot be read: it holds all the same."""
     try:
         return Freeze.model_validate_json(store.get(name, size_max=_SIZE_MAX))
-    except ObjectNotFoundError as error:
-        raise RefusedError(f"{store.name}: {name} went away while it was looked at") from error
-    except ValidationError as error:
-        raise RefusedError(f"{store.name}: {name} cannot be read; look at who wrote it, and remove it") from error
+    except (ObjectNotFoundError, IntegrityError, ValidationError):
+        return None

@@ -191,7 +191,12 @@ def run_run(_: argparse.Namespace, io: frame.IO) -> int:
 
     with open_responses(io.config(), io.clock, is_attended=True) as engine:
         stepped = engine.step()
-    record = {"moved": stepped.moved_count, "told": stepped.told_count, "problems": list(stepped.problems)}
+    record = {
+        "moved": stepped.moved_count,
+        "told": stepped.told_count,
+        "dropped": stepped.dropped_count,
+        "problems": list(stepped.problems),
+    }
     io.result(record, lambda: stepped_words(record, _tongue(io)))
     return _EXIT_FINDINGS if stepped.problems else 0
 

@@ -27,13 +27,17 @@ from govsec.errors import GovsecError, IntegrityError, RefusedError, TryAgainErr
 from govsec.records import Evidence, Finding
 from govsec.response.api import Actor, Casebook, Outcome, Recorder
 from govsec.response.order import Order, open_approvals
-from govsec.response.playbook import Loaded, Proposal, propose
+from govsec.response.playbook import Loaded, PlannedAction, Proposal, propose
 from govsec.response.runs import OPEN, Deed, Run, Runs, State, Step
 from govsec.response.verbs import verb_of
 
 log = logging.getLogger(__name__)
-#: Proposals beyond it are not made, and counted: a flood of findings is no reason for a flood of deeds.
-OPEN_MAX = 1000
+#: Deeds of one playbook that wait for approval; what is beyond is not proposed, and counted.
+WAITING_MAX = 200
+#: Deeds that nobody approved last no longer than this in all, of one verb in thirty days; then a person is asked. An
+#: attacker who provokes them must not keep retention from ever working again.
+UNAPPROVED_MAX_S = 14 * 86_400
+_UNAPPROVED_SPAN = timedelta(days=30)
 #: How often a deed in force is looked at, at least.
 CHECK_EVERY = timedelta(minutes=1)
 FIRST_WAIT_S, WAIT_MAX_S = 2.0, 300.0
@@ -52,6 +56,8 @@ class Stepped:
     moved_count: int
     told_count: int
     problems: tuple[str, ...]
+    #: Proposals that were not made since this engine began, because too many waited.
+    dropped_count: int = 0
 
 
 class Engine:
@@ -89,9 +95,6 @@ class Engine:
         made = []
         for loaded in self._playbooks:
             if not loaded.playbook.fits(finding) or self._is_repeated(loaded, finding):
-                continue
-            if self.runs.count_open() >= OPEN_MAX:
-                self.dropped_count += 1
                 continue
             run_id = self._plan(loaded, finding, case)
             if run_id is not None:
@@ -164,7 +167,7 @@ class Engine:
             if not any(progress):
                 break
         told, problems = self._tell()
-        return Stepped(moved, told, tuple(problems))
+        return Stepped(moved, told, tuple(problems), self.dropped_count)
 
     def _advance(self, deed: Deed) -> bool:
         if deed.order.verb not in self._actors:
@@ -175,7 +178,9 @@ class Engine:
             return self._move(deed)
         except GovsecError as error:
             now = self._clock.now()
-            if error.is_retryable and deed.tries < TRIES_MAX:
+            # What may be in force is followed for as long as it takes: it must be ended, or found to have ended.
+            is_begun = deed.state in (State.DONE, State.VERIFIED, State.UNDOING, State.EXPIRING)
+            if error.is_retryable and (is_begun or deed.tries < TRIES_MAX):
                 wait_s = min(WAIT_MAX_S, FIRST_WAIT_S * 2.0 ** min(deed.tries, 20))
                 self.runs.put_off(deed, now + timedelta(seconds=wait_s), str(error))
                 return False
@@ -316,16 +321,30 @@ class Engine:
             loaded.playbook.id, loaded.sha256, finding.kind, finding.subject, case, "govsec", body, left_out
         )
         fresh = [each for each in proposals if not each.problem and not self._is_open(each)]
+        if self.runs.count_waiting(loaded.playbook.id) >= WAITING_MAX:
+            # A flood that makes one playbook propose holds up no other, and nothing that waits for nobody.
+            kept = [each for each in fresh if not self._needed(each.action, each.arguments)]
+            self.dropped_count += len(fresh) - len(kept)
+            log.warning("proposals dropped", extra={"playbook": loaded.playbook.id, "count": self.dropped_count})
+            fresh = kept
+            if not fresh:
+                return None
         if not fresh and not left_out:
             # One attack makes many findings: what is proposed or in force already is not proposed once more.
             return None
         deeds = [
-            self._deed(
-                run, each.action.verb, each.arguments, each.action.approvals_needed, each.action.approve_within_s
-            )
+            self._deed(run, action.verb, each.arguments, self._needed(action, each.arguments), action.approve_within_s)
             for each in fresh
+            for action in (each.action,)
         ]
         return run.id if self.runs.begin(key, run, deeds) else None
+
+    def _needed(self, action: PlannedAction, arguments: Mapping[str, str | int]) -> int:
+        """How many persons must approve it now."""
+        if action.approvals_needed:
+            return action.approvals_needed
+        used_s = self.runs.unapproved_s(action.verb, self._clock.now() - _UNAPPROVED_SPAN)
+        return 1 if used_s + int(arguments.get("ttl_s", 0)) > UNAPPROVED_MAX_S else 0
 
     def _is_open(self, proposal: Proposal) -> bool:
         return self.runs.has_open(proposal.action.verb, proposal.arguments)

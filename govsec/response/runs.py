@@ -310,15 +310,26 @@ class Runs:
             ).fetchall()
         return [_deed(each) for each in found]
 
-    def count_open(self) -> int:
-        """How many deeds are open."""
-        marks = ", ".join("?" * len(OPEN))
+    def count_waiting(self, playbook: str) -> int:
+        """How many deeds of a playbook wait for approval."""
+        with self._store.reading() as connection:
+            (found,) = connection.execute(
+                "SELECT count(*) FROM deeds JOIN runs ON runs.id = deeds.run"
+                " WHERE deeds.state = ? AND deeds.approvals_needed > 0 AND runs.playbook = ?",
+                (State.PROPOSED.value, playbook),
+            ).fetchone()
+        return int(found)
+
+    def unapproved_s(self, verb: str, since: datetime) -> int:
+        """For how long deeds of a verb that nobody had to approve were planned since then, in all."""
         with self._store.reading() as connection:
             found = connection.execute(
-                f"SELECT count(*) FROM deeds WHERE state IN ({marks})",  # noqa: S608 - marks only
-                [state.value for state in OPEN],
-            ).fetchone()
-        return int(found[0])
+                "SELECT body FROM deeds JOIN runs ON runs.id = deeds.run"
+                " WHERE deeds.approvals_needed = 0 AND runs.created > ? AND deeds.state <> ?",
+                (format_time(since), State.TRIED.value),
+            ).fetchall()
+        orders = [read_order(json.loads(body)) for (body,) in found]
+        return sum(int(order.arguments.get("ttl_s", 0)) for order in orders if order.verb == verb)
 
     def run(self, run_id: str) -> Run | None:
         """The run of this id."""

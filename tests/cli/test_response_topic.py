@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from govsec.assemble.response import open_responses, waiting_notices
+from govsec.assemble.response import FreezeActor, open_responses, waiting_notices
+from govsec.assemble.systems import Site as open_site
 from govsec.clock import SystemClock
 from govsec.config import load_config
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
+from govsec.errors import TryAgainError
 from govsec.report.notice import notice_words
+from govsec.response.runs import State
+from govsec.testing.clock import FakeClock
 from tests.cli.conftest import Site
 from tests.response.far import helper_running, write_settings
 from tests.support.namespaces import cable
@@ -98,6 +103,46 @@ def test_a_helper_that_listens_does_it_and_the_case_gets_actions_and_evidence(si
     assert [entry["outcome"] for entry in entries if entry["kind"] == "action"] == ["done", "undone"]
     (evidence,) = [entry for entry in entries if entry["kind"] == "evidence"]
     assert evidence["digest"] == f"sha256:{done['facts']['pack_sha256']}" and evidence["holder"] == "root@web1"
+
+
+def test_a_freeze_is_not_gone_because_no_center_answers_and_one_that_was_away_is_frozen_later(
+    site: Site, answer: Any
+) -> None:
+    (site.directory / "near").rename(site.directory / "away")
+    (run,) = answer(
+        "response", "plan", "--verb", "backup.freeze", "--argument", "system=*", "--argument", "ttl_s=86400"
+    )["runs"]
+    answer("response", "run")
+    name = run["deeds"][0]["deed"]
+    assert answer("response", "status", name)["state"] == "verified"
+    (site.directory / "away").rename(site.directory / "near")
+    with open_responses(load_config(site.config), SystemClock()) as engine:
+        deed = engine.runs.deed(name)
+        assert deed is not None
+        actor = FreezeActor(open_site(load_config(site.config), SystemClock()))
+        assert len(actor.check(deed.order).facts["frozen"]) == 3  # type: ignore[arg-type]  # a list
+        for center in ("main", "near", "far"):
+            (site.directory / center).rename(site.directory / f"{center}-away")
+
+        with pytest.raises(TryAgainError, match="no center answers"):
+            actor.check(deed.order)
+
+
+def test_people_are_told_of_a_deed_that_failed_when_it_failed(site: Site) -> None:
+    pin_people(site)
+    live(site, "nft.block")
+    clock = FakeClock(datetime(2026, 11, 22, 9, 0, tzinfo=UTC))
+    with open_responses(load_config(site.config), clock) as engine:
+        run = engine.plan("backup.freeze", {"system": "*", "ttl_s": 600}, by="zhang")
+        (deed,) = engine.runs.deeds(run)
+        clock.advance(5 * 86_400)
+        engine.runs.move(deed, State.FAILED, "failed", clock.now(), "", error="the disk is gone")
+
+        (notice,) = waiting_notices(engine, clock.now())
+
+        assert notice.kind == "response.failed" and notice.facts["error"] == "the disk is gone"
+        clock.advance(86_400)
+        assert waiting_notices(engine, clock.now()) == []
 
 
 def test_people_are_told_what_waits_for_them_and_of_nothing_else(site: Site, answer: Any) -> None:

@@ -231,12 +231,50 @@ def test_an_argument_that_the_finding_does_not_give_proposes_nothing_and_says_wh
     assert "address" in found.left_out[0]
 
 
-def test_a_flood_of_findings_is_no_flood_of_deeds(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The limit is lowered: a thousand runs would take the test seconds and prove no more.
-    monkeypatch.setattr("govsec.response.engine.OPEN_MAX", 3)
+def test_a_flood_of_findings_is_no_flood_of_deeds_and_holds_up_nothing_else(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The limit is lowered: hundreds of runs would take the test seconds and prove no more.
+    monkeypatch.setattr("govsec.response.engine.WAITING_MAX", 3)
     for number in range(8):
         each = finding(originators=[f"192.0.2.{number + 1}"]).model_copy(update={"subject": str(number)})
         room.engine.absorb(each)
 
-    assert room.engine.runs.count_open() == 3
-    assert room.engine.dropped_count == 5
+    assert room.engine.runs.count_waiting("block-attacker") == 3
+    assert room.engine.step().dropped_count == 5
+    canary = finding("host.ransomware.canary", processes=[{"pid": 77, "start_ticks": 5}])
+    (run,) = room.engine.absorb(canary)
+    assert "backup.freeze" in [deed.order.verb for deed in room.engine.runs.deeds(run)]
+
+
+def test_deeds_that_need_nobody_do_not_go_on_for_ever_without_anybody(room: Room) -> None:
+    needed = []
+    for number in range(5):
+        canary = finding("host.ransomware.canary", processes=[{"pid": 77 + number, "start_ticks": 5}])
+        (run,) = room.engine.absorb(canary.model_copy(update={"subject": str(number)}))
+        room.engine.step()
+        deeds = room.engine.runs.deeds(run)
+        needed += [deed.approvals_needed for deed in deeds if deed.order.verb == "backup.freeze"]
+        for deed in deeds:
+            if deed.state is State.PROPOSED:
+                room.engine.take_back(deed, "li")
+        room.clock.advance(7 * 86_400 + 1)
+        room.engine.step()
+
+    # Two weeks in thirty days without being asked; the fifth week sees the first one out of the span.
+    assert needed == [0, 0, 1, 1, 1]
+
+
+def test_a_deed_in_force_is_followed_however_long_nobody_answers(room: Room) -> None:
+    deed = room.approve(room.planned())
+    room.engine.step()
+    room.world.fails = HostUnreachableError("away")
+    for _ in range(TRIES_MAX + 10):
+        room.clock.advance(301)
+        room.engine.step()
+    assert room.now(deed).state is State.VERIFIED and room.now(deed).tries > TRIES_MAX
+    room.world.fails = None
+    room.clock.advance(301)
+    room.engine.step()
+
+    assert room.now(deed).state is State.EXPIRED

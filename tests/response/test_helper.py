@@ -184,6 +184,16 @@ def test_what_is_in_force_is_taken_back_when_its_time_is_over_without_being_aske
     assert desk.ask({"step": "check", "nonce": order.nonce})["state"] == "expired"
 
 
+def test_a_clock_that_was_set_back_keeps_nothing_in_force_for_years(desk: Desk) -> None:
+    order = desk.order(ttl_s=600)
+    desk.do(order)
+    desk.clock.jump(-50 * 365 * 86_400)
+    desk.desk.tend(is_start=True)
+
+    assert not desk.lamp.lit
+    assert desk.ask({"step": "check", "nonce": order.nonce})["state"] == "expired"
+
+
 def test_a_deed_that_was_begun_when_the_helper_died_is_finished_by_asking_again(desk: Desk) -> None:
     order = desk.order()
     desk.lamp.fails = TryAgainError("the power is gone")

@@ -95,7 +95,7 @@ class HelperDesk:
         problems = []
         for row in self._rows(_IN_FORCE):
             try:
-                left_s = int((row.ends - self._clock.now()).total_seconds())
+                left_s = self._left_s(row)
                 if left_s <= 0:
                     self._end(row, "expired")
                 elif is_start and row.state == "done" and self._verb(row.order).is_volatile:
@@ -117,7 +117,7 @@ class HelperDesk:
             return self._told(row)
         if row is None:
             row = self._begin(order, names, peer_pid)
-        verb, left_s = self._verb(order), int((row.ends - self._clock.now()).total_seconds())
+        verb, left_s = self._verb(order), self._left_s(row)
         if left_s <= 0:
             self._end(row, "expired")
             return self._told(row)
@@ -156,6 +156,16 @@ class HelperDesk:
         row = _Row(order, "doing", before, facts | {"approved_by": list(names)}, now, ends)
         self._write(row, "doing")
         return row
+
+    def _left_s(self, row: _Row) -> int:
+        """Seconds that a deed has left; never more than it was begun with.
+
+        A clock that stands before its beginning was set back: nobody can say any more when it ends, so it ends now.
+        """
+        now = self._clock.now()
+        if now < row.began - _CLOCKS_APART:
+            return 0
+        return min(int((row.ends - now).total_seconds()), number_of(row.order.arguments, "ttl_s"))
 
     def _plan(self, order: Order, peer_pid: int) -> dict[str, Any]:
         verb, ttl_s = self._verb(order), number_of(order.arguments, "ttl_s")
