@@ -117,6 +117,9 @@ class Escalation:
         )  # fmt: skip
         if old is None:
             return fresh
+        if old.state is MatterState.ENDED:
+            # It was over and is not: what somebody said before it ended does not count for what comes now.
+            return replace(fresh, calls_count=old.calls_count, old_words_count=matter.acknowledged_count)
         chain, before = self._chain(fresh), self._chain(old)
         if matter.level > old.level or (chain is not before and int(matter.severity) > old.severity):
             # Calls are counted on, so that their keys stay apart.
@@ -129,7 +132,7 @@ class Escalation:
 
     def ended(self, keys: Sequence[str]) -> None:
         """These are over."""
-        self._file.forget(keys)
+        self._file.end(keys)
 
     def step(self, now: datetime) -> tuple[Call, ...]:
         """The calls that are due, the worst first. Each time the same until :meth:`told` has them."""

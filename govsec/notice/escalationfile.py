@@ -21,6 +21,8 @@ from govsec.notice.rota import Change
 
 #: Changes that lie further back than anybody asks for are forgotten.
 _CHANGES_MAX = 10_000
+#: Of matters that are over, so many are remembered.
+_ENDED_MAX = 50_000
 _LAYOUT = Layout(
     "escalation",
     (
@@ -59,6 +61,8 @@ class MatterState(StrEnum):
 
     CALLING = "calling"
     ACKNOWLEDGED = "acknowledged"
+    #: Over. Kept so that one that comes back is called for anew, under keys that were not used.
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,9 @@ class EscalationFile:
         self._database.close()
 
     def marks(self) -> dict[str, str]:
-        """The marks of all matters, by key."""
+        """The marks of all matters that are not over, by key."""
         with self._database.reading() as work:
-            return dict(work.execute("SELECT key, mark FROM matters").fetchall())
+            return dict(work.execute("SELECT key, mark FROM matters WHERE state <> 'ended'").fetchall())
 
     def matters(self, keys: Sequence[str]) -> dict[str, Held]:
         """Those of these matters that are known, by key."""
@@ -167,10 +171,17 @@ class EscalationFile:
                 ],
             )
 
-    def forget(self, keys: Sequence[str]) -> None:
-        """Take matters out: they are over."""
+    def end(self, keys: Sequence[str]) -> None:
+        """These are over. Of what is over the newest are kept."""
         with self._database.transaction() as work:
-            work.executemany("DELETE FROM matters WHERE key = ?", [(key,) for key in keys])
+            work.executemany(
+                "UPDATE matters SET state = 'ended', call_key = '' WHERE key = ?", [(key,) for key in keys]
+            )
+            work.execute(
+                "DELETE FROM matters WHERE state = 'ended' AND key IN "
+                "(SELECT key FROM matters WHERE state = 'ended' ORDER BY opened_ns DESC, key LIMIT -1 OFFSET ?)",
+                (_ENDED_MAX,),
+            )
 
     def add_change(self, change: Change) -> int:
         """Write a change of a rota down; gives its id (that of ``change`` is not looked at)."""

@@ -336,3 +336,24 @@ def test_what_is_over_is_forgotten(site: Site) -> None:
 def test_names_that_lead_nowhere_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         NotifyConfig.model_validate({**PLAN, **change})
+
+
+def test_what_comes_back_after_it_was_over_is_called_for_anew_with_keys_of_its_own(tmp_path: Path) -> None:
+    site = Site(tmp_path / "escalation.db")
+    escalation = site.open()
+    escalation.watch([matter()], NOW)
+    first = escalation.step(NOW)
+    escalation.told(first)
+    escalation.watch([taken("张三")], minutes(1))
+    escalation.ended(["c1"])
+    assert escalation.marks() == {}
+    assert escalation.step(minutes(60)) == ()
+
+    # Opened again: the acknowledgement of the first time is still in the case, and counts for nothing.
+    escalation.watch([taken("张三")], minutes(61))
+    again = escalation.step(minutes(61))
+    assert [call.channels for call in again] == [first[0].channels]
+    assert {call.notice.key for call in again}.isdisjoint(call.notice.key for call in first)
+    escalation.told(again)
+    escalation.watch([taken("李处", count=2)], minutes(62))
+    assert escalation.step(minutes(200)) == ()
