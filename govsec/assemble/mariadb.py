@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from govsec.assemble.centers import commit_result
 from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
 from govsec.assemble.mariadbjobs import base_records, base_snapshots, log_record, log_snapshots, subtree_of
@@ -71,7 +72,7 @@ def backup_base(
         SourceError: the server or the tool failed; nothing was committed.
         RefusedError, StoreError: the centers do not take it as the mode asks.
     """
-    from govsec.assemble.centers import adopt, commit_result, open_near
+    from govsec.assemble.centers import adopt, open_near
     from govsec.backup.streamed import StreamedTree
     from govsec.repo.keys import KeySearch
     from govsec.repo.repository import WritableRepository
@@ -183,8 +184,8 @@ class _Stream:
         """Store and commit one window; called again with the same when it raises."""
         follower = self.follower
         assert follower is not None  # windows come from it
-        self._session.tend()
         if self._saved is None:
+            self._session.tend()
             # Locks again where a prune had the repository for itself.
             _ = self._session.writer
             now = self._site.clock.now()
@@ -193,12 +194,11 @@ class _Stream:
             receipt = self._session.commit(self._saved)
         else:
             receipts = self._session.commit_waiting()
-            if not receipts:
-                self._saved = None  # tended to in the meantime
-                return
-            receipt = receipts[-1]
+            # Where it was tended to in the meantime it has its commit, which is asked for once more: what waited
+            # longest must not be missing in what is measured.
+            receipt = receipts[-1] if receipts else commit_result(self._session.near, self._saved, job=self._job.name)
         result, self._saved = self._saved, None
-        lag_s = _lag(window, self._site.clock.now())
+        lag_s = _lag(window, receipt.time)
         for center in receipt.held_by:
             self._lag.add(self._job.name, center, lag_s, receipt.time)
         self._report(WindowReport(window, result, receipt, lag_s))

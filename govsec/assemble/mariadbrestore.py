@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from govsec.errors import GovsecError, ObjectNotFoundError, RefusedError, Source
 from govsec.mariadb.base import DATA
 from govsec.mariadb.record import RECORD_FILE, LogRecord, base_root_of, log_path, root_of
 from govsec.mariadb.recover import Recovered, Recovery
-from govsec.mariadb.target import Choice, Target, choices, files_between
+from govsec.mariadb.target import Choice, End, Target, choices, files_between
 from govsec.progress import ProgressSink, silent
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ def restore_job(
     name, repository = open_center(site, system, center)
     store = site.read_store(system, name)
     errors: list[GovsecError] = []
+    after: datetime | None = None
     for snapshot, record in _points(site, system, job, name, repository, snapshot_id):
+        if after is not None and (record.lines or snapshot.time <= after):
+            continue
         try:
             for choice in choices(record, target):
                 report = _restore(site, repository, snapshot, job, choice, target_directory, progress)
@@ -92,6 +96,10 @@ def restore_job(
         except RefusedError as error:
             errors.append(error)
             _empty(target_directory)
+            if isinstance(target, End):
+                # What the newest one does not lead to is not the end in an older one: only a base backup that was made
+                # since, and is in no recovery point with log yet, can be newer.
+                after = record.written
     raise errors[0] if errors else RefusedError(f"center {name}: there is no recovery point of job {job.name}")
 
 

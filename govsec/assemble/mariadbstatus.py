@@ -15,7 +15,7 @@ from govsec.mariadb.events import FileCheck, Transactions
 from govsec.mariadb.logtree import HEAD_EVENTS, head_of
 from govsec.mariadb.record import BaseRecord, LineRecord, LogPlace, LogRecord, log_path, root_of
 from govsec.mariadb.server import Server, address_of
-from govsec.mariadb.target import files_between, line_of, read_event_stream
+from govsec.mariadb.target import end_of, files_between, line_of, read_event_stream
 from govsec.progress import Progress, ProgressSink, silent
 
 if TYPE_CHECKING:
@@ -244,10 +244,7 @@ def _window(record: LogRecord, base: BaseRecord, line: LineRecord | None) -> Win
     place = str(base.place) if base.place is not None else "no log"
     if line is None:
         return Window(base.id, base.ended, base.ended, place, place, "" if not record.lines else "no log follows it")
-    commit = line.commit
-    end = base.ended if commit is None else max(base.ended, commit.time)
-    if not line.broken and record.level_at is not None:
-        end = max(end, record.level_at)
+    commit, end = line.commit, end_of(record, base, line)
     last = str(commit) if commit is not None and base.place and commit.order > base.place.order else place
     return Window(base.id, base.ended, end, place, last, line.broken)
 

@@ -140,6 +140,7 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
         "base": recovered.base.id,
         "end": None if commit is None else asdict(commit),
         "transactions": recovered.transactions,
+        "earlier_behind": recovered.earlier_behind,
         "files": done.files,
         "bytes": done.size_bytes,
         "restore_s": done.restore_s,
@@ -153,6 +154,11 @@ def run_restore(args: argparse.Namespace, io: frame.IO) -> int:
         f"  from {done.center}, base backup {recovered.base.id} and {recovered.transactions} transactions, "
         f"in {texts.duration(done.restore_s)}",
     )
+    if recovered.earlier_behind:
+        io.warn(
+            f"{recovered.earlier_behind} transactions behind the end say a time before it (long ones, or a session "
+            "that set its own clock): they are not in; when they should be, give their --position"
+        )
     return 0
 
 

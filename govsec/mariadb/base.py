@@ -67,6 +67,9 @@ def take_base(address: Address, replica: int, tree: StreamedTree, *, options: Ba
         )
         taken = _take(CommandSource(argv, "base", options.timeout_s), tree, base_id, clock)
     place, gtid = _place_of(taken.place_text, facts)
+    with Server(address) as server:
+        # By the server's clock, as the times in its log: it holds nothing that was committed later.
+        ended = server.now()
     head = ""
     if place is not None:
         with Server(address) as server:
@@ -79,7 +82,7 @@ def take_base(address: Address, replica: int, tree: StreamedTree, *, options: Ba
         gtid=gtid,
         head=head,
         began=began,
-        ended=clock.now(),
+        ended=ended,
         files=taken.files,
         size_bytes=taken.size_bytes,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from govsec.clock import Clock
 from govsec.errors import FormatError, HostUnreachableError, IntegrityError, LockedError, StoreError, TryAgainError
@@ -99,6 +99,8 @@ class Follower:
         self._clock = clock
         self._pending_bytes = 0
         self._began: datetime | None = None
+        #: How far the server's clock is ahead of this one.
+        self._ahead = timedelta()
         self._written: datetime | None = None
         self._deadline = 0.0
         self._tended = self._closed = clock.monotonic()
@@ -134,6 +136,7 @@ class Follower:
         with self._connect() as server:
             facts = server.facts()
             self.server_version = facts.version
+            self._ahead = facts.now - self._clock.now()
             self._take_lock(server)
             self.counters.connections += 1
             place = self._where(server, facts)
@@ -198,7 +201,7 @@ class Follower:
 
     def _take(self, event: Event) -> None:
         now = self._clock.monotonic()
-        commit = self._tree.take(event)
+        commit = self._tree.take(event, self._clock.now() + self._ahead)
         if not event.is_artificial:
             self.counters.events += 1
             self.counters.commits += commit is not None
@@ -208,9 +211,9 @@ class Follower:
             self._pending_bytes += event.size
         is_quiet = event.type == EventType.HEARTBEAT
         if is_quiet and self._tree.is_level(event):
-            self.level_at = self._clock.now()
+            self.level_at = self._clock.now() + self._ahead
             if self._began is None and now - self._closed >= self._settings.quiet_s:
-                self._began = self.level_at
+                self._began = self._clock.now()
         is_due = is_quiet or now >= self._deadline or self._pending_bytes >= self._settings.window_bytes
         if self._began is not None and is_due:
             self._close_window(is_final=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from govsec.mariadb.events import (
 from govsec.mariadb.record import (
     HEADS_MAX,
     LINES_MAX,
+    MISDATED_MAX,
     NONCES_MAX,
     RECORD_FILE,
     BaseRecord,
@@ -37,6 +38,7 @@ from govsec.mariadb.record import (
     LineRecord,
     LogPlace,
     LogRecord,
+    MisdatedRecord,
     NonceRecord,
     encode,
     log_path,
@@ -47,6 +49,8 @@ HEAD_EVENTS = 2
 #: A file of more pieces than this is put together when it is finished, unless it is too large for memory.
 _PIECES_MAX = 64
 _AWAITED_MAX = 16
+#: What a clock may drift between two connections.
+_AHEAD_MAX = timedelta(seconds=60)
 _REWRITE_SIZE_MAX = 64 << 20
 
 
@@ -129,8 +133,10 @@ class LogTree:
             self._change(broken=reason[:1000], broken_at=now)
         self._check = None
 
-    def take(self, event: Event) -> Commit | None:
+    def take(self, event: Event, now: datetime | None = None) -> Commit | None:
         """Take the next event that the server sends, made-up ones included; the commit that it is.
+
+        ``now`` is what the server's clock says, as far as is known: a later time in the event is none.
 
         Raises:
             IntegrityError: its checksum is wrong, or something is missing before it. FormatError: it makes no sense
@@ -153,7 +159,11 @@ class LogTree:
         if commit is None:
             self._change(end=place, group=self._group(), is_checked=check.is_checked)
         else:
-            done = CommitRecord(file=commit.file, position=commit.position, time=commit.time, gtid=commit.gtid)
+            time = commit.time
+            if now is not None and time > now + _AHEAD_MAX:
+                time = now
+                self._misdated(line.number, commit, now)
+            done = CommitRecord(file=commit.file, position=commit.position, time=time, gtid=commit.gtid)
             first = line.first_commit or done
             self._change(end=place, group=None, commit=done, first_commit=first, is_checked=check.is_checked)
             self._see_nonce(line.number, done)
@@ -240,6 +250,11 @@ class LogTree:
             heads = self.line.heads | {self._check.name: hashlib.sha256(self._head).hexdigest()}
             newest = sorted(heads, key=log_number)[-HEADS_MAX:]
             self._change(heads={name: heads[name] for name in heads if name in wanted or name in newest})
+
+    def _misdated(self, line: int, commit: Commit, now: datetime) -> None:
+        place = LogPlace(file=commit.file, position=commit.position)
+        found = (*self.record.misdated, MisdatedRecord(line=line, place=place, taken=now))[-MISDATED_MAX:]
+        self.record = self.record.model_copy(update={"misdated": found})
 
     def _see_nonce(self, line: int, commit: CommitRecord) -> None:
         digest = self._awaited.pop(commit.gtid, None)

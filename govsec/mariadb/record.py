@@ -27,6 +27,7 @@ BASES_MAX = 1000
 HEADS_MAX = 64
 #: So far back a drill to an earlier moment still finds one.
 NONCES_MAX = 1000
+MISDATED_MAX = 1000
 #: Files of a line lie in folders of this many, so that a window writes one small tree.
 FILES_PER_FOLDER = 256
 BaseId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z$")]
@@ -117,6 +118,7 @@ class BaseRecord(_Record):
     #: SHA-256 of how the log file of that place begins: what is played on top must be this very log.
     head: str = Field(default="", max_length=64)
     began: Moment
+    #: By the server's clock, as the times in its log.
     ended: Moment
     files: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
@@ -130,6 +132,14 @@ class NonceRecord(_Record):
     place: LogPlace
 
 
+class MisdatedRecord(_Record):
+    """A transaction that says a time which had not come when it was taken: any session may set its own clock."""
+
+    line: int = Field(ge=1)
+    place: LogPlace
+    taken: Moment
+
+
 class LogRecord(_Record):
     """What a snapshot of the log holds."""
 
@@ -141,6 +151,8 @@ class LogRecord(_Record):
     level_at: Moment | None = None
     lines: tuple[LineRecord, ...] = Field(default=(), max_length=LINES_MAX)
     bases: tuple[BaseRecord, ...] = Field(default=(), max_length=BASES_MAX)
+    #: Transactions that say a time to come, with when they were taken by the server's clock; the newest last.
+    misdated: tuple[MisdatedRecord, ...] = Field(default=(), max_length=MISDATED_MAX)
     #: The newest last.
     nonces: tuple[NonceRecord, ...] = Field(default=(), max_length=NONCES_MAX)
 

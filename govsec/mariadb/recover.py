@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class Recovered:
     #: The last transaction that is in it; None where nothing was played on top of the base backup.
     commit: Commit | None
     transactions: int
+    #: Transactions behind the end that say a time before it; 0 unless the end is a time.
+    earlier_behind: int
     #: Digest of the nonce that must be in it; None when none was planted by then.
     nonce: str | None
     #: Options that a server over it needs.
@@ -126,7 +128,7 @@ class Recovery:
             # It was told to end by the connection that plays.
             server.wait()
             lap("stop")
-        return Recovered(found.base, found.commit, found.transactions, found.nonce, found.options, seconds)
+        return replace(found, seconds=seconds)
 
     def serve(self, recovered: Recovered) -> PrivateServer:
         """Start a server over what was recovered. Raises as :meth:`recover`."""
@@ -175,7 +177,7 @@ def _arranged(root: Path, target: Target) -> dict[str, Any]:
     """Find the way, make the files safe, and lay out the log; nothing when the target lies before every base backup."""
     record = _read_record(root)
     for choice in choices(record, target):
-        stop = find_stop(choice, lambda name, choice=choice: _log_file(root, choice, name), target)  # type: ignore[misc]
+        stop = find_stop(choice, lambda name, choice=choice: _log_file(root, choice, name), target, record.misdated)  # type: ignore[misc]
         if stop is None:
             continue
         options = make_safe(root / "base" / choice.base.id / DATA)
@@ -187,6 +189,7 @@ def _arranged(root: Path, target: Target) -> dict[str, Any]:
             "base": encode(choice.base).decode(),
             "commit": None if stop.commit is None else _written(stop.commit),
             "transactions": stop.transactions,
+            "earlier_behind": stop.earlier_behind,
             "files": len(stop.files),
             "nonce": _nonce_at(record, choice, stop),
             "options": list(options),
@@ -200,6 +203,7 @@ def _recovered(arranged: Mapping[str, Any]) -> Recovered:
         parse_base_record(arranged["base"].encode()),
         None if commit is None else Commit(commit[0], commit[1], parse_time(commit[2]), commit[3]),
         arranged["transactions"],
+        arranged["earlier_behind"],
         arranged["nonce"],
         tuple(arranged["options"]),
         {},

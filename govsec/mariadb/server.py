@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,6 +78,8 @@ class Facts:
     log_file: str
     log_position: int
     gtid: str
+    #: What the server's clock says: moments that are asked for, and those in its log, are by it.
+    now: datetime
 
 
 def load_library() -> None:
@@ -153,11 +156,17 @@ class Server:
         ((version, server_id, datadir, gtid),) = self.query(
             "SELECT @@version, @@server_id, @@datadir, @@gtid_binlog_pos"
         )
+        now = self.now()
         if "mariadb" not in str(version).lower():
             raise ConfigurationError(f"{self.address}: {version} is not MariaDB; mariadb-backup cannot read its files")
         status = self.query("SHOW MASTER STATUS")
         file, position = (str(status[0][0]), int(status[0][1])) if status else ("", 0)
-        return Facts(str(version), int(server_id), str(datadir), file, position, str(gtid))
+        return Facts(str(version), int(server_id), str(datadir), file, position, str(gtid), now)
+
+    def now(self) -> datetime:
+        """What the server's clock says. Raises as :meth:`query`."""
+        ((seconds,),) = self.query("SELECT UNIX_TIMESTAMP(SYSDATE(6))")
+        return datetime.fromtimestamp(float(seconds), UTC)
 
     def status(self) -> dict[str, Any]:
         """How far a replica is, by the server's own names. Raises ``SourceError`` when it is none; else as `query`."""

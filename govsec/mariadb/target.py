@@ -7,7 +7,7 @@ transaction whose second is later; the log keeps whole seconds, in the order of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from govsec.clock import format_time
 from govsec.errors import FormatError, IntegrityError, RefusedError, UsageError
 from govsec.mariadb.events import HEAD_SIZE, MAGIC, Commit, Event, FileCheck, Transactions, parse_event
 from govsec.mariadb.logtree import HEAD_EVENTS, head_of, holds
-from govsec.mariadb.record import BaseRecord, LineRecord, LogPlace, LogRecord
+from govsec.mariadb.record import BaseRecord, LineRecord, LogPlace, LogRecord, MisdatedRecord
 
 #: The server's own limit of a packet; no event is larger.
 _EVENT_SIZE_MAX = (1 << 30) + (1 << 16)
@@ -79,6 +79,8 @@ class Stop:
     commit: Commit | None
     files: tuple[str, ...]
     transactions: int
+    #: Transactions behind the end that say a time before it: long ones, or somebody set a session's clock.
+    earlier_behind: int = 0
 
 
 def parse_target(time: datetime | None, place: str | None, gtid: str | None) -> Target:
@@ -109,22 +111,21 @@ def parse_target(time: datetime | None, place: str | None, gtid: str | None) -> 
 def choices(record: LogRecord, target: Target) -> Iterator[Choice]:
     """The base backups that the recovery may begin with, the best first.
 
+    Nothing leads across a gap: behind it there is no way without a base backup that was made behind it.
+
     Raises:
-        RefusedError: the log does not reach the target; says how far it does.
+        RefusedError: none leads to the target; says what there is.
     """
-    if isinstance(target, AtTime):
-        _refuse_beyond(record, target.time)
     found = False
     for base in sorted(record.bases, key=lambda known: known.ended, reverse=True):
         line = line_of(record, base)
-        if line is None:
-            if isinstance(target, End) or (isinstance(target, AtTime) and base.ended <= target.time):
-                found = True
-                yield Choice(base, None)
-            continue
-        if isinstance(target, AtTime) and base.ended > target.time + timedelta(seconds=1):
+        if isinstance(target, End):
+            _refuse_gap(record, base, line)
+        if isinstance(target, AtTime) and not (base.ended <= target.time < _reach(record, base, line)):
             continue
         if isinstance(target, AtPlace) and not _is_between(base, target.place, line):
+            continue
+        if isinstance(target, AtGtid) and line is None:
             continue
         found = True
         yield Choice(base, line)
@@ -150,19 +151,27 @@ def windows(record: LogRecord) -> list[tuple[BaseRecord, LineRecord | None]]:
 
 def window_words(record: LogRecord) -> str:
     """The same in words."""
-    words = []
-    for base, line in windows(record):
-        end = base.ended if line is None or line.commit is None else max(base.ended, line.commit.time)
-        if line is not None and not line.broken and record.level_at is not None:
-            end = max(end, record.level_at)
-        words.append(f"{format_time(base.ended)} to {format_time(end)}")
-    return "; ".join(words)
+    return "; ".join(
+        f"{format_time(base.ended)} to {format_time(end_of(record, base, line))}" for base, line in windows(record)
+    )
 
 
-def find_stop(choice: Choice, folder: Callable[[str], Path], target: Target) -> Stop | None:
+def end_of(record: LogRecord, base: BaseRecord, line: LineRecord | None) -> datetime:
+    """The moment that a base backup and its line lead to: the last transaction, or when the server had no more."""
+    end = base.ended
+    if line is not None and line.commit is not None:
+        end = max(end, line.commit.time)
+    if line is not None and _goes_on(record, line) and record.level_at is not None:
+        end = max(end, record.level_at)
+    return end
+
+
+def find_stop(
+    choice: Choice, folder: Callable[[str], Path], target: Target, misdated: Sequence[MisdatedRecord] = ()
+) -> Stop | None:
     """Read the log from the base backup on and find the end; None when the target lies before this base backup.
 
-    ``folder`` gives the path of a log file by its name.
+    ``folder`` gives the path of a log file by its name; ``misdated`` are transactions that say a time to come.
 
     Raises:
         IntegrityError: the log is damaged, is not the one that the base backup belongs to, or ends too early.
@@ -171,7 +180,8 @@ def find_stop(choice: Choice, folder: Callable[[str], Path], target: Target) -> 
     base, line = choice.base, choice.line
     if line is None or base.place is None:
         return Stop(None, (), 0)
-    scan = _Scan(base, target)
+    known = {(item.place.file, item.place.position): item.taken for item in misdated if item.line == line.number}
+    scan = _Scan(base, target, known)
     for name in files_between(base.place.file, line.end.file):
         last = line.end.position if name == line.end.file else None
         if scan.read(folder(name), name, last):
@@ -186,7 +196,7 @@ def find_stop(choice: Choice, folder: Callable[[str], Path], target: Target) -> 
     commit = scan.stop
     if commit is None:
         return Stop(None, (), 0)
-    return Stop(commit, tuple(files_between(base.place.file, commit.file)), scan.count)
+    return Stop(commit, tuple(files_between(base.place.file, commit.file)), scan.count, scan.earlier_behind)
 
 
 def files_between(first: str, last: str) -> list[str]:
@@ -199,7 +209,7 @@ def files_between(first: str, last: str) -> list[str]:
 class _Scan:
     """Reads log files in turn and keeps the last commit that is wanted."""
 
-    def __init__(self, base: BaseRecord, target: Target) -> None:
+    def __init__(self, base: BaseRecord, target: Target, misdated: Mapping[tuple[str, int], datetime]) -> None:
         assert base.place is not None  # find_stop looks
         self.stop: Commit | None = None
         self.before: Commit | None = None
@@ -212,6 +222,10 @@ class _Scan:
         self._target = target
         self._transactions = Transactions()
         self._met_start = False
+        self._misdated = misdated
+        #: Only for a time: the log is read on, to see whether its times are in order.
+        self._is_behind = False
+        self.earlier_behind = 0
 
     def read(self, path: Path, name: str, last: int | None) -> bool:
         """Read one file up to ``last``; True when nothing more is wanted."""
@@ -245,9 +259,15 @@ class _Scan:
         place = LogPlace(file=commit.file, position=commit.position)
         is_in_base = place.order <= self._start.order
         target = self._target
-        if isinstance(target, AtTime) and commit.time > target.time:
-            self.is_before = is_in_base
-            return True
+        if isinstance(target, AtTime):
+            is_later = self._misdated.get((commit.file, commit.position), commit.time) > target.time
+            self.earlier_behind += self._is_behind and not is_later
+            if is_in_base and is_later:
+                self.is_before = True
+                return True
+            self._is_behind |= is_later
+            if self._is_behind:
+                return False
         if isinstance(target, AtGtid) and commit.gtid == target.gtid and is_in_base:
             # The very last one in the base backup is where it stands.
             self.is_found = place.order == self._start.order
@@ -315,16 +335,26 @@ def _chain(first: Sequence[Event], rest: Iterator[Event]) -> Iterator[Event]:
     yield from rest
 
 
-def _is_between(base: BaseRecord, place: LogPlace, line: LineRecord) -> bool:
-    if base.place is None or place.file.rpartition(".")[0] != base.place.file.rpartition(".")[0]:
+def _is_between(base: BaseRecord, place: LogPlace, line: LineRecord | None) -> bool:
+    if line is None or base.place is None or place.file.rpartition(".")[0] != base.place.file.rpartition(".")[0]:
         return False
     return base.place.order <= place.order <= line.end.order
 
 
-def _refuse_beyond(record: LogRecord, time: datetime) -> None:
-    ends = [record.level_at] if record.level_at is not None and record.lines and not record.lines[-1].broken else []
-    ends += [line.commit.time + timedelta(seconds=1) for line in record.lines if line.commit is not None]
-    ends += [base.ended for base in record.bases]
-    if not ends or time > max(ends):
-        known = f"; it reaches {format_time(max(ends))}" if ends else ""
-        raise RefusedError(f"the log here does not reach {format_time(time)}{known}")
+def _goes_on(record: LogRecord, line: LineRecord) -> bool:
+    return line == record.lines[-1] and not line.broken
+
+
+def _reach(record: LogRecord, base: BaseRecord, line: LineRecord | None) -> datetime:
+    """The first moment that a base backup and its line say nothing about: the log keeps whole seconds."""
+    return end_of(record, base, line) + timedelta(seconds=1)
+
+
+def _refuse_gap(record: LogRecord, base: BaseRecord, line: LineRecord | None) -> None:
+    """The end of the log is behind a gap that no base backup was made after."""
+    if line is None or _goes_on(record, line):
+        return
+    raise RefusedError(
+        f"the log goes on behind a gap after {line.end} ({line.broken or 'another line follows'}), and no base backup "
+        f"was made behind it; what leads there ends with --position {line.commit or base.place}"
+    )

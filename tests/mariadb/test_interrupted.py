@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from govsec.clock import SystemClock, format_time
 from tests.mariadb.conftest import LIMIT_S, Site, started
 from tests.support.mariadb import MariadbServer
 
@@ -91,7 +92,10 @@ def test_a_purged_log_is_a_gap_that_is_told_and_that_nothing_is_recovered_across
     assert status["is_good"] is False
     refused = site.json("mariadb", "restore", "--target", str(short / "no"), "--position", after, code=5)
     assert "no base backup here leads to" in refused["error"]["message"]
-    with started(site.recovered(short / "back")) as recovered:
+    for way in ((), ("--time", format_time(SystemClock().now()))):
+        # The state before the gap, without a word, would be taken for the newest.
+        site.json("mariadb", "restore", "--target", str(short / "no"), *way, code=5)
+    with started(site.recovered(short / "back", "--position", seen)) as recovered:
         assert recovered.sql("SELECT word FROM t", "d") == [["before"]]
 
 

@@ -220,7 +220,7 @@ def recorded(tmp_path: Path) -> tuple[LogRecord, Path, list[int]]:
 def stop_of(recorded: tuple[LogRecord, Path, list[int]], target: object) -> int | None:
     record, path, _ = recorded
     (choice,) = choices(record, target)  # type: ignore[arg-type]
-    stop = find_stop(choice, lambda name: path, target)  # type: ignore[arg-type]
+    stop = find_stop(choice, lambda name: path, target, record.misdated)  # type: ignore[arg-type]
     return None if stop is None or stop.commit is None else stop.commit.position
 
 
@@ -233,6 +233,64 @@ def test_the_end_a_second_a_place_and_a_gtid_are_found_exactly(recorded: tuple[L
     assert stop_of(recorded, AtTime(datetime.fromtimestamp(SECOND + 2.9, UTC))) == ends[1]
     assert stop_of(recorded, AtPlace(place)) == ends[1]
     assert stop_of(recorded, AtGtid("0-7-1")) == ends[0]
+
+
+def test_nothing_is_recovered_across_a_gap_and_the_state_before_it_is_not_taken_for_the_newest(
+    recorded: tuple[LogRecord, Path, list[int]],
+) -> None:
+    record, _, ends = recorded
+    broken = record.lines[0].model_copy(update={"broken": "it was purged", "broken_at": NOW.replace(hour=13)})
+    place = LogPlace(file="bin.000005", position=4)
+    following = broken.model_copy(
+        update={"number": 2, "first": place, "end": place, "commit": None, "heads": {}, "broken": "", "broken_at": None}
+    )
+    gapped = record.model_copy(update={"lines": (broken, following), "level_at": NOW.replace(hour=15)})
+
+    for target in (End(), AtTime(NOW.replace(hour=12, minute=30)), AtTime(NOW.replace(hour=14)), AtPlace(place)):
+        with pytest.raises(RefusedError):
+            list(choices(gapped, target))
+    with pytest.raises(RefusedError, match=f"--position bin.000001:{ends[2]}"):
+        list(choices(gapped, End()))
+    assert len(list(choices(gapped, AtTime(datetime.fromtimestamp(SECOND + 3, UTC))))) == 1
+
+
+def test_a_transaction_that_says_a_time_to_come_ends_no_recovery(tmp_path: Path) -> None:
+    log, tree = Log(), MemoryTree()
+    begin = log.begin()
+    log_tree = taken(tree, log, begin)
+    log_tree.add_base(base_at(log.position, head=head_of(begin)), b"1" * 32, keep=2)
+    ends = []
+    for second in (1, 10**8, 2, 3):
+        log.second = SECOND + second
+        for event in log.transaction():
+            log_tree.take(event, datetime.fromtimestamp(SECOND + min(second, 2), UTC))
+        ends.append(log.position)
+    path = tmp_path / "bin.000001"
+    path.write_bytes(tree.files["log/000001/000000/bin.000001"])
+
+    assert stop_of((log_tree.record, path, ends), AtTime(datetime.fromtimestamp(SECOND + 2, UTC))) == ends[2]
+    assert log_tree.commit is not None and log_tree.commit.time < NOW.replace(year=2027)
+
+
+def test_transactions_behind_the_end_that_say_an_earlier_time_are_counted(
+    recorded: tuple[LogRecord, Path, list[int]],
+) -> None:
+    record, path, ends = recorded
+    log = Log()
+    log.position = ends[2]
+    log.sequence = 3
+    log.second = SECOND + 1
+    late = log.transaction()
+    path.write_bytes(path.read_bytes() + b"".join(event.data for event in late))
+    end = LogPlace(file="bin.000001", position=log.position)
+    longer = record.model_copy(update={"lines": (record.lines[0].model_copy(update={"end": end}),)})
+    target = AtTime(datetime.fromtimestamp(SECOND + 2, UTC))
+    (choice,) = choices(longer, target)
+
+    stop = find_stop(choice, lambda name: path, target)
+
+    assert stop is not None and stop.commit is not None
+    assert (stop.commit.position, stop.earlier_behind) == (ends[1], 1)
 
 
 def test_a_place_within_a_transaction_and_an_unknown_gtid_are_refused(
