@@ -41,6 +41,8 @@ _COM_BINLOG_DUMP = 0x12
 _EVENT_FOLLOWS = 0
 _END_OF_LOG = 0xFE
 _ROWS_MAX = 10_000
+#: The protocol has 32 bits for it.
+_POSITION_MAX = (1 << 32) - 1
 
 #: Error numbers of servers and of the client library.
 _ACCESS_DENIED = {1044, 1045, 1142, 1227, 1698}
@@ -210,6 +212,8 @@ class Server:
         Raises:
             LogUnreadableError: the server cannot send that. FormatError: it sends no events. Else as :meth:`query`.
         """
+        if position > _POSITION_MAX:
+            raise LogUnreadableError(f"{self.address}: {file} cannot be asked for from {position} on: beyond 4 GiB")
         self.query(
             "SET @master_binlog_checksum='CRC32', @mariadb_slave_capability=%s, @master_heartbeat_period=%s",
             (_CAPABILITY_GTID, int(HEARTBEAT_S * 1e9)),
