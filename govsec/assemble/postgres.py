@@ -33,7 +33,7 @@ from govsec.postgres.basebackup import stream_base
 from govsec.postgres.connection import Connection
 from govsec.postgres.logbook import Base, Logbook, base_of
 from govsec.postgres.recovery import Recovered, write_recovery
-from govsec.postgres.replication import identify, segment_size
+from govsec.postgres.replication import identify, log_end, segment_size
 from govsec.postgres.slots import create_slot, slot_state
 from govsec.postgres.streaming import Streamer, WindowReport
 from govsec.postgres.view import LogView
@@ -128,7 +128,10 @@ def backup_base(
             ) as tree:
                 folder = f"{began:%Y%m%dT%H%M%SZ}"
                 found = stream_base(server, tree, label=f"govsec {folder}", folder=folder, is_fast=is_fast)
-                base = base_of(found, began=began, ended=site.clock.now())
+                # The server's clock, as the moments of its commits are by it.
+                with Connection.open(account_of(source), site.clock) as database:
+                    ended = log_end(database)[1]
+                base = base_of(found, began=began, ended=ended)
                 result = tree.save()
                 tree_id = tree.subtree(folder)
         receipt = session.commit(result)

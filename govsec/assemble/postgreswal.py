@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,20 +92,18 @@ def push_file(site: Site, system: SystemConfig, job: BackupConfig, path: Path) -
     from govsec.assemble.live import LiveSession
     from govsec.assemble.postgres import open_logbook
 
-    try:
-        with alone(state, STREAM_LOCK, "a stream"), LiveSession(site, system, job=job.name) as session:
-            logbook = open_logbook(site, session, job)
-            files = {path.name: data, **_waiting(path)}
-            for name, content in sorted(files.items()):
-                _add(logbook, path.parent / name, content)
-            if logbook.is_changed:
-                session.commit(logbook.save())
-    except LockedError as error:
-        if _is_known(path.name, digest, _notes(state / COVERED, "finished")):
-            return Pushed(path.name, is_new=False)
-        if is_history_name(path.name) or path.name.endswith((PARTIAL, ".backup")):
-            return _streamed_small(site, system, job, path.name, data)
-        raise TryAgainError(f"{path.name}: the stream at work has not come so far ({error})") from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(state, STREAM_LOCK, "a stream"))
+        except LockedError as error:
+            return _covered_by_stream(site, system, job, path.name, data, digest, error)
+        session = stack.enter_context(LiveSession(site, system, job=job.name))
+        logbook = open_logbook(site, session, job)
+        files = {path.name: data, **_waiting(path)}
+        for name, content in sorted(files.items()):
+            _add(logbook, path.parent / name, content)
+        if logbook.is_changed:
+            session.commit(logbook.save())
     noted |= {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     write_private(state / _PUSHED, canonical.dumps(dict(list(noted.items())[-_NOTED_MAX:])))
     return Pushed(path.name, is_new=True, others=len(files) - 1)
@@ -214,17 +213,32 @@ def _notes(path: Path, key: str | None = None) -> dict[str, str]:
     return {}
 
 
-def _streamed_small(site: Site, system: SystemConfig, job: BackupConfig, name: str, data: bytes) -> Pushed:
-    """A history or what is left of a segment: the stream brings its own, so it only has to be no other."""
+def _covered_by_stream(
+    site: Site, system: SystemConfig, job: BackupConfig, name: str, data: bytes, digest: str, error: LockedError
+) -> Pushed:
+    """A stream is at work: it is held when the stream's receipts cover it. Raises ``TryAgainError`` until then."""
     from govsec.assemble.postgres import open_view
 
-    view = open_view(site, system, job)
-    found = _history(view, name)
-    if found is not None and found != data:
-        raise RefusedError(f"{name} is held with another content; it is not replaced")
-    if found is None and is_history_name(name):
-        raise TryAgainError(f"{name}: the stream at work has not come so far")
-    return Pushed(name, is_new=False)
+    if _is_known(name, digest, _notes(state_of(site, system, job) / COVERED, "finished")):
+        return Pushed(name, is_new=False)
+    if name.endswith(".backup"):
+        # The label of somebody's base backup: recovery needs none, and a stream has none to give.
+        return Pushed(name, is_new=False)
+    if is_history_name(name) or name.endswith(PARTIAL):
+        view = open_view(site, system, job)
+        if is_history_name(name):
+            found = _history(view, name)
+            if found is not None and found != data:
+                raise RefusedError(f"{name} is held with another content; it is not replaced")
+            if found is not None:
+                return Pushed(name, is_new=False)
+        else:
+            segment = Segment.named(name.removesuffix(PARTIAL), view.page.segment_size)
+            # What is left of a timeline is complete here once the stream has gone on to the next one.
+            is_here = any(item.segment == segment for item in view.segments())
+            if segment is not None and is_here and view.page.timeline > segment.timeline:
+                return Pushed(name, is_new=False)
+    raise TryAgainError(f"{name}: the stream at work has not come so far ({error})") from error
 
 
 def _history(view: LogView, name: str) -> bytes | None:

@@ -93,6 +93,8 @@ class Connection:
             options["replication"] = "true"
         else:
             options["dbname"] = database or "postgres"
+            # Moments as ISO 8601 with an offset, whatever the server's own style is.
+            options["options"] = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=iso_8601"
         password = None if account.password_file is None else read_secret(account.password_file).decode()
         connection = pq.PGconn.connect(_conninfo(options, password))
         if connection.status != pq.ConnStatus.OK:

@@ -29,7 +29,7 @@ from govsec.postgres.recovery import DATA, TABLESPACES, settings_of
 from govsec.postgres.server import major_of, needed_settings, parse_control, require_programs
 from govsec.postgres.view import StoredSegment
 from govsec.postgres.wal import PARTIAL, Branch, Segment, format_lsn, is_history_name, parse_history, parse_lsn
-from govsec.postgres.window import Target, TargetKind, choose, windows
+from govsec.postgres.window import Target, TargetKind, choose, pages_of, reachable, windows
 
 RUN = ".govsec-run"
 _SMALL_SIZE_MAX = 1 << 20
@@ -285,6 +285,7 @@ def arrange(top: str, target: Target, base_id: str, needed: dict[str, int]) -> d
     (data / "postgresql.auto.conf").touch(mode=0o600)
     (data / "recovery.signal").touch(mode=0o600)
     data.chmod(0o700)
+    target = reachable(window, target, pages_of(window, lambda segment, at, size: _page(run, segment, at, size)))
     lines = [f"{name} = {value}" for name, value in sorted(needed.items())]
     lines += [f"unix_socket_directories = '{run}'", f"log_directory = '{run}/log'"]
     lines += [f"hba_file = '{run}/pg_hba.conf'", f"ident_file = '{run}/pg_ident.conf'", f"data_directory = '{data}'"]
@@ -293,6 +294,12 @@ def arrange(top: str, target: Target, base_id: str, needed: dict[str, int]) -> d
     (run / "pg_hba.conf").write_text("local all all trust\n", encoding="ascii")
     (run / "pg_ident.conf").write_text("", encoding="ascii")
     return {"segments": len(window.segments)}
+
+
+def _page(run: Path, segment: Segment, offset: int, size: int) -> bytes:
+    with (run / "wal" / segment.name).open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def read_log(run: str) -> dict[str, Any]:

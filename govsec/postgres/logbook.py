@@ -293,11 +293,14 @@ class Logbook:
         self.tree.replace(path, data, mtime_ns=mtime_ns)
         self.is_changed = True
         page = self.known
-        if segment.timeline >= page.timeline and segment.end > self.position and not is_partial:
+        # Only what follows without a hole moves the position: a stream goes on from there, and what it confirms the
+        # server throws away.
+        is_next = segment.start <= self.position < segment.end and segment.timeline == page.timeline
+        if is_next and not is_partial:
             if self._open is not None:
                 self.tree.remove(self._partial(self._open.segment))
                 self._open = None
-            self._change(position=format_lsn(segment.end), timeline=segment.timeline, current_at=from_ns(mtime_ns))
+            self._change(position=format_lsn(segment.end), current_at=from_ns(mtime_ns))
         return True
 
     def save(self) -> ArchiveResult:

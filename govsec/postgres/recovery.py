@@ -20,7 +20,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -28,11 +29,11 @@ from pathlib import Path
 from govsec.backup.restore import restore
 from govsec.backup.walk import Problem
 from govsec.clock import Clock
-from govsec.errors import ConfigurationError, FormatError, IntegrityError, RefusedError
+from govsec.errors import ConfigurationError, IntegrityError, RefusedError
 from govsec.postgres.logbook import HISTORY, LOG
 from govsec.postgres.view import LogView, StoredSegment
-from govsec.postgres.wal import PARTIAL, format_lsn
-from govsec.postgres.window import Target, TargetKind, Window, choose, needed, windows
+from govsec.postgres.wal import PARTIAL, Segment, format_lsn, is_history_name
+from govsec.postgres.window import Target, TargetKind, Window, choose, pages_of, reachable, windows
 from govsec.progress import ProgressSink, silent
 
 DATA, WAL, TABLESPACES = "data", "wal", "tablespaces"
@@ -88,12 +89,16 @@ def write_recovery(
     report = restore(
         view.repository, view.narrowed(window.base.path), target, workers=workers, clock=clock, progress=progress
     )
-    items = needed(window, wanted)
+    # All of it, also what came behind the target: when a segment arrived says nothing about what is in it.
+    items = window.segments
     logs = _write_log(view, target, items, workers, clock, progress)
     problems = tuple(f"{item.path}: {item.what}" for item in (*report.problems, *logs))
     if problems:
         raise IntegrityError(f"{len(problems)} files could not be restored as they were: {problems[0][:200]}")
-    owner = (target / DATA / "PG_VERSION").stat()
+    _refuse_links(target)
+    owner = (target / DATA / "PG_VERSION").lstat()
+    pages = pages_of(window, lambda segment, offset, size: _page(target, segment, offset, size))
+    wanted = reachable(window, wanted, pages)
     _link_tablespaces(target, spaces, owner)
     _settle(target, owner)
     _configure(target, window, wanted, owner, is_pausing=is_pausing)
@@ -110,7 +115,8 @@ def settings_of(wal: str, window: Window, wanted: Target, *, is_pausing: bool) -
         f"restore_command = 'cp {wal}/%f %p'",
         f"recovery_target_timeline = '{window.timeline}'",
         f"recovery_target_action = '{'pause' if is_pausing else 'promote'}'",
-        "recovery_target_inclusive = 'true'",
+        # A position is where something ended: what began there is not wanted. A moment's own commit is.
+        f"recovery_target_inclusive = '{'off' if wanted.kind is TargetKind.LSN else 'on'}'",
     ]
     values = dict.fromkeys(("recovery_target", "recovery_target_xid"), "")
     values |= {"recovery_target_time": "", "recovery_target_lsn": "", "recovery_target_name": ""}
@@ -126,6 +132,12 @@ def settings_of(wal: str, window: Window, wanted: Target, *, is_pausing: bool) -
     # Those that are not meant are emptied: the restored settings may hold one, and two are an error.
     lines += [f"{name} = '{value}'" for name, value in sorted(values.items(), key=lambda item: bool(item[1]))]
     return "\n".join(lines) + "\n"
+
+
+def _page(target: Path, segment: Segment, offset: int, size: int) -> bytes:
+    with (target / WAL / segment.name).open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def _write_log(
@@ -147,13 +159,16 @@ def _write_log(
     report = restore(
         view.repository, view.narrowed(LOG), raw, include=wanted, workers=workers, clock=clock, progress=progress
     )
+    for folder in folders:
+        _expect(raw / folder, stat.S_ISDIR)
     for item in items:
         name = item.segment.name
         (raw / name[:_FOLDER_DIGITS] / (name + (PARTIAL if item.is_partial else ""))).rename(wal / name)
     histories = raw / HISTORY.rpartition("/")[2]
-    if histories.is_dir():
+    if _expect(histories, stat.S_ISDIR, is_needed=False):
         for path in histories.iterdir():
-            path.rename(wal / path.name)
+            if is_history_name(path.name) and stat.S_ISREG(path.lstat().st_mode):
+                path.rename(wal / path.name)
     shutil.rmtree(raw)
     return report.problems
 
@@ -177,11 +192,11 @@ def _places(window: Window, places: Mapping[str, Path], target: Path) -> dict[in
 def _link_tablespaces(target: Path, spaces: Mapping[int, Path], owner: os.stat_result) -> None:
     links = target / DATA / "pg_tblspc"
     for link in links.iterdir():
+        _expect(link, stat.S_ISLNK)
         link.unlink()
     for oid, place in spaces.items():
         own = target / TABLESPACES / str(oid)
-        if not own.is_dir() or own.is_symlink():
-            raise FormatError(f"{own}: the base backup has no such tablespace")
+        _expect(own, stat.S_ISDIR)
         _own(own, owner)
         if place != own:
             for entry in own.iterdir():
@@ -210,15 +225,48 @@ def _settle(target: Path, owner: os.stat_result) -> None:
 def _configure(target: Path, window: Window, wanted: Target, owner: os.stat_result, *, is_pausing: bool) -> None:
     data = target / DATA
     for name in ("standby.signal", "postmaster.pid", "recovery.signal"):
-        (data / name).unlink(missing_ok=True)
+        if _expect(data / name, stat.S_ISREG, is_needed=False):
+            (data / name).unlink()
     lines = settings_of(str(target / WAL), window, wanted, is_pausing=is_pausing)
     auto = data / "postgresql.auto.conf"
-    with auto.open("a", encoding="utf-8") as file:
+    with os.fdopen(_opened(auto, os.O_APPEND), "a", encoding="utf-8") as file:
         file.write("\n# Written by govsec pg restore; archiving and following are off until somebody turns them on.\n")
         file.write("archive_mode = 'off'\nprimary_conninfo = ''\nprimary_slot_name = ''\n" + lines)
-    (data / "recovery.signal").touch(mode=0o600)
+    os.close(_opened(data / "recovery.signal", os.O_EXCL))
     for path in (auto, data / "recovery.signal"):
         _own(path, owner)
+
+
+def _refuse_links(target: Path) -> None:
+    """What is written to, read or given away below is what it must be: a link from the repository leads anywhere.
+
+    Raises:
+        IntegrityError: names what is a link, or something else, in its place.
+    """
+    for name in (DATA, f"{DATA}/pg_tblspc", WAL):
+        _expect(target / name, stat.S_ISDIR)
+    _expect(target / TABLESPACES, stat.S_ISDIR, is_needed=False)
+    _expect(target / DATA / "PG_VERSION", stat.S_ISREG)
+    _expect(target / DATA / "postgresql.auto.conf", stat.S_ISREG, is_needed=False)
+    for path in (target / WAL).iterdir():
+        _expect(path, stat.S_ISREG)
+
+
+def _expect(path: Path, is_kind: Callable[[int], bool], *, is_needed: bool = True) -> bool:
+    """True when ``path`` itself is of that kind, False when it may be missing and is. Raises ``IntegrityError``."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError as error:
+        if is_needed:
+            raise IntegrityError(f"{path}: the backup has none") from error
+        return False
+    if not is_kind(status.st_mode):
+        raise IntegrityError(f"{path}: the backup has a link, or something else, where that may not be")
+    return True
+
+
+def _opened(path: Path, flags: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
 
 
 def _own(path: Path, owner: os.stat_result) -> None:

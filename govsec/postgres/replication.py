@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from govsec.clock import Clock, to_ns
 from govsec.errors import FormatError, HostUnreachableError
@@ -25,6 +26,8 @@ from govsec.postgres.wal import format_lsn, history_name, parse_lsn
 _PIECE = struct.Struct("!QQq")
 _ALIVE = struct.Struct("!QqB")
 _STATUS = struct.Struct("!cQQQqB")
+_LOG_END = """SELECT clock_timestamp(),
+  CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END"""
 #: 2000-01-01 in nanoseconds since 1970.
 _EPOCH_NS = 946_684_800 * 1_000_000_000
 
@@ -71,6 +74,18 @@ def identify(server: Connection) -> Identity:
     if not system_id or not timeline or not position or not system_id.isdigit() or not timeline.isdigit():
         raise FormatError(f"{server.name}: does not say which server it is")
     return Identity(int(system_id), int(timeline), parse_lsn(position))
+
+
+def log_end(database: Connection) -> tuple[int, datetime]:
+    """Where the server's log ends on its disk, and its own clock just before. Raises ``FormatError``."""
+    rows = database.rows(_LOG_END)
+    moment, end = rows[0] if rows and len(rows[0]) == 2 else (None, None)
+    if moment is None or end is None:
+        raise FormatError(f"{database.name}: does not say where its log ends")
+    try:
+        return parse_lsn(end), datetime.fromisoformat(moment).astimezone(UTC)
+    except ValueError as error:
+        raise FormatError(f"{database.name}: its clock says {moment[:40]!r}") from error
 
 
 def segment_size(server: Connection) -> int:

@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from govsec.backup.archive import ArchiveResult
-from govsec.clock import Clock, from_ns, to_ns
+from govsec.clock import Clock, to_ns
 from govsec.errors import IntegrityError, LockedError, RefusedError, StoreUnavailableError
 from govsec.postgres.connection import Account, Connection, LogGoneError, SlotActiveError
 from govsec.postgres.logbook import Base, Logbook
 from govsec.postgres.nonce import NoncePlanter
 from govsec.postgres.replication import (
-    Alive,
     Identity,
     LogStream,
     Piece,
     Switched,
     identify,
+    log_end,
     segment_size,
     timeline_history,
 )
@@ -56,8 +56,11 @@ class Session(Protocol):
         """Commit a snapshot. Raises ``StoreUnavailableError`` while the centers do not take it; it waits then."""
         ...
 
-    def tend(self) -> None:
-        """Before each window: hold the lock, commit what waits. Raises ``LockedError`` while a prune has it."""
+    def tend(self) -> Sequence[object]:
+        """Before each window: hold the lock, commit what waits; the receipts of that.
+
+        Raises ``LockedError`` while a prune has the repository.
+        """
         ...
 
 
@@ -182,15 +185,13 @@ class Streamer:
         """Read until the timeline ends, or until told to stop."""
         while True:
             if is_stopped():
-                self._window(stream)
+                self._window(stream, is_last=True)
                 return None
             if self._logbook.tree.pending_bytes < _PENDING_MAX_BYTES:
                 message = stream.read(self._left_s())
                 match message:
                     case Piece():
                         self._take(message)
-                    case Alive() if message.server_end <= self._logbook.position:
-                        self._logbook.current(from_ns(message.sent_ns))
                     case Switched():
                         return message
                     case _:
@@ -207,21 +208,22 @@ class Streamer:
         self._logbook.write(piece.start, piece.data, sent_ns=piece.sent_ns)
         self._oldest_ns = self._oldest_ns or piece.sent_ns
 
-    def _window(self, stream: LogStream) -> None:
+    def _window(self, stream: LogStream, *, is_last: bool = False) -> None:
         """Commit what came, and confirm it; while the centers do not take it, the next call tries again."""
         now = self._clock.monotonic()
-        receipt: object | None = None
+        receipts: list[object] = []
         try:
             # First: it brings back what was away, and locks again what was given to a prune.
-            self._session.tend()
+            receipts = list(self._session.tend())
             for base, tree_id in self._new_bases():
                 self._logbook.add_base(base, tree_id, kept=self._settings.bases_kept)
                 self._saved_position = -1
             position = self._logbook.position
-            if position != self._saved_position or now - self._saved_at >= _IDLE_SAVE_S:
+            is_idle_over = now - self._saved_at >= _IDLE_SAVE_S or (is_last and self._logbook.is_changed)
+            if position != self._saved_position or is_idle_over:
                 result = self._logbook.save()
                 self._saved_position, self._saved_at = position, now
-                receipt = self._session.commit(result)
+                receipts.append(self._session.commit(result))
                 self.windows_count += 1
         except (StoreUnavailableError, LockedError) as error:
             if str(error) != self._waiting_for:
@@ -237,10 +239,10 @@ class Streamer:
             # Everything that was saved is committed now: commits go in order, and none waits.
             self.confirmed = self._saved_position
             lag_s = None
-            if self._oldest_ns is not None:
+            if self._oldest_ns is not None and receipts:
                 lag_s = round((to_ns(self._clock.now()) - self._oldest_ns) / 1e9, 6)
             self._oldest_ns = None
-            self._committed(self._logbook, WindowReport(self.confirmed, receipt, lag_s))
+            self._committed(self._logbook, WindowReport(self.confirmed, receipts[-1] if receipts else None, lag_s))
         self._confirm(stream)
 
     def _confirm(self, stream: LogStream) -> None:
@@ -252,6 +254,11 @@ class Streamer:
         planted = planter.tend(self._logbook.position)
         if planted is not None:
             self._logbook.plant(planted)
+        # Asked, because a server that hears from us says nothing by itself, and what it does say is how far it has
+        # sent. The moment is the server's own, as those of its commits are.
+        end, moment = log_end(database)
+        if self._logbook.position >= end:
+            self._logbook.current(moment)
         now = self._clock.monotonic()
         if now - self._looked_at >= self._settings.slot_check_s:
             self._looked_at = now

@@ -10,15 +10,16 @@ by then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from govsec.errors import RefusedError
 from govsec.postgres.logbook import Base, Page
+from govsec.postgres.tail import PAGE_SIZE, GetPage, read_tail
 from govsec.postgres.view import StoredSegment
-from govsec.postgres.wal import Branch, format_lsn, parse_lsn
+from govsec.postgres.wal import Branch, Segment, format_lsn, parse_lsn
 
 
 class TargetKind(StrEnum):
@@ -106,17 +107,6 @@ def choose(found: Sequence[Window], target: Target, base_id: str | None = None) 
     return fitting[-1]
 
 
-def needed(window: Window, target: Target) -> list[StoredSegment]:
-    """The segments that a recovery to the target reads: one that began to grow after it is not among them."""
-    if target.kind is TargetKind.LSN and target.lsn is not None:
-        return [item for item in window.segments if item.segment.start <= target.lsn]
-    if target.kind is TargetKind.TIME and target.time is not None:
-        # The last one that ended before the moment, and two more: the server stops at the first commit after it.
-        before = [position for position, item in enumerate(window.segments) if item.at <= target.time]
-        return list(window.segments[: (before[-1] if before else 0) + 3])
-    return list(window.segments)
-
-
 def _reaches(window: Window, target: Target) -> bool:
     if target.kind is TargetKind.TIME and target.time is not None:
         return window.start_time <= target.time <= window.end_time
@@ -191,3 +181,29 @@ def _hole(page: Page, end: int, way: Sequence[Branch], stored: Mapping[tuple[int
     if page.timeline == way[-1].timeline and position > end:
         later.append(position)  # the page knows of log that is not there
     return Hole(end, min(later)) if later else None
+
+
+def reachable(window: Window, target: Target, get: GetPage) -> Target:
+    """The target, or the end of the log where nothing in the log comes behind the target.
+
+    ``get`` gives pages of the log along the window's way.
+    """
+    if target.kind not in (TargetKind.TIME, TargetKind.LSN) or not window.segments:
+        return target
+    tail = read_tail(get, window.segments[0].segment.start, window.end)
+    if target.time is not None and (tail.moment is None or target.time >= tail.moment):
+        return Target()
+    if target.lsn is not None and (tail.record is None or target.lsn > tail.record):
+        return Target()
+    return target
+
+
+def pages_of(window: Window, read: Callable[[Segment, int, int], bytes]) -> GetPage:
+    """Pages along a window's way; ``read`` gives bytes of a segment from an offset."""
+    by_number = {item.segment.number: item.segment for item in window.segments}
+
+    def get(address: int) -> bytes | None:
+        segment = by_number.get(address // window.segments[0].segment.size)
+        return None if segment is None else read(segment, address - segment.start, PAGE_SIZE)
+
+    return get

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,7 @@ class Stream:
         self._confirmed = threading.Condition()
         self._position = 0
         self.nonces_count = 0
+        self._current_at: datetime | None = None
         self.said: list[str] = []
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -184,6 +186,10 @@ class Stream:
         wanted = parse_lsn(self._rig.server.value("SELECT pg_current_wal_flush_lsn()"))
         self.wait(lambda: self._position >= wanted)
         return wanted
+
+    def wait_current(self, moment: datetime) -> None:
+        """Wait until the stream knows that the log was complete at a moment of the server's."""
+        self.wait(lambda: self._current_at is not None and self._current_at >= moment)
 
     def wait_said(self, words: str) -> None:
         """Wait until the stream has told something."""
@@ -216,6 +222,7 @@ class Stream:
         with self._confirmed:
             self._position = logbook.position
             self.nonces_count = len(logbook.known.nonces)
+            self._current_at = logbook.known.current_at
             self._confirmed.notify_all()
 
 

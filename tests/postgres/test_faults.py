@@ -229,8 +229,8 @@ class _Session:
         self.commits.append(result)
         return None
 
-    def tend(self) -> None:
-        return
+    def tend(self) -> list[object]:
+        return []
 
 
 @pytest.fixture
