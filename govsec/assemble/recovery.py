@@ -45,6 +45,14 @@ class RecoverActor:
     def __init__(self, site: Site) -> None:
         self._site = site
 
+    def complete(self, arguments: Mapping[str, str | int]) -> Mapping[str, str | int]:
+        """The arguments with the digest of the plan: what is approved is the plan as it stands, not its name.
+
+        Raises:
+            UsageError, ConfigurationError: there is no such system or plan, or it is wrong.
+        """
+        return {**arguments, "plan_digest": self._named(arguments).digest()}
+
     def rehearse(self, order: Order) -> Mapping[str, JsonValue]:
         plan = self._plan(order)
         if isinstance(plan.scenario, (CorruptShare, RemoveShare)):
@@ -109,8 +117,14 @@ class RecoverActor:
             raise IntegrityError(f"{order.verb}: not approved by {VERBS[order.verb].approvals_min} persons")
 
     def _plan(self, order: Order) -> Plan:
-        system = self._site.system(str(order.arguments["system"]))
-        return find_plan(self._site, str(order.arguments["plan"]), system.name)
+        plan = self._named(order.arguments)
+        if plan.digest() != order.arguments.get("plan_digest"):
+            raise RefusedError(f"plan {plan.name}: was changed since it was proposed; propose it anew, or put it back")
+        return plan
+
+    def _named(self, arguments: Mapping[str, str | int]) -> Plan:
+        system = self._site.system(str(arguments["system"]))
+        return find_plan(self._site, str(arguments["plan"]), system.name)
 
     def _centers(self, plan: Plan) -> list[DrillCenter]:
         system = self._site.system(plan.system)

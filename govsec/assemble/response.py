@@ -72,6 +72,7 @@ def open_responses(config: Config, clock: Clock, *, is_attended: bool = False) -
             live=live,
             recorder=stack.enter_context(open_evidence(config)),
             casebook=SiteCasebook(config, clock),
+            complete={"dr.recover": RecoverActor(Site(config, clock)).complete},
         )
 
 

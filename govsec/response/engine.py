@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from govsec.response.runs import OPEN, Deed, Run, Runs, State, Step
 from govsec.response.verbs import verb_of
 
 log = logging.getLogger(__name__)
+Complete = Callable[[Mapping[str, str | int]], Mapping[str, str | int]]
 #: Deeds of one playbook that wait for approval; what is beyond is not proposed, and counted.
 WAITING_MAX = 200
 #: Deeds that nobody approved last no longer than this in all, of one verb in thirty days; then a person is asked. An
@@ -75,6 +76,7 @@ class Engine:
         live: frozenset[str],
         recorder: Recorder,
         casebook: Casebook,
+        complete: Mapping[str, Complete] | None = None,
     ) -> None:
         self.runs = runs
         self.dropped_count = 0
@@ -86,6 +88,8 @@ class Engine:
         self._live = live
         self._recorder = recorder
         self._casebook = casebook
+        #: By verb: what an order says beside its arguments, as it is when it is proposed.
+        self._complete = dict(complete or {})
 
     def absorb(self, finding: Finding, case: str = "") -> list[str]:
         """Plan what the playbooks propose for a finding; gives the ids of new runs. The same finding plans once.
@@ -113,7 +117,8 @@ class Engine:
         except ValueError as error:
             raise RefusedError(f"{verb}: {error}") from error
         run = self._run("", "", "response.planned", verb, case, by, {}, ())
-        self.runs.begin(run.id, run, [self._deed(run, verb, checked, kind.approvals_min, within_s)])
+        completed = self._completed(verb, checked)
+        self.runs.begin(run.id, run, [self._deed(run, verb, completed, kind.approvals_min, within_s)])
         return run.id
 
     def approve(self, document: bytes) -> Deed:
@@ -313,7 +318,7 @@ class Engine:
         return last is not None and self._clock.now() - last < timedelta(seconds=loaded.playbook.repeat_after_s)
 
     def _plan(self, loaded: Loaded, finding: Finding, case: str) -> str | None:
-        proposals = list(propose(loaded.playbook, finding))
+        proposals = [self._checked(each) for each in propose(loaded.playbook, finding)]
         left_out = tuple(f"{each.action.verb}: {each.problem}" for each in proposals if each.problem)
         body = finding.canonical()
         key = f"{loaded.playbook.id}#{loaded.sha256}#{canonical.digest(body)}"
@@ -345,6 +350,19 @@ class Engine:
             return action.approvals_needed
         used_s = self.runs.unapproved_s(action.verb, self._clock.now() - _UNAPPROVED_SPAN)
         return 1 if used_s + int(arguments.get("ttl_s", 0)) > UNAPPROVED_MAX_S else 0
+
+    def _completed(self, verb: str, arguments: Mapping[str, str | int]) -> Mapping[str, str | int]:
+        complete = self._complete.get(verb)
+        return arguments if complete is None else complete(arguments)
+
+    def _checked(self, proposal: Proposal) -> Proposal:
+        """The proposal with all that its order will say, or with the reason why there is none."""
+        if proposal.problem:
+            return proposal
+        try:
+            return replace(proposal, arguments=self._completed(proposal.action.verb, proposal.arguments))
+        except GovsecError as error:
+            return replace(proposal, problem=str(error)[:300])
 
     def _is_open(self, proposal: Proposal) -> bool:
         return self.runs.has_open(proposal.action.verb, proposal.arguments)

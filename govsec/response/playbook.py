@@ -75,9 +75,10 @@ class PlannedAction(Model):
         kind = VERBS.get(self.verb)
         if kind is None:
             raise ValueError(f"verb {self.verb}: there are {', '.join(VERBS)}")
-        expected = set(kind.arguments.model_fields)
-        if set(self.arguments) != expected:
-            raise ValueError(f"{self.verb} takes {', '.join(sorted(expected))}")
+        known = kind.arguments.model_fields
+        needed = {name for name, field in known.items() if field.is_required()}
+        if not needed <= set(self.arguments) <= set(known):
+            raise ValueError(f"{self.verb} takes {', '.join(sorted(needed))}")
         if self.approvals is not None and self.approvals < kind.approvals_min:
             raise ValueError(f"{self.verb} needs the approval of {kind.approvals_min} persons at least")
         fixed = {name: value for name, value in self.arguments.items() if not isinstance(value, FromFinding)}

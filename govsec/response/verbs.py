@@ -69,6 +69,8 @@ class RecoverArguments(Model):
 
     system: Name
     plan: Name
+    #: Of the plan as it stood when this was proposed; filled in then. Another plan of the same name is not approved.
+    plan_digest: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,18 @@ def test_a_recovery_whose_probe_fails_sends_nobody_anywhere(office: Office) -> N
     assert not (office.directory / "begun").exists()
 
 
+def test_a_plan_that_was_changed_after_it_was_approved_is_not_followed(office: Office) -> None:
+    deed = office.planned()
+    office.approve(deed, "zhang", "li")
+    office.plan(title="another one")
+    office.run("response", "run")
+
+    status = office.run("response", "status", deed)
+
+    assert status["state"] == "refused" and "was changed since it was proposed" in status["error"]
+    assert not (office.directory / "address").exists()
+
+
 def test_made_up_damage_is_for_drills_only(office: Office) -> None:
     office.plan(scenario={"kind": "corrupt_share", "center": "remote", "fraction": 0.1, "seed": 1})
     deed = office.planned()
