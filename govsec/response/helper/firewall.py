@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from govsec.errors import RefusedError, TryAgainError
-from govsec.response.helper.api import Arguments, Before, Network, run, text_of
+from govsec.response.helper.api import Arguments, Before, Network, number_of, run, text_of
 
 Address = IPv4Address | IPv6Address
 TABLE = "inet govsec_response"
@@ -73,22 +73,31 @@ class Firewall:
     is_volatile = True
 
     def __init__(self, management: Sequence[Network]) -> None:
-        self._management = tuple(management)
+        # The kernel's sets of networks refuse those that overlap.
+        self._management: tuple[Network, ...] = (
+            *collapse_addresses(each for each in management if isinstance(each, IPv4Network)),
+            *collapse_addresses(each for each in management if isinstance(each, IPv6Network)),
+        )
 
     def put(self, elements: Sequence[tuple[str, str]], ttl_s: int, nonce: str) -> None:
         """Put ``(set, element)`` in for ``ttl_s``; one that is there stays for the longer of both times."""
+        run(["nft", "-f", "-"], self._change(elements, ttl_s, nonce))
+
+    def check(self, elements: Sequence[tuple[str, str]], ttl_s: int) -> None:
+        """Return when the kernel would take what :meth:`put` gives it; nothing is changed. Raises as :func:`run`."""
+        run(["nft", "-c", "-f", "-"], self._change(elements, ttl_s, "tried"))
+
+    def _change(self, elements: Sequence[tuple[str, str]], ttl_s: int, nonce: str) -> str:
+        """All of it in one transaction: the rules as they are to be, and the elements."""
         lines = [_RULES]
-        for network in self._management:
-            lines.append(f"add element {TABLE} manage{network.version} {{ {network} }}")
-        run(["nft", "-f", "-"], "\n".join(lines))
-        change = []
+        lines += [f"add element {TABLE} manage{each.version} {{ {each} }}" for each in self._management]
         for name, element in elements:
             left_s = self.left(name, element)
             if left_s is not None:
-                change.append(f"delete element {TABLE} {name} {{ {element} }}")
+                lines.append(f"delete element {TABLE} {name} {{ {element} }}")
             lasting_s = max(ttl_s, left_s or 0)
-            change.append(f'add element {TABLE} {name} {{ {element} timeout {lasting_s}s comment "{nonce}" }}')
-        run(["nft", "-f", "-"], "\n".join(change))
+            lines.append(f'add element {TABLE} {name} {{ {element} timeout {lasting_s}s comment "{nonce}" }}')
+        return "\n".join(lines)
 
     def remove(self, elements: Sequence[tuple[str, str]]) -> None:
         """Take out what is there."""
@@ -124,6 +133,7 @@ class Block(Firewall):
                 raise RefusedError(f"{address} is never blocked: {network} is {why}")
         if any((address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local)):
             raise RefusedError(f"{address} is never blocked: no address of one host")
+        self.check([_blocked(arguments)], number_of(arguments, "ttl_s"))
         return {"address": str(address), "sessions": sum(peer == address for peer in peers_of_sockets())}
 
     def before(self, arguments: Arguments) -> Before:
@@ -151,6 +161,7 @@ class Isolate(Firewall):
     def plan(self, arguments: Arguments, peer_pid: int) -> dict[str, Any]:
         if not self._management:
             raise RefusedError("host.isolate: no management network is named; nobody could come back in")
+        self.check(self._ALL, number_of(arguments, "ttl_s"))
         peers = [peer for peer in peers_of_sockets() if not peer.is_loopback]
         cut = [peer for peer in peers if not any(peer in network for network in self._management)]
         return {"sessions": len(cut), "sessions_kept": len(peers) - len(cut)}
