@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from govsec.errors import RefusedError
+from govsec.response.helper.firewall import Block
 from tests.response.far import People, ask, helper_running, make_order, wait_for, write_settings
 from tests.support.namespaces import Namespace, cable
 from tests.support.require import require
@@ -210,6 +212,31 @@ def test_what_nft_would_refuse_is_said_when_it_is_tried_and_nothing_is_loaded(
         tried = ask(tmp_path / "s", {"step": "try", "order": order.body()})
 
     assert tried["kind"] == "refused" and "nft" in tried["why"], tried
+
+
+def test_a_name_server_behind_the_stub_of_this_host_is_never_blocked(tmp_path: Path) -> None:
+    require("ip")
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("nameserver 127.0.0.53\nnameserver\nnameserver what?\n", encoding="utf-8")
+    real.write_text("search example.org\nnameserver 203.0.113.53\nnameserver fe80::1%eth0\n", encoding="utf-8")
+    block = Block([], [], name_servers=(stub, tmp_path / "none", real))
+
+    with pytest.raises(RefusedError, match="a name server"):
+        block.plan({"address": "203.0.113.53", "ttl_s": 60}, 1)
+
+
+def test_addresses_that_mean_everybody_are_never_blocked(tmp_path: Path, ends: tuple[Namespace, Namespace]) -> None:
+    here, _ = ends
+    # The one is told by the interface; of the other the kernel makes a broadcast address without saying so.
+    here.ip("address", "add", "203.0.113.1/24", "broadcast", "203.0.113.77", "dev", here.interface)
+    refused = {}
+    with helper_running(write_settings(tmp_path), "ip", "netns", "exec", here.name):
+        for address in ("255.255.255.255", "203.0.113.77", "192.0.2.255"):
+            order = make_order("nft.block", {"address": address, "ttl_s": 60})
+            refused[address] = ask(tmp_path / "s", {"step": "try", "order": order.body()})
+
+    assert {address: answer.get("kind") for address, answer in refused.items()} == dict.fromkeys(refused, "refused")
+    assert "never blocked" in refused["192.0.2.255"]["why"], refused
 
 
 def test_two_blocks_of_one_address_hold_until_both_are_taken_back(

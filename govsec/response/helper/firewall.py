@@ -11,6 +11,7 @@ Source: nft(8), sets with timeouts and intervals.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -65,6 +66,11 @@ add rule inet govsec_response through ip6 daddr @isolate6 counter drop
 _TABLES_OF_SOCKETS = ("tcp", "tcp6", "udp", "udp6")
 _SOCKETS_MAX = 200_000
 _LISTENING = "0A"
+_EVERYBODY = IPv4Address("255.255.255.255")
+#: The second one: where systemd-resolved is the name server that programs ask, those that it asks itself.
+_NAME_SERVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+#: From this prefix on a network has no broadcast address (RFC 3021).
+_NO_BROADCAST_BITS = 31
 
 
 class Firewall:
@@ -121,17 +127,22 @@ class Firewall:
 class Block(Firewall):
     """``nft.block``: ``address`` is neither heard nor answered, nor passed on."""
 
-    def __init__(self, management: Sequence[Network], never: Sequence[Network]) -> None:
+    def __init__(
+        self, management: Sequence[Network], never: Sequence[Network], name_servers: Sequence[Path] = _NAME_SERVERS
+    ) -> None:
         super().__init__(management)
         self._never = (*management, *never)
+        self._name_servers = name_servers
 
     def plan(self, arguments: Arguments, peer_pid: int) -> dict[str, Any]:
         address = _address(arguments)
-        kept = [(network, "named in the settings") for network in self._never] + protected()
+        kept = [(network, "named in the settings") for network in self._never] + protected(self._name_servers)
         for network, why in kept:
             if network.version == address.version and address in network:
                 raise RefusedError(f"{address} is never blocked: {network} is {why}")
-        if any((address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local)):
+        if address == _EVERYBODY or any(
+            (address.is_loopback, address.is_multicast, address.is_unspecified, address.is_link_local)
+        ):
             raise RefusedError(f"{address} is never blocked: no address of one host")
         self.check([_blocked(arguments)], number_of(arguments, "ttl_s"))
         return {"address": str(address), "sessions": sum(peer == address for peer in peers_of_sockets())}
@@ -191,23 +202,43 @@ def told(*argv: str) -> Any:
         raise TryAgainError(f"{argv[0]}: its answer is no JSON: {error}") from error
 
 
-def protected() -> list[tuple[Network, str]]:
-    """Addresses of this host, its gateways and its name servers, with what they are. Raises as :func:`api.run`."""
+def protected(name_servers: Sequence[Path]) -> list[tuple[Network, str]]:
+    """Addresses of this host, its networks' broadcasts, its gateways and its name servers, with what they are.
+
+    ``name_servers`` are files as of resolv.conf(5); what is not there or no address is passed over. Raises as
+    :func:`api.run`.
+    """
     found: list[tuple[Network, str]] = []
     for interface in told("ip", "-j", "address"):
-        found += [(ip_network(each["local"]), "our own") for each in interface.get("addr_info", ()) if "local" in each]
+        for each in interface.get("addr_info", ()):
+            if "local" in each:
+                found += [(ip_network(each["local"]), "our own"), *_broadcasts(each)]
     for family in ("-4", "-6"):
         for route in told("ip", "-j", family, "route", "show"):
             ways = [route, *route.get("nexthops", ())]
             found += [(ip_network(way["gateway"]), "a gateway") for way in ways if "gateway" in way]
-    try:
-        lines = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")[:65536].splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            found.append((ip_network(words[1].split("%")[0]), "a name server"))
+    for path in name_servers:
+        found += [(network, "a name server") for network in _name_servers_in(path)]
+    return found
+
+
+def _broadcasts(address: dict[str, Any]) -> list[tuple[Network, str]]:
+    """What is told, and what the kernel makes of the prefix without telling it."""
+    named = [address["broadcast"]] if "broadcast" in address else []
+    whole = ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
+    if whole.version == 4 and whole.prefixlen < _NO_BROADCAST_BITS:
+        named.append(whole.broadcast_address)
+    return [(ip_network(each), "a broadcast of a network of ours") for each in named]
+
+
+def _name_servers_in(path: Path) -> list[Network]:
+    found: list[Network] = []
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        for line in file.read(65536).splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                with contextlib.suppress(ValueError):
+                    found.append(ip_network(words[1].split("%")[0]))
     return found
 
 
