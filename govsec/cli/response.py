@@ -172,6 +172,8 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
     with open_responses(io.config(), io.clock) as engine:
         if args.finding is not None:
             made = engine.absorb(_finding(args.finding), args.case)
+            for why in engine.unfit:
+                io.warn(why)
         else:
             arguments, by = _arguments(args.argument), args.by or getpass.getuser()
             made = [engine.plan(args.verb, arguments, by=by, case=args.case)]

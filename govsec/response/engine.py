@@ -41,6 +41,9 @@ UNAPPROVED_MAX_S = 14 * 86_400
 _UNAPPROVED_SPAN = timedelta(days=30)
 #: How often a deed in force is looked at, at least.
 CHECK_EVERY = timedelta(minutes=1)
+#: Runs that ended are forgotten after this; ledger and cases keep what happened.
+KEPT = timedelta(days=400)
+_FORGET_EVERY = timedelta(hours=1)
 FIRST_WAIT_S, WAIT_MAX_S = 2.0, 300.0
 #: With waits that double to five minutes, about two hours.
 TRIES_MAX = 30
@@ -80,6 +83,9 @@ class Engine:
     ) -> None:
         self.runs = runs
         self.dropped_count = 0
+        #: What the last finding did not say as a playbook needs it.
+        self.unfit: tuple[str, ...] = ()
+        self._forgot_at: datetime | None = None
         self._playbooks = tuple(playbooks)
         self._actors = dict(actors)
         self._trusted = trusted
@@ -97,6 +103,7 @@ class Engine:
         Raises as :class:`govsec.database.Database`.
         """
         made = []
+        self.unfit = ()
         for loaded in self._playbooks:
             if not loaded.playbook.fits(finding) or self._is_repeated(loaded, finding):
                 continue
@@ -164,6 +171,10 @@ class Engine:
         Raises as :class:`govsec.database.Database`.
         """
         moved = 0
+        now = self._clock.now()
+        if self._forgot_at is None or not timedelta(0) <= now - self._forgot_at < _FORGET_EVERY:
+            self._forgot_at = now
+            self.runs.forget(now - KEPT)
         # Several rounds, so that a deed goes as far as it can; the bound is on rounds, not on deeds.
         for _ in range(6):
             due = self.runs.due(self._clock.now(), _STEP_MAX)
@@ -334,8 +345,10 @@ class Engine:
             fresh = kept
             if not fresh:
                 return None
-        if not fresh and not left_out:
-            # One attack makes many findings: what is proposed or in force already is not proposed once more.
+        self.unfit += left_out
+        if not fresh:
+            # One attack makes many findings: what is proposed or in force already is not proposed once more. And what
+            # a finding does not say proposes nothing: a run of nothing would only fill the file.
             return None
         deeds = [
             self._deed(run, action.verb, each.arguments, self._needed(action, each.arguments), action.approve_within_s)

@@ -50,6 +50,18 @@ _LAYOUT = Layout(
 _WAIT_MAX = timedelta(days=2)
 _DEEDS = "SELECT nonce, run, body, approvals_needed, state, tries, next_at, ends, facts, error FROM deeds"
 
+_OVER = """
+    SELECT id FROM runs WHERE created < ? AND NOT EXISTS (
+      SELECT 1 FROM deeds WHERE deeds.run = runs.id AND (
+        deeds.state NOT IN ('undone', 'expired', 'lapsed', 'tried', 'refused', 'failed')
+        OR EXISTS (SELECT 1 FROM steps WHERE steps.nonce = deeds.nonce AND steps.is_told = 0))) LIMIT 1000"""
+_FORGET = (
+    "DELETE FROM steps WHERE nonce IN (SELECT nonce FROM deeds WHERE run = ?)",
+    "DELETE FROM approvals WHERE nonce IN (SELECT nonce FROM deeds WHERE run = ?)",
+    "DELETE FROM deeds WHERE run = ?",
+    "DELETE FROM runs WHERE id = ?",
+)
+
 
 class State(StrEnum):
     """Where a deed stands."""
@@ -309,6 +321,14 @@ class Runs:
                 f"{_DEEDS} WHERE state = ? ORDER BY next_at DESC, nonce LIMIT ?", (state.value, limit)
             ).fetchall()
         return [_deed(each) for each in found]
+
+    def forget(self, before: datetime) -> int:
+        """Let go of runs from before that have ended and were handed on in all; gives how many."""
+        with self._store.transaction() as connection:
+            found = connection.execute(_OVER, (format_time(before),)).fetchall()
+            for statement in _FORGET:
+                connection.executemany(statement, found)
+        return len(found)
 
     def count_waiting(self, playbook: str) -> int:
         """How many deeds of a playbook wait for approval."""

@@ -247,6 +247,28 @@ def test_a_flood_of_findings_is_no_flood_of_deeds_and_holds_up_nothing_else(
     assert "backup.freeze" in [deed.order.verb for deed in room.engine.runs.deeds(run)]
 
 
+def test_a_finding_that_fits_nothing_leaves_nothing_behind_but_its_reason(room: Room) -> None:
+    assert room.engine.absorb(finding(originators=["no address"])) == []
+    assert "address" in room.engine.unfit[0]
+    assert room.engine.runs.runs(10) == []
+
+
+def test_runs_that_ended_long_ago_are_forgotten_and_those_in_force_are_not(room: Room) -> None:
+    (ended,) = [room.planned()]
+    room.engine.take_back(ended, "li")
+    recovery = room.engine.plan("dr.recover", {"system": "hr", "plan": "flood"}, by="zhang")
+    room.engine.step()
+    (deed,) = room.engine.runs.deeds(recovery)
+    room.approve(deed, "zhang", "li")
+    room.engine.step()
+    room.clock.advance(401 * 86_400)
+    room.world.deeds[deed.nonce] = ("done", room.clock.now() + timedelta(days=9))
+    room.engine.step()
+
+    assert [run.id for run in room.engine.runs.runs(10)] == [recovery]
+    assert room.engine.runs.deed(ended.nonce) is None
+
+
 def test_deeds_that_need_nobody_do_not_go_on_for_ever_without_anybody(room: Room) -> None:
     needed = []
     for number in range(5):
