@@ -69,6 +69,7 @@ def _purge(server: MariadbServer) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_a_purged_log_is_a_gap_that_is_told_and_that_nothing_is_recovered_across(
     site: Site, server: MariadbServer, short: Path
 ) -> None:
