@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Patterns remembered for their cool-down; the one longest silent goes first.
 _PATTERNS_MAX = 65_536
+#: Findings of several detectors are this much out of order at most.
+_DISORDER = timedelta(hours=1)
 #: A detector that failed so often does not see what it is for.
 _ERRORS_MAX = 3
 SeenT = TypeVar("SeenT", bound=Seen)
@@ -122,7 +124,8 @@ class Engine(Generic[SeenT]):
             return None
         pattern = pattern_of(finding)
         told = self._told.get(pattern)
-        is_silent = told is not None and finding.time < told.time + timedelta(seconds=cooldown_s)
+        # What was told in a future that did not come (a clock that was wrong, a record that lies) silences nothing.
+        is_silent = told is not None and -_DISORDER <= finding.time - told.time < timedelta(seconds=cooldown_s)
         # What became worse is news, whatever was said before.
         if told is not None and is_silent and finding.severity <= told.severity:
             self._told.move_to_end(pattern)

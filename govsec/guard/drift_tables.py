@@ -24,6 +24,7 @@ from govsec.host.tables import HostSnapshot, TableName, Unavailable
 from govsec.records import Finding, Severity
 
 UPDATE = "host.update.package"
+_RIGHTS = ("mode", "uid", "gid", "capabilities")
 #: Tells whether a file came with a package that was updated since the baseline.
 Explain = Callable[[str], Explanation | None]
 
@@ -96,7 +97,7 @@ class DriftTables:
             return None
         severity = _weighed(table, severity, key, before, after)
         how = "added" if before is None else "removed" if after is None else "changed"
-        update = self._update(table, after or before or {}, key)
+        update = self._update(table, before, after, key)
         if table is TableName.PACKAGES and how == "changed":
             update = Explanation(key, str((before or {}).get("version")), str((after or {}).get("version")))
         if update is not None:
@@ -135,8 +136,11 @@ class DriftTables:
             facts={"package": update.package, "name": key, "table": table.value},
         )
 
-    def _update(self, table: TableName, row: Mapping[str, JsonValue], key: str) -> Explanation | None:
-        """An updated package that vouches for the file behind the row."""
+    def _update(self, table: TableName, before: Row | None, after: Row | None, key: str) -> Explanation | None:
+        """An updated package that vouches for the file behind the row: for its contents, and for no rights."""
+        if table is TableName.PRIVILEGED and any(_value(before, name) != _value(after, name) for name in _RIGHTS):
+            return None
+        row = after or before or {}
         file = key if table is TableName.PRIVILEGED else row.get("file")
         return self._explain(file) if isinstance(file, str) and file else None
 

@@ -7,6 +7,7 @@ happened. What is left of a row is a few attributes as plain values, the same in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from govsec.host.tables import (
     Unavailable,
 )
 from govsec.records import Severity
+from govsec.redact import redact
 
 Row = dict[str, JsonValue]
 #: Ports that the kernel gives to whoever asks for none (ip(7), ip_local_port_range): UDP sockets there are clients, and
@@ -91,7 +93,10 @@ def _listeners(listeners: Iterable[Listener]) -> dict[str, Row]:
 
 
 def _services(services: Iterable[Service]) -> dict[str, Row]:
-    return {clean(one.name): _row(enabled=one.enabled, file=one.file, commands=list(one.commands)) for one in services}
+    return {
+        clean(one.name): _row(enabled=one.enabled, file=one.file, commands=[_command(each) for each in one.commands])
+        for one in services
+    }
 
 
 def _modules(modules: Iterable[KernelModule]) -> dict[str, Row]:
@@ -101,8 +106,8 @@ def _modules(modules: Iterable[KernelModule]) -> dict[str, Row]:
 def _tasks(tasks: Iterable[ScheduledTask]) -> dict[str, Row]:
     """By what they are: a task that is changed is one gone and one new, and both are told."""
     return {
-        clean(f"{one.kind} {one.file} {one.schedule} {one.command}"[:400]): _row(
-            owner=one.owner, schedule=one.schedule, command=one.command, file=one.file
+        clean(f"{one.kind} {one.file} {one.schedule} {_command(one.command)}"[:400]): _row(
+            owner=one.owner, schedule=one.schedule, command=_command(one.command), file=one.file
         )
         for one in tasks
     }
@@ -123,6 +128,16 @@ def _privileged(files: Iterable[PrivilegedFile]) -> dict[str, Row]:
 
 def _packages(packages: Iterable[Package]) -> dict[str, Row]:
     return {clean(f"{one.name}:{one.architecture}"): _row(version=one.version, manager=one.manager) for one in packages}
+
+
+def _command(text: str) -> str:
+    """A command without the passwords in it, which would go into findings, notices and the baseline.
+
+    Where something was cut, a mark of what stood there: 16 bits, enough to see that it became another, too few to
+    guess it by.
+    """
+    cut = redact(text)
+    return cut if cut == text else f"{cut} #{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:4]}"
 
 
 def _row(**values: object) -> Row:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from govsec.findings.api import SECOND_NS
 from govsec.guard.api import Actor, Explanation, FileDifference, FileLook
 from govsec.guard.filescan import FileChecker, FileScanner
-from govsec.guard.filestate import FileState
+from govsec.guard.filestate import NO_DIGEST, FileState, marks_of
 from govsec.guard.hostbaseline import HostBaseline, KnownFiles
 from govsec.guard.packagefiles import DebianFiles
 
@@ -69,7 +69,13 @@ class Integrity:
         """The update that brought the file as it is now, when there is one."""
         if not self._may_explain():
             return None
-        explanation = self._explain(path, self._owners([path]).get(path))
+        packed = self._files.states.get(path)
+        try:
+            now = FileState.unpack(marks_of(os.lstat(path)) + NO_DIGEST)
+        except OSError:
+            now = None
+        is_kept = _are_rights_kept(FileState.unpack(packed) if packed is not None else None, now)
+        explanation = self._explain(path, self._owners([path]).get(path)) if is_kept else None
         self._refresh()
         return explanation
 
@@ -95,7 +101,13 @@ class Integrity:
                 drifted.append((path, before, now))
         owners = self._owners([path for path, _, _ in drifted]) if drifted and self._may_explain() else {}
         differences = tuple(
-            FileDifference(path, before, now, self._explain(path, owners.get(path)), actors.get(path))
+            FileDifference(
+                path,
+                before,
+                now,
+                self._explain(path, owners.get(path)) if _are_rights_kept(before, now) else None,
+                actors.get(path),
+            )
             for path, before, now in drifted
         )
         self._refresh()
@@ -138,3 +150,12 @@ class Integrity:
             return False
         self._busy_since = self._busy_since if self._busy_since is not None else time_ns
         return time_ns - self._busy_since < _BUSY_MAX_NS
+
+
+def _are_rights_kept(was: FileState | None, now: FileState | None) -> bool:
+    """Kind, rights and owner are as before, where there was a before.
+
+    Contents are all that a package's database vouches for: who made a file of it set-id, gave it away, or put a link in
+    its place hides behind no update.
+    """
+    return was is None or now is None or (was.mode, was.uid, was.gid) == (now.mode, now.uid, now.gid)

@@ -102,7 +102,7 @@ def _siblings(path: str) -> tuple[tuple[str, int, int, int], ...]:
     """Files beside it that begin with its name, or with its name's beginning and a date (``dateext``)."""
     folder, _, name = path.rpartition("/")
     stem = name.removesuffix(".log")
-    found = []
+    found: list[tuple[int, tuple[str, int, int, int]]] = []
     try:
         with os.scandir(folder or "/") as entries:
             for entry in entries:
@@ -110,10 +110,13 @@ def _siblings(path: str) -> tuple[tuple[str, int, int, int], ...]:
                     continue
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
-                    found.append((entry.name, status.st_ino, status.st_size, _unpacked(entry.path, status.st_size)))
+                    row = (entry.name, status.st_ino, status.st_size, _unpacked(entry.path, status.st_size))
+                    found.append((status.st_mtime_ns, row))
     except OSError:
         return ()
-    return tuple(sorted(found)[:_SIBLINGS_MAX])
+    # Half a year of days is kept, as the law asks: what was rotated just now is among the newest, whatever its name.
+    newest = sorted(found, reverse=True)[:_SIBLINGS_MAX]
+    return tuple(sorted(row for _, row in newest))
 
 
 def _unpacked(path: str, size: int) -> int:

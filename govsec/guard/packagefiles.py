@@ -89,14 +89,18 @@ class DebianFiles:
         return any(place in listed for place in self._written(path))
 
     def vouches(self, name: str, path: str) -> bool:
-        """The file's contents are what the package says, to the byte. Links and folders: that it lists them."""
+        """The file's contents are what the package says, to the byte. Links and folders: that it lists them as such.
+
+        Nothing of rights: the database does not know them.
+        """
         try:
             status = os.lstat(path)
         except OSError:
             return False
-        if not stat.S_ISREG(status.st_mode):
-            return self.owns(name, path)
         sums = self._sums_of(name)
+        if not stat.S_ISREG(status.st_mode):
+            # What has a sum is a file: a link in its place is not the package's.
+            return self.owns(name, path) and not any(place in sums for place in self._written(path))
         said = next((sums[place] for place in self._written(path) if place in sums), None)
         return said is not None and status.st_size <= _HASH_SIZE_MAX and _md5(path) == said
 

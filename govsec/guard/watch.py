@@ -32,6 +32,8 @@ from govsec.records import Finding
 
 DEGRADED = "host.sensor.degraded"
 _WRITERS_MAX = 4096
+#: Clocks are set by seconds; what is further ahead than this, or goes further back, was wrong.
+_CLOCKS_APART_NS = 300 * SECOND_NS
 #: Files of the baseline that are looked at in one step; the rest follow in the next.
 _TOUCHED_A_STEP = 200
 _TOUCHED_MAX = 20_000
@@ -86,8 +88,8 @@ class HostGuard:
         self, records: Sequence[Record], snapshot: HostSnapshot | None = None, *, now_ns: int
     ) -> tuple[Finding, ...]:
         """What is sure after these records. ``now_ns``: wall time of this moment."""
-        self._time_ns = max(self._time_ns, now_ns, *(record.time_ns for record in records))
-        seen: list[GuardRecord] = [*self._begin(), *records, *self._canaries_again()]
+        note = self._tell_time(records, now_ns)
+        seen: list[GuardRecord] = [*self._begin(), *note, *records, *self._canaries_again()]
         if snapshot is not None:
             seen.append(snapshot)
             if not isinstance(snapshot.accounts, Unavailable):
@@ -103,6 +105,23 @@ class HostGuard:
             self._look_due = self._time_ns + self._intervals.look_s * SECOND_NS
             seen.extend(self._look())
         return self._engine.observe(Observation(self._time_ns, tuple(seen)))
+
+    def _tell_time(self, records: Sequence[Record], now_ns: int) -> Sequence[WatchNote]:
+        """Bring the guard's time forward; a record does so by minutes at most, whatever it says.
+
+        Where the wall clock has gone back (it had been wrong, or somebody set it), time begins anew from there, and
+        everything is looked at: else no look would be due again before the time that the clock had shown.
+        """
+        went_back_ns = self._time_ns - now_ns
+        if went_back_ns > _CLOCKS_APART_NS:
+            self._time_ns = now_ns
+            self.look_again()
+        latest_ns = max((record.time_ns for record in records), default=now_ns)
+        self._time_ns = max(self._time_ns, now_ns, min(latest_ns, now_ns + _CLOCKS_APART_NS))
+        if went_back_ns <= _CLOCKS_APART_NS:
+            return ()
+        text = f"the clock went back by {went_back_ns // SECOND_NS} s; everything is looked at again"
+        return (WatchNote(self._time_ns, Stage.FILES, "clock", True, text),)
 
     def finish(self) -> tuple[Finding, ...]:
         """Nothing more comes: what is due now."""

@@ -7,6 +7,8 @@ password it is kept whether there is one, and whether it is locked; the hash nev
 
 from __future__ import annotations
 
+import re
+
 import psutil
 
 from govsec.errors import GovsecError
@@ -19,6 +21,9 @@ SESSIONS_MAX = 10_000
 _FILE_BYTES_MAX = 32 << 20
 _SESSION_BYTES_MAX = 64 << 10
 _FIELDS_PASSWD = 7
+#: The C library takes a line that ends after the group for an account all the same.
+_FIELDS_NEEDED = 4
+_NUMBER = re.compile(r"[ \t]*([+-]?[0-9]{1,20})[ \t]*")
 _LOGIND = "/run/systemd/sessions"
 _SECOND_NS = 1_000_000_000
 
@@ -37,14 +42,16 @@ def read_accounts(tree: Tree, gaps: Gaps) -> tuple[Account, ...]:
         fields = line.split(":")
         if not line.strip() or line.startswith("#"):
             continue
-        if len(fields) < _FIELDS_PASSWD or not (fields[2].isdecimal() and fields[3].isdecimal()):
+        fields += [""] * (_FIELDS_PASSWD - len(fields)) if len(fields) >= _FIELDS_NEEDED else []
+        uid, gid = (_number(text) for text in fields[2:4]) if len(fields) >= _FIELDS_PASSWD else (None, None)
+        if uid is None or gid is None or not fields[0]:
             # Lines of NIS (+::::::) and broken ones give no account, but one should know that they are there.
             gaps.add(TableName.ACCOUNTS, "line of /etc/passwd that is no account")
             continue
         if len(rows) >= ACCOUNTS_MAX:
             gaps.add(TableName.ACCOUNTS, f"more than {ACCOUNTS_MAX} accounts")
             continue
-        name, in_passwd, gid = fields[0], fields[1], int(fields[3])
+        name, in_passwd = fields[0], fields[1]
         first = (group_names[gid],) if gid in group_names else ()
         # "x" sends to shadow; anything else here is the password itself, an empty one too.
         in_force = passwords.get(name) if in_passwd == "x" else _password(in_passwd)  # noqa: S105
@@ -52,7 +59,7 @@ def read_accounts(tree: Tree, gaps: Gaps) -> tuple[Account, ...]:
         rows.append(
             Account(
                 name,
-                int(fields[2]),
+                uid,
                 gid,
                 tuple(dict.fromkeys((*first, *groups.get(name, ())))),
                 fields[5],
@@ -62,6 +69,12 @@ def read_accounts(tree: Tree, gaps: Gaps) -> tuple[Account, ...]:
             )
         )
     return tuple(rows)
+
+
+def _number(text: str) -> int | None:
+    """A number as the C library reads it, blanks and signs included: a root account must not hide behind ``+0``."""
+    found = _NUMBER.fullmatch(text)
+    return int(found[1]) % (1 << 32) if found is not None else None
 
 
 def _groups(tree: Tree, gaps: Gaps) -> tuple[dict[str, list[str]], dict[int, str]]:

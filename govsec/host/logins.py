@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Protocol
 
@@ -152,7 +152,9 @@ class WebReader:
             moment = datetime.strptime(self._group(found, "time") or "", self._options.time_format)
         except ValueError:
             return to_ns(now)
-        return to_ns(moment if moment.tzinfo is not None else now)
+        # A line of tomorrow lies; one of the year 9999 is no moment that can be counted with.
+        is_sound = moment.tzinfo is not None and moment - now < timedelta(days=1)
+        return to_ns(moment if is_sound else now)
 
 
 def record_of(login: Login, time_ns: int, pid: int | None, log: str, line: str, count: int = 1) -> LoginRecord:

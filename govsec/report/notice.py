@@ -11,6 +11,8 @@ from govsec.report.catalog import Catalogue, Lang
 
 _HOURS = 8
 _LISTED_MAX = 10
+#: Facts that are moments; people read them on their own clocks.
+_MOMENTS = ("approve_until",)
 
 
 def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
@@ -26,6 +28,7 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     }
     if "level" in facts and words.has(f"level.{facts['level']}"):
         facts["level"] = words.text(f"level.{facts['level']}")
+    facts |= {name: _moment(facts[name], words) for name in _MOMENTS if name in facts}
     facts |= _case_facts(notice.facts, words)
     key, detail = f"title.{notice.kind}", f"detail.{notice.kind}"
     title = words.text(key if words.has(key) else "other", facts)
@@ -43,6 +46,13 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
     lines += [words.text("line.attachment", each.model_dump()) for each in notice.attachments]
     lines.append(words.text("line.time", {"moment": words.moment(notice.time, _HOURS)}))
     return title, tuple(lines)
+
+
+def _moment(value: object, words: Catalogue) -> str:
+    try:
+        return words.moment(parse_time(str(value)), _HOURS)
+    except ValueError:
+        return str(value)
 
 
 def _case_facts(facts: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:

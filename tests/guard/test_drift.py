@@ -308,6 +308,29 @@ def test_a_program_that_is_changed_after_an_upgrade_is_drift(
     assert [finding.subject for finding in found] == [str(machine.root / "usr/bin/tool")]
 
 
+def make_set_id(tool: Path) -> None:
+    tool.chmod(0o4755)
+
+
+def put_a_link_in_its_place(tool: Path) -> None:
+    tool.unlink()
+    tool.symlink_to("/tmp/evil")
+
+
+@pytest.mark.parametrize("deed", [make_set_id, put_a_link_in_its_place], ids=lambda deed: deed.__name__)
+def test_an_upgrade_vouches_for_contents_and_for_no_rights(
+    machine: Machine, dpkg: Callable[[str, str], None], deed: Callable[[Path], None]
+) -> None:
+    dpkg("1.0-1", "one")
+    machine.accept()
+    dpkg("2.0-1", "two")
+
+    deed(machine.root / "usr/bin/tool")
+    found = [finding for finding in machine.drift() if finding.severity > Severity.INFO]
+
+    assert str(machine.root / "usr/bin/tool") in {finding.subject for finding in found}
+
+
 def test_a_program_of_a_package_that_was_not_upgraded_is_drift_whatever_the_database_says(
     machine: Machine, dpkg: Callable[[str, str], None]
 ) -> None:
@@ -418,6 +441,19 @@ def test_a_row_that_is_not_as_accepted_is_told_with_before_and_after(case: str) 
     assert [finding.kind for finding in found] == [KINDS[table]]
     assert "after" in found[0].facts
     assert found[0].facts["attack"]
+
+
+def test_passwords_in_commands_are_in_no_finding_and_a_change_of_them_is_seen() -> None:
+    def task(command: str) -> ScheduledTask:
+        return ScheduledTask("cron", "root", "0 2 * * *", command, "/etc/crontab")
+
+    secret = "mysqldump --password=S3cretPw42 all"
+    judge = accepted(tasks=[task(secret)])
+    assert judge.take(snapshot(MONDAY_NS, tasks=(task(secret),))) == ()
+
+    found = judge.take(snapshot(MONDAY_NS + 60 * SECOND, tasks=(task(secret.replace("S3cretPw42", "x;evil")),)))
+    assert {finding.facts["how"] for finding in found} == {"added", "removed"}
+    assert "S3cretPw42" not in "".join(finding.model_dump_json() for finding in found)
 
 
 def test_what_changes_by_itself_is_no_drift() -> None:

@@ -135,6 +135,16 @@ def rename_by_date(logs: Logs) -> None:
     logs.log.write_text("")
 
 
+def rename_by_date_beside_half_a_year(logs: Logs) -> None:
+    """As the law asks: 180 days are kept, and the newest name sorts last."""
+    for day in range(180):
+        old = logs.folder / f"auth.log-2026{1 + day // 28:02}{1 + day % 28:02}"
+        old.write_text(LINE)
+        os.utime(old, (1_700_000_000 + day, 1_700_000_000 + day))
+    os.rename(logs.log, logs.folder / "auth.log-20261122")
+    logs.log.write_text("")
+
+
 def by_logrotate(logs: Logs) -> None:
     program = shutil.which("logrotate") or "/usr/sbin/logrotate"
     if not Path(program).exists():
@@ -150,7 +160,15 @@ def by_logrotate(logs: Logs) -> None:
 
 @pytest.mark.parametrize(
     "deed",
-    [grow, rename_and_begin_anew, rename_and_pack, copy_and_cut, rename_by_date, by_logrotate],
+    [
+        grow,
+        rename_and_begin_anew,
+        rename_and_pack,
+        copy_and_cut,
+        rename_by_date,
+        rename_by_date_beside_half_a_year,
+        by_logrotate,
+    ],
     ids=lambda deed: deed.__name__,
 )
 def test_rotation_is_silent_and_a_log_that_is_cut_after_it_is_not(tmp_path: Path, deed: Any) -> None:

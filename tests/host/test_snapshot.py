@@ -337,3 +337,16 @@ def test_a_way_over_links_ends_before_a_mount_that_may_hang(machine: RecordedMac
         tree.resolve("/opt/one/file")
     with pytest.raises(FileNotFoundError):
         tree.resolve("/opt/none")
+
+
+@pytest.mark.parametrize(
+    "line", ["evil:x:+0:0::/root:/bin/sh", "evil:x: 0:0::/root:/bin/sh", "evil:x:0:+0::/root", "evil:x:0:0"]
+)
+def test_a_root_account_does_not_hide_behind_how_its_line_is_written(
+    machine: RecordedMachine, clock: FakeClock, line: str
+) -> None:
+    # The C library reads all of these as accounts with the number 0.
+    machine.write("/etc/passwd", f"root:x:0:0:root:/root:/bin/bash\n{line}\n")
+    snapshot = take(clock, [TableName.ACCOUNTS], root=machine.root)
+    assert not isinstance(snapshot.accounts, Unavailable)
+    assert ("evil", 0) in {(account.name, account.uid) for account in snapshot.accounts}
