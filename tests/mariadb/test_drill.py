@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,35 +61,44 @@ def _nonce_is_in(server: MariadbServer) -> bool:
     return rows == [["1"]] and server.sql("SELECT COUNT(*) > 0 FROM d.govsec_nonce") == [["1"]]
 
 
+def run_drill(
+    site: Path,
+    select: str = "/mariadb/db",
+    *,
+    query: str = "SELECT COUNT(*) FROM d.t",
+    minimum: int = 2,
+    **changes: Any,
+) -> DrillResult:
+    """Lose production and same-city, and recover at the remote center; ``changes`` are those of the mariadb step."""
+    plan = {
+        "name": "lose-the-city",
+        "system": "hr",
+        "scenario": {"kind": "lose_production_and_same_city"},
+        "select": {"paths": [select]},
+        "expect": {"paths": ["/mariadb/db/base"]},
+        "objectives": {"rpo_s": 86400, "rto_s": 86400},
+        "steps": [
+            {"name": "restore", "kind": "restore", "timeout_s": 600},
+            {"name": "content", "kind": "probe", "timeout_s": 600, "probe": {"kind": "content"}},
+            {"name": "recover", "kind": "mariadb", "timeout_s": 600, "path": "/mariadb/db", **changes},
+            {
+                "name": "rows",
+                "kind": "probe",
+                "timeout_s": 600,
+                "probe": {"kind": "mariadb_query", "query": query, "minimum": minimum},
+            },
+        ],
+    }
+    (site / "plan.yaml").write_text(json.dumps(plan))
+    config = site / "govsec.yaml"
+    config.write_text(config.read_text().replace("plans: []", "plans: [plan.yaml]"))
+    opened = OpenedSite(load_config(config), SystemClock())
+    return run_plan(opened, find_plan(opened, None), operator="a test", output=site / "reports").result
+
+
 @pytest.fixture
 def drill(filled: Path) -> Callable[..., DrillResult]:
-    def run(query: str = "SELECT COUNT(*) FROM d.t", minimum: int = 2, **changes: Any) -> DrillResult:
-        plan = {
-            "name": "lose-the-city",
-            "system": "hr",
-            "scenario": {"kind": "lose_production_and_same_city"},
-            "select": {"paths": ["/mariadb/db"]},
-            "expect": {"paths": ["/mariadb/db/govsec.json"]},
-            "objectives": {"rpo_s": 86400, "rto_s": 86400},
-            "steps": [
-                {"name": "restore", "kind": "restore", "timeout_s": 600},
-                {"name": "content", "kind": "probe", "timeout_s": 600, "probe": {"kind": "content"}},
-                {"name": "recover", "kind": "mariadb", "timeout_s": 600, "path": "/mariadb/db", **changes},
-                {
-                    "name": "rows",
-                    "kind": "probe",
-                    "timeout_s": 600,
-                    "probe": {"kind": "mariadb_query", "query": query, "minimum": minimum},
-                },
-            ],
-        }
-        (filled / "plan.yaml").write_text(json.dumps(plan))
-        config = filled / "govsec.yaml"
-        config.write_text(config.read_text().replace("plans: []", "plans: [plan.yaml]"))
-        site = OpenedSite(load_config(config), SystemClock())
-        return run_plan(site, find_plan(site, None), operator="a test", output=filled / "reports").result
-
-    return run
+    return partial(run_drill, filled)
 
 
 @pytest.fixture
@@ -127,3 +137,35 @@ def test_a_row_that_was_planted_and_did_not_come_back_fails_the_drill(
 
 def test_a_place_that_no_log_leads_to_fails_the_drill(drill: Callable[..., DrillResult]) -> None:
     assert drill(position="bin.000999:4").verdict is Verdict.FAIL
+
+
+@pytest.mark.soak
+def test_a_table_that_was_damaged_before_it_was_backed_up_fails_the_drill(
+    server: MariadbServer, short: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.sql("CREATE TABLE bad (id INT PRIMARY KEY, word VARCHAR(200)) ENGINE=MyISAM", "d")
+    server.sql("INSERT INTO bad SELECT seq, REPEAT('x', 150) FROM mysql.seq_1_to_2000", "d")
+    site = make_site(short / "site", server.socket, capsys)
+
+    def judged() -> DrillResult:
+        assert site.run("mariadb", "backup") == 0
+        assert site.run("center", "ship", "far") == 0
+        return run_drill(site.directory, "/mariadb/db/base", query="SELECT COUNT(*) FROM d.t", minimum=0, nonce=False)
+
+    assert not _reasons(judged(), "damaged")
+    server.stop()
+    path = server.data / "d" / "bad.MYI"
+    data = bytearray(path.read_bytes())
+    for position in range(1024 + 64, len(data), 64):
+        data[position] ^= 0xFF
+    path.write_bytes(data)
+    server.start()
+
+    result = judged()
+
+    assert result.verdict is Verdict.FAIL
+    assert _reasons(result, "damaged")
+
+
+def _reasons(result: DrillResult, word: str) -> list[str]:
+    return [str(reason) for reason in result.reasons if word in str(reason)]
