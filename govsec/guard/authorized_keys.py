@@ -2,7 +2,8 @@
 
 Idea: a key is a log-in that needs no password, and the usual way back in. What the baseline or the first look had is
 known; every further key is told with its fingerprint, its comment and the program that wrote the file. Keys that are
-taken away, put in another order or get another comment are no finding.
+taken away, put in another order or get another comment are no finding. That a key file is a link, or too large to be
+read, is told like a key, and at the first look too unless the baseline has it: nobody sees what stands behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from govsec.findings.api import Settings
 from govsec.findings.judgement import Measure
 from govsec.guard.api import KeyFile, Observation
 from govsec.guard.forms import culprit, tell, text, who
+from govsec.guard.keyview import is_oddity
 from govsec.records import Finding, Severity
 
 KIND = "host.tamper.authorized_keys"
@@ -59,19 +61,21 @@ class AuthorizedKeys:
         is_first = file.path not in self._files and not self._is_learned
         known = self._files.setdefault(file.path, set())
         new = [(fingerprint, comment) for fingerprint, comment in file.keys if fingerprint not in known]
-        if new and not is_first:
+        if is_first:
+            new = [(fingerprint, comment) for fingerprint, comment in new if is_oddity(fingerprint)]
+        if new:
             yield self._finding(file, new, len(known))
         self._files[file.path] = {fingerprint for fingerprint, _ in file.keys}
 
     def _finding(self, file: KeyFile, new: list[tuple[str, str]], known_count: int) -> Finding:
-        shown = ", ".join(f"{fingerprint} ({text(comment) or 'no comment'})" for fingerprint, comment in new[:3])
+        shown = ", ".join(_shown(fingerprint, comment) for fingerprint, comment in new[:3])
         return tell(
             kind=KIND,
             detector=self.name,
             severity=Severity.CRITICAL if file.uid == 0 else Severity.HIGH,
             time_ns=file.time_ns,
             subject=file.user,
-            summary=f"{len(new)} new keys open the account {text(file.user)}: {shown}; written by {who(file.actor)}.",
+            summary=f"{_what(new)} the account {text(file.user)}: {shown}; written by {who(file.actor)}.",
             pattern=(file.path, *sorted(fingerprint for fingerprint, _ in new)[:3]),
             attack=("T1098.004",),
             measured={"keys": Measure(len(new), 1, "keys")},
@@ -81,3 +85,13 @@ class AuthorizedKeys:
             paths=(file.path,),
             facts={"account": file.user, "path": file.path, "culprit": culprit(file.actor)},
         )
+
+
+def _what(new: list[tuple[str, str]]) -> str:
+    if any(is_oddity(entry) for entry, _ in new):
+        return "The key file is not a plain file that can be read in full, and opens"
+    return f"{len(new)} new keys open"
+
+
+def _shown(entry: str, comment: str) -> str:
+    return text(entry) if is_oddity(entry) else f"{entry} ({text(comment) or 'no comment'})"

@@ -2,7 +2,7 @@
 
 Idea: hardly any server has one; who puts one there sees and changes what every program does, log-ins and listings of
 files included. What the baseline, or the first look, had is known; every other entry is told, also one that replaces a
-known one.
+known one. So is that the file is a link, or too large to be read: the loader reads it all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from govsec.findings.api import Settings
 from govsec.guard.api import Observation, PreloadFile
 from govsec.guard.forms import culprit, tell, text, who
+from govsec.guard.keyview import is_oddity
 from govsec.records import Finding, Severity
 
 KIND = "host.tamper.preload"
@@ -51,13 +52,18 @@ class Preload:
                 severity=Severity.CRITICAL,
                 time_ns=file.time_ns,
                 subject=entry,
-                summary=f"{text(file.path)} puts {text(entry)} into every program that starts; written by "
-                f"{who(file.actor)}.",
+                summary=f"{text(file.path)} {_does(entry)}; written by {who(file.actor)}.",
                 pattern=(entry,),
                 attack=("T1574.006", "T1014"),
                 actor=file.actor,
                 before={"entries": [*sorted(before)]},
                 after={"entries": [*sorted(self._last)]},
-                paths=(file.path, entry),
+                paths=(file.path,) if is_oddity(entry) else (file.path, entry),
                 facts={"entry": entry, "path": file.path, "culprit": culprit(file.actor)},
             )
+
+
+def _does(entry: str) -> str:
+    if is_oddity(entry):
+        return f"is {text(entry)}, and every program that starts is given what stands in it"
+    return f"puts {text(entry)} into every program that starts"

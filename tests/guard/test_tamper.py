@@ -431,6 +431,156 @@ def test_a_key_that_is_added_is_told_with_its_fingerprint_and_honest_edits_are_n
     assert kinds(look(90)) == ["host.tamper.authorized_keys"]
 
 
+class Home:
+    """The key file of root in a scratch root, looked at after each deed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.judge, self.view = Judge("authorized_keys"), KeyView([".ssh/authorized_keys"], root)
+        self.file = root / "root/.ssh/authorized_keys"
+        self.file.parent.mkdir(parents=True)
+        self.file.write_text(key(1, "wang@desk"))
+        self.time_ns = MONDAY_NS
+
+    def look(self) -> list[Finding]:
+        self.time_ns += 30 * SECOND
+        return self.judge.each(self.view.look(self.time_ns, [account("root", 0, home="/root")]))
+
+
+def entries_of(finding: Finding) -> list[str]:
+    """The entries that were told as new."""
+    after: Any = finding.facts["after"]
+    return list(after["keys"])
+
+
+def link_within(home: Home) -> None:
+    (home.root / "root/other").write_text(key(1) + key(9))
+    home.file.unlink()
+    home.file.symlink_to("/root/other")
+
+
+def link_outside(home: Home) -> None:
+    (home.root / "other").write_text(key(9))
+    home.file.unlink()
+    home.file.symlink_to("../../other")
+
+
+def link_to_nothing(home: Home) -> None:
+    home.file.unlink()
+    home.file.symlink_to("/root/nothing")
+
+
+def fill(home: Home) -> None:
+    home.file.write_text("#" * (1 << 20) + "\n" + key(9))
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        (link_within, ["a link to /root/other", "SHA256:"]),
+        (link_outside, ["a link to ../../other (state "]),
+        (link_to_nothing, ["a link to /root/nothing (leads nowhere)"]),
+        (fill, ["larger than 1048576 bytes (state "]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("is_there_at_first", [False, True])
+def test_a_key_file_that_is_not_read_as_sshd_reads_it_is_told(
+    tmp_path: Path, deed: Any, said: list[str], is_there_at_first: bool
+) -> None:
+    home = Home(tmp_path)
+    if not is_there_at_first:
+        assert home.look() == []
+
+    deed(home)
+    (finding,) = home.look()
+
+    # Keys that are there at the first look are known.
+    said = said[:1] if is_there_at_first else said
+    assert (finding.kind, finding.severity) == ("host.tamper.authorized_keys", Severity.CRITICAL)
+    told = entries_of(finding)
+    assert [one.startswith(start) for one, start in zip(told, said, strict=True)] == [True] * len(said)
+    assert home.look() == []
+
+
+def test_what_changes_behind_a_link_out_of_the_home_is_told_and_a_link_to_no_keys_is_not(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    link_outside(home)
+    assert kinds(home.look()) == ["host.tamper.authorized_keys"]
+
+    (tmp_path / "other").write_text(key(9) + key(10))
+    assert kinds(home.look()) == ["host.tamper.authorized_keys"]
+
+    home.file.unlink()
+    home.file.symlink_to("/dev/null")
+    assert home.look() == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        'command="exec bash ssh-x y"',
+        'command="echo \\"ssh-ed25519 AAAA\\" x"',
+        'environment="A=#b",no-pty',
+    ],
+)
+def test_a_key_behind_options_is_read_as_sshd_reads_it(tmp_path: Path, options: str) -> None:
+    home = Home(tmp_path)
+    plain = home.view.look(0, [account("root", 0, home="/root")])[0].keys[0][0]
+    home.look()
+
+    home.file.write_text(f"{key(1)}{options} {key(1, 'x')}")
+    (finding,) = home.look()
+
+    (told,) = entries_of(finding)
+    assert told.startswith(f"{plain}+")
+    assert told.endswith(" x")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ssh-ed25519 AAAA= x", 'command="no end ' + key(3), "RSA AAAAB3Nz", key(3).replace("ssh-ed25519", "ssh-rsa")],
+)
+def test_a_line_that_cannot_be_read_as_a_key_is_told_by_its_digest(tmp_path: Path, line: str) -> None:
+    home = Home(tmp_path)
+    home.look()
+
+    home.file.write_text(f"{key(1)}{line}\n# ssh-rsa is no more\n")
+    (finding,) = home.look()
+
+    (told,) = entries_of(finding)
+    assert told.startswith("line sha256:")
+
+
+def test_a_key_behind_more_keys_than_are_kept_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.file.write_text("".join(f"line {number}\n" for number in range(1001)))
+    assert kinds(home.look()) == ["host.tamper.authorized_keys"]
+
+    with home.file.open("a") as file:
+        file.write(key(9))
+    assert kinds(home.look()) == ["host.tamper.authorized_keys"]
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_an_ld_so_preload_that_is_not_read_as_the_loader_reads_it_is_told(tmp_path: Path, is_link: bool) -> None:
+    judge, view = Judge("preload"), KeyView([], tmp_path)
+    file = tmp_path / "etc/ld.so.preload"
+    file.parent.mkdir()
+    if is_link:
+        (tmp_path / "etc/other").write_text("/tmp/evil.so\n")
+        file.symlink_to("/etc/other")
+    else:
+        file.write_text("\n" * (1 << 20) + "/tmp/evil.so\n")
+
+    look = view.preload(MONDAY_NS)
+    assert look is not None
+    (finding,) = judge.take(look)
+
+    assert (finding.kind, finding.severity) == ("host.tamper.preload", Severity.CRITICAL)
+    assert finding.subject.startswith("a link to /etc/other" if is_link else "larger than 1048576 bytes")
+
+
 def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path) -> None:
     if shutil.which("ssh-keygen") is None:
         missing("ssh-keygen", "it is not installed")
