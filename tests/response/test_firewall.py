@@ -239,6 +239,29 @@ def test_addresses_that_mean_everybody_are_never_blocked(tmp_path: Path, ends: t
     assert "never blocked" in refused["192.0.2.255"]["why"], refused
 
 
+def test_what_a_restart_swept_away_is_put_back_also_when_the_kernel_refuses_it_at_first(
+    tmp_path: Path, ends: tuple[Namespace, Namespace]
+) -> None:
+    here, _ = ends
+    people = People(tmp_path)
+    order = make_order("nft.block", {"address": THERE, "ttl_s": LONG_S})
+    table = ("table", "inet", "govsec_response")
+    with helper_running(write_settings(tmp_path), "ip", "netns", "exec", here.name):
+        assert ask(tmp_path / "s", {"step": "do", "approvals": people.approvals(order)})["ok"]
+    _nft(here, "delete", *table)
+    # What is in the way when it starts again: a set of the name of ours that is another.
+    _nft(here, "add", *table)
+    _nft(here, "add", "set", *table[1:], "manage4", "{ type inet_service; }")
+    with helper_running(tmp_path / "helper.toml", "ip", "netns", "exec", here.name):
+        answer = ask(tmp_path / "s", {"step": "check", "nonce": order.nonce})
+        assert answer.get("kind") == "refused" or not answer["holds"], answer
+
+        _nft(here, "delete", *table)
+
+        wait_for(lambda: THERE in _elements(here), "it is put back")
+        assert _lasting_s(here) <= LONG_S
+
+
 def test_two_blocks_of_one_address_hold_until_both_are_taken_back(
     tmp_path: Path, ends: tuple[Namespace, Namespace]
 ) -> None:

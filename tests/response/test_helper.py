@@ -188,10 +188,47 @@ def test_a_clock_that_was_set_back_keeps_nothing_in_force_for_years(desk: Desk) 
     order = desk.order(ttl_s=600)
     desk.do(order)
     desk.clock.jump(-50 * 365 * 86_400)
-    desk.desk.tend(is_start=True)
+    desk.desk.tend()
 
     assert not desk.lamp.lit
     assert desk.ask({"step": "check", "nonce": order.nonce})["state"] == "expired"
+
+
+def test_what_could_not_be_put_back_at_the_start_is_put_back_when_it_can_be_and_once(desk: Desk) -> None:
+    desk.lamp.is_volatile = True
+    order = desk.order(ttl_s=600)
+    desk.do(order)
+    desk.desk.close()
+    desk.lamp.lit.clear()
+    desk.open()
+    desk.clock.advance(10)
+    desk.lamp.fails = TryAgainError("not yet")
+
+    assert ["not yet" in each and order.nonce in each for each in desk.desk.tend()] == [True]
+    desk.lamp.fails = None
+    desk.clock.advance(90)
+    assert desk.desk.tend() == []
+    assert desk.lamp.lit == {"red": 500}
+
+    calls = len(desk.lamp.calls)
+    assert desk.desk.tend() == []
+    assert len(desk.lamp.calls) == calls
+
+
+def test_what_root_allows_less_time_for_has_less_also_when_it_was_begun_before(desk: Desk) -> None:
+    desk.lamp.is_volatile = True
+    desk.do(desk.order(ttl_s=600))
+    desk.desk.close()
+    desk.settings = dataclasses.replace(desk.settings, ttl_max_s=200)
+    desk.open()
+    # Clocks may differ by some minutes: nothing gets more than it could have had.
+    desk.clock.jump(-60)
+    desk.desk.tend()
+    assert desk.lamp.lit == {"red": 200}
+    desk.clock.advance(260)
+    desk.desk.tend()
+
+    assert not desk.lamp.lit
 
 
 def test_a_deed_that_was_begun_when_the_helper_died_is_finished_by_asking_again(desk: Desk) -> None:

@@ -57,6 +57,8 @@ class HelperDesk:
         self._verbs = verbs
         self._clock = clock
         self._store = Database(settings.state_dir / "helper.db", _LAYOUT)
+        #: Numbers of what a restart of the machine may have swept away and is not put back yet; None: nobody looked.
+        self._swept: set[str] | None = None
 
     def close(self) -> None:
         """Answer no more; what is in force stays, and is found again."""
@@ -87,19 +89,23 @@ class HelperDesk:
             return self._told(row)
         raise RefusedError("request: try, do, check or undo, and what belongs to it")
 
-    def tend(self, *, is_start: bool = False) -> list[str]:
-        """Take back what has had its time; at the start, put back what a restart of the machine has swept away.
+    def tend(self) -> list[str]:
+        """Take back what has had its time; the first time, put back what a restart of the machine has swept away.
 
-        Gives what could not be taken back, and why; it is tried again the next time.
+        Gives what could not be taken back or put back, and why; it is tried again the next time.
         """
-        problems = []
-        for row in self._rows(_IN_FORCE):
+        problems, rows = [], self._rows(_IN_FORCE)
+        if self._swept is None:
+            self._swept = {row.order.nonce for row in rows if row.state == "done"}
+        for row in rows:
             try:
                 left_s = self._left_s(row)
                 if left_s <= 0:
                     self._end(row, "expired")
-                elif is_start and row.state == "done" and self._verb(row.order).is_volatile:
-                    self._verb(row.order).act(row.order.arguments, row.before, left_s, row.order.nonce)
+                elif row.order.nonce in self._swept:
+                    if self._verb(row.order).is_volatile:
+                        self._verb(row.order).act(row.order.arguments, row.before, left_s, row.order.nonce)
+                    self._swept.discard(row.order.nonce)
             except (GovsecError, OSError) as error:
                 problems.append(f"{row.order.nonce}: {row.order.verb}: {error}")
         limit = self._clock.now() - _KEPT
@@ -158,14 +164,17 @@ class HelperDesk:
         return row
 
     def _left_s(self, row: _Row) -> int:
-        """Seconds that a deed has left; never more than it was begun with.
+        """Seconds that a deed has left; never more than it was begun with, or than root allows.
 
         A clock that stands before its beginning was set back: nobody can say any more when it ends, so it ends now.
         """
         now = self._clock.now()
         if now < row.began - _CLOCKS_APART:
             return 0
-        return min(int((row.ends - now).total_seconds()), number_of(row.order.arguments, "ttl_s"))
+        # What root allows now, also for what was begun when it was more.
+        lasting_s = min(number_of(row.order.arguments, "ttl_s"), self._settings.ttl_max_s)
+        ends = min(row.ends, row.began + timedelta(seconds=lasting_s))
+        return min(int((ends - now).total_seconds()), lasting_s)
 
     def _plan(self, order: Order, peer_pid: int) -> dict[str, Any]:
         verb, ttl_s = self._verb(order), number_of(order.arguments, "ttl_s")

@@ -54,7 +54,7 @@ def serve(
     listener: socket.socket, desk: HelperDesk, settings: Settings, clock: Clock, is_wanted: Callable[[], bool]
 ) -> None:
     """Answer until it is not wanted any more; every second what has had its time is taken back."""
-    _tend(desk, is_start=True)
+    _tend(desk)
     listener.settimeout(_TEND_EVERY_S)
     while is_wanted():
         with contextlib.suppress(TimeoutError, ConnectionAbortedError):
@@ -65,13 +65,13 @@ def serve(
         _tend(desk)
 
 
-def _tend(desk: HelperDesk, *, is_start: bool = False) -> None:
+def _tend(desk: HelperDesk) -> None:
     try:
-        problems = desk.tend(is_start=is_start)
+        problems = desk.tend()
     except GovsecError as error:  # its record cannot be written now; it may answer all the same
         problems = [str(error)]
     for problem in problems:
-        log.error("not taken back: %s", problem)
+        log.error("still to be taken back or put back: %s", problem)
 
 
 def _talk(connection: socket.socket, desk: HelperDesk, settings: Settings, clock: Clock) -> None:
