@@ -17,7 +17,7 @@ from govsec.assemble.monitorlearned import dismissals_of
 from govsec.clock import Clock
 from govsec.config import Config, explain
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
-from govsec.errors import ConfigurationError, IntegrityError, TryAgainError
+from govsec.errors import ConfigurationError, IntegrityError, LimitError, TryAgainError
 from govsec.findings.baseline import Baseline
 from govsec.findings.engine import Engine
 from govsec.findings.quiet import Quiet
@@ -40,9 +40,14 @@ from govsec.guard.sampling import Sampler, SamplingSettings
 from govsec.guard.watch import DEGRADED, HostGuard, Intervals
 from govsec.host.snapshot import take
 from govsec.host.tables import TableName, Unavailable
-from govsec.privatefile import make_private_directory
+from govsec.localfile import read_bounded
+from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.records import Finding
+
+#: The number of the baseline that was in force last, beside the folder that it lies in.
+_USED = "baseline-in-force"
+_USED_SIZE_MAX = 100
 
 
 def compared_tables(config: Config) -> frozenset[TableName]:
@@ -112,7 +117,8 @@ def accept_baseline(
         raise ConfigurationError(f"signing.roots_file: the baseline key {signer.key_id} is not pinned there")
     store = baseline_store(config)
     previous = store.digest()
-    number = store.load(trusted).number + 1 if previous is not None else 1
+    # Behind any that was in force: one that is taken away and accepted again is not taken for an older one.
+    number = max(store.load(trusted).number if previous is not None else 0, _used_number(config)) + 1
     snapshot = take(clock, compared_tables(config), root=root)
     scanner = _scanner(config)
     packages = DebianFiles(root)
@@ -187,9 +193,9 @@ def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None)
     store, guard = baseline_store(config), config.guard
     canaries = canaries_of(config)
     baseline, integrity, refused = None, None, None
-    if store.digest() is not None:
+    if store.digest() is not None or _used_number(config):
         try:
-            baseline = store.load(trusted_keys(config))
+            baseline = _in_force(config, store)
             integrity = Integrity(baseline, store.load_files(baseline), _scanner_of(baseline, config), DebianFiles())
         except IntegrityError as error:
             baseline, refused = None, str(error)
@@ -216,6 +222,34 @@ def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None)
         intervals=Intervals(guard.look_every_s, guard.pass_every_s),
         refused=refused,
     )
+
+
+def _in_force(config: Config, store: BaselineStore) -> HostBaseline:
+    """The baseline, and none before the one that was in force last.
+
+    Raises:
+        IntegrityError: it was altered, taken away, or an older one was put in its place.
+    """
+    used = _used_number(config)
+    if store.digest() is None:
+        raise IntegrityError(f"baseline {used}, which was in force, is gone")
+    baseline = store.load(trusted_keys(config))
+    if baseline.number < used:
+        raise IntegrityError(f"baseline {baseline.number} was put in the place of {used}, which was in force")
+    if baseline.number > used:
+        try:
+            write_private(guard_folder(config) / _USED, f"{baseline.number}\n".encode())
+        except OSError as error:
+            raise TryAgainError(f"{guard_folder(config) / _USED}: {error.strerror}") from error
+    return baseline
+
+
+def _used_number(config: Config) -> int:
+    """The number of the baseline that a guard used last; 0 before the first."""
+    try:
+        return int(read_bounded(guard_folder(config) / _USED, _USED_SIZE_MAX))
+    except (OSError, LimitError, ValueError):
+        return 0
 
 
 def open_habits(path: Path) -> Baseline:

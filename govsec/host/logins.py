@@ -28,6 +28,7 @@ NAME = "log files"
 #: Where systems of both families write who comes and goes.
 AUTH_LOGS = (Path("/var/log/auth.log"), Path("/var/log/secure"))
 EVIDENCE_MAX = 1024
+_DAY_NS = 86_400 * 1_000_000_000
 #: The combined format of Apache and nginx; in the user field a blank is possible, in the request an escaped quote.
 _COMBINED = (
     r"(?P<source>\S{1,255}) \S{1,255} (?P<user>.{1,256}?) \[(?P<time>[^\]]{1,40})\] "
@@ -94,7 +95,9 @@ class AuthReader:
         login = self._parser.parse(head.program, head.pid, head.message)
         if login is None:
             return None
-        self._last = record_of(login, head.time_ns, head.pid, self._log, line, head.times)
+        # A line of tomorrow lies, and a moment that is far enough away cannot be counted with.
+        time_ns = head.time_ns if head.time_ns - to_ns(now) < _DAY_NS else to_ns(now)
+        self._last = record_of(login, time_ns, head.pid, self._log, line, head.times)
         return self._last
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -206,6 +207,27 @@ def test_a_baseline_that_was_altered_is_refused_and_told_by_the_guard(
         baseline_store(machine.config).load_files(baseline_store(machine.config).load(trusted_keys(machine.config)))
     guard = build_guard(machine.config, NOON, habits=Baseline())
     assert "host.tamper.baseline" in kinds(guard.step((), now_ns=to_ns(NOON.now())))
+
+
+def test_a_baseline_that_was_taken_away_or_put_back_is_told(machine: Machine) -> None:
+    machine.accept()
+    folder = machine.config.state_dir / "guard/baseline"
+    older = {path.name: path.read_bytes() for path in folder.iterdir()}
+    machine.accept()
+    build_guard(machine.config, NOON)
+
+    for name, data in older.items():
+        (folder / name).write_bytes(data)
+    told = build_guard(machine.config, NOON).step((), now_ns=to_ns(NOON.now()))
+    assert "host.tamper.baseline" in kinds(told)
+
+    shutil.rmtree(folder)
+    told = build_guard(machine.config, NOON).step((), now_ns=to_ns(NOON.now()))
+    assert "host.tamper.baseline" in kinds(told)
+
+    machine.accept()
+    told = build_guard(machine.config, NOON).step((), now_ns=to_ns(NOON.now()))
+    assert "host.tamper.baseline" not in kinds(told)
 
 
 def test_a_baseline_signed_by_a_key_that_nobody_pinned_is_refused(machine: Machine, tmp_path: Path) -> None:
