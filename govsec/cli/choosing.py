@@ -75,5 +75,11 @@ def _paths_by_job(args: argparse.Namespace, io: frame.IO, names: tuple[str, ...]
         raise UsageError("--job names a job of the configuration; with --repo use --path")
     system = Site(io.config(), io.clock).system(args.system)
     # A site without jobs, such as the remote one, still restores; it only has no names for what it finds.
-    jobs = jobs_of(system, names) if names or system.backups else []
-    return {job.name: set(paths_of(source_of(job))) for job in jobs}
+    jobs = jobs_of(system, names) if names else list(system.backups)
+    # The newest recovery point of a database holds its base backups and its log.
+    return {
+        job.name: {f"/{job.source.kind}/{job.name}"}
+        if job.source.kind in ("postgres", "mariadb")
+        else set(paths_of(source_of(job)))
+        for job in jobs
+    }

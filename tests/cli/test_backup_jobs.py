@@ -30,6 +30,23 @@ def add_jobs(site: Site) -> None:
     change(site, backups=jobs)
 
 
+def test_a_run_without_names_leaves_databases_to_their_own_topics(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = {"name": "db", "source": {"kind": "mariadb", "socket": "/nowhere"}}
+    files = {"name": "papers", "source": {"kind": "files", "paths": [str(site.source)]}}
+    change(site, backups=[database, files])
+
+    assert site.run("backup", "run") == 0
+    assert "papers: snapshot" in capsys.readouterr().out
+    assert site.run("backup", "run", "--job", "db") == 2
+    assert "govsec mariadb backup" in capsys.readouterr().err
+    change(site, backups=[database])
+    assert site.run("backup", "run") == 2
+    assert site.run("backup", "list", "--job", "db") == 0
+    assert site.run("backup", "ls", "latest", "/") == 0
+
+
 def test_the_receipt_is_printed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert site.run("backup", "run") == 0
     assert "held by main, near (commit 2)" in capsys.readouterr().out
