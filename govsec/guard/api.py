@@ -154,7 +154,7 @@ class PreloadFile:
 
 @dataclass(frozen=True, slots=True)
 class LooseImage:
-    """A running program whose file is gone. ``is_replaced``: another file stands at its path now."""
+    """A running program whose file is gone. ``is_replaced``: an upgrade put another one in its place."""
 
     time_ns: int
     key: ProcessKey

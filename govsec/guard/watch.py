@@ -8,7 +8,6 @@ its own looks is given by the caller.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +24,7 @@ from govsec.guard.loose_image import MEMORY_PREFIX
 from govsec.guard.moduleview import ModuleView
 from govsec.guard.processview import ProcessView
 from govsec.guard.sampling import Sampler
+from govsec.guard.successor import has_successor
 from govsec.guard.trees import actor_of
 from govsec.host.events import EventsLost, FileChange, ProcessStarted, Record, Stage, WatchNote
 from govsec.host.tables import Account, HostSnapshot, Process, Unavailable, lineage
@@ -215,7 +215,7 @@ class HostGuard:
 
 
 def loose_images(records: Iterable[Record], snapshot: HostSnapshot | None) -> Iterable[LooseImage]:
-    """Processes whose file is gone, and whether another one stands there."""
+    """Processes whose file is gone, and whether an upgrade put another one there."""
     for record in records:
         if isinstance(record, ProcessStarted) and record.process.executable_deleted and not record.is_partial:
             yield _image(record.time_ns, Actor(record.process, record.ancestors))
@@ -230,6 +230,5 @@ def loose_images(records: Iterable[Record], snapshot: HostSnapshot | None) -> It
 def _image(time_ns: int, actor: Actor) -> LooseImage:
     process = actor.process
     path = process.executable or ""
-    # As the process sees the file system: it may live in a container.
-    is_replaced = not path.startswith(MEMORY_PREFIX) and os.path.lexists(f"/proc/{process.key.pid}/root{path}")
+    is_replaced = not path.startswith(MEMORY_PREFIX) and has_successor(process.key.pid, path)
     return LooseImage(time_ns, process.key, actor, is_replaced)

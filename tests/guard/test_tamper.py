@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from base64 import b64encode
@@ -20,18 +19,15 @@ from typing import Any
 
 import pytest
 
-from govsec.guard.api import Actor, HiddenProcess, LooseImage, ModuleLook, ProcessLook
+from govsec.guard.api import HiddenProcess, ModuleLook, ProcessLook
 from govsec.guard.keyview import KeyView
 from govsec.guard.logview import LogView
 from govsec.guard.moduleview import ModuleView
-from govsec.guard.watch import loose_images
-from govsec.host.processes import ProcessReader
 from govsec.host.snapshot import take
-from govsec.host.tables import Process, TableName, Unavailable
-from govsec.host.tree import Gaps, Tree
+from govsec.host.tables import TableName, Unavailable
 from govsec.records import Finding, Severity
 from govsec.testing.clock import FakeClock
-from tests.guard.records import MONDAY_NS, SECOND, Judge, account, actor, change, kinds, process, snapshot
+from tests.guard.records import MONDAY_NS, SECOND, Judge, account, actor, change, kinds, snapshot
 from tests.support.require import missing, require_root
 
 LOG = "host.tamper.log_truncated"
@@ -590,67 +586,3 @@ def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path) -> None:
     (file,) = KeyView([str(tmp_path / "keys")]).look(0, [account("root", 0, home="/root")])
 
     assert file.keys[0][0] in said.stdout
-
-
-# Programs without a file
-
-
-def read_process(pid: int) -> Process:
-    """The process as a snapshot has it."""
-    with ProcessReader(Tree.at(Path("/"))) as reader:
-        return next(one for one in reader.read_all(Gaps()) if one.key.pid == pid)
-
-
-def images(*processes: Process) -> list[LooseImage]:
-    """What a guard makes of a snapshot with these processes."""
-    return [*loose_images((), snapshot(processes=processes))]
-
-
-def test_a_program_that_runs_from_memory_alone_is_told() -> None:
-    """The interpreter's own file is copied into memory and run from there."""
-    program = (
-        "import os, sys\n"
-        "number = os.memfd_create('kworker', 0)\n"
-        "data = open(sys.executable, 'rb').read()\n"
-        "while data:\n"
-        "    data = data[os.write(number, data):]\n"
-        "os.execv(f'/proc/self/fd/{number}', ['kworker', '-c', 'import sys; print(1, flush=True); sys.stdin.read()'])\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = {**os.environ, "PYTHONHOME": sys.base_prefix}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) as child:  # type: ignore[call-overload]  # pipes
-        try:
-            assert child.stdout.readline() == b"1\n"
-            (finding,) = Judge("loose_image").each(images(read_process(child.pid)))
-        finally:
-            child.communicate(timeout=60)
-
-    assert (finding.kind, finding.severity) == ("host.process.memory_only", Severity.CRITICAL)
-    assert finding.subject == "/memfd:kworker"
-
-
-def test_a_program_whose_file_was_removed_is_told_and_one_that_was_upgraded_is_not(tmp_path: Path) -> None:
-    program = tmp_path / "daemon"
-    shutil.copy("/bin/sleep", program)
-    with subprocess.Popen([str(program), "600"]) as child:
-        try:
-            assert images(read_process(child.pid)) == []
-            program.unlink()
-            (finding,) = Judge("loose_image").each(images(read_process(child.pid)))
-            # An upgrade puts another file in its place.
-            shutil.copy("/bin/true", program)
-            upgraded = Judge("loose_image").each(images(read_process(child.pid)))
-        finally:
-            child.send_signal(signal.SIGTERM)
-
-    assert (finding.kind, finding.subject) == ("host.process.deleted_executable", str(program))
-    assert upgraded == []
-
-
-@pytest.mark.parametrize("name", ["runc_cloned:/proc/self/exe", "sealed-91173221a7ea"])
-def test_runtimes_that_run_from_memory_are_silent_by_name(name: str) -> None:
-    runtime = process(9, "runtime", executable=f"/memfd:{name}", executable_deleted=True)
-    image = LooseImage(MONDAY_NS, runtime.key, Actor(runtime), is_replaced=False)
-    names = ["runc_cloned:/proc/self/exe", "sealed-*"]
-
-    assert Judge("loose_image", loose_image={"memory_names": names}).take(image) == ()
