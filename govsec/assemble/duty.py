@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
@@ -40,6 +40,8 @@ from govsec.records import Notice
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+#: Findings that wait for playbooks while their file cannot be used.
+_UNANSWERED_MAX = 10_000
 _TOLD_KEPT_NS = 400 * 86_400 * 10**9
 #: A spool is looked at so often; it costs two looks at names.
 _LOOK_S = 0.005
@@ -57,6 +59,8 @@ class Duty:
         """
         self.config = config
         self.counts: Counter[str] = Counter()
+        #: Findings that playbooks were not asked about yet; the oldest go when it is full.
+        self._unanswered: deque[tuple[Found, str]] = deque(maxlen=_UNANSWERED_MAX)
         #: What is wrong now, by part.
         self.troubles: dict[str, str] = {}
         self._clock = clock
@@ -108,6 +112,8 @@ class Duty:
                 if batch is not None:
                     self._take(source, batch)
                     is_busy = True
+        if self._unanswered:
+            self._ask_playbooks()
         with self.part("triage"):
             self._tell(self._clock.now())
         with self.part("cases"):
@@ -207,19 +213,28 @@ class Duty:
         taken = [Taken(one.finding, system_of(one.finding, source.system, self._rules), one.origin) for one in new]
         result = self._intake.take(taken, position)
         # All of the batch, not the new alone: playbooks know what they were asked before, and may lack the last of it.
-        self._respond(batch.found, source.system)
+        self._unanswered += [(one, source.system) for one in batch.found]
+        # Before the batch is acknowledged, but what keeps playbooks from it keeps no later finding from people.
+        self._ask_playbooks()
         source.go_on(batch)
         self.cases.look_soon((*result.opened, *result.changed))
         self.counts["findings"] += len(new)
         self.counts["records_unreadable"] += batch.unreadable_count
         self.counts["cases_opened"] += len(result.opened)
 
-    def _respond(self, found: Sequence[Found], default: str) -> None:
+    def _ask_playbooks(self) -> None:
+        with self.part("responses"):
+            self._respond()
+
+    def _respond(self) -> None:
+        """Ask playbooks. What they cannot take now is asked again, and keeps no finding from people meanwhile."""
         if self._responses is None:
-            return
-        for one in found:
+            self._unanswered.clear()
+        while self._unanswered and self._responses is not None:
+            one, default = self._unanswered[0]
             taken = Taken(one.finding, system_of(one.finding, default, self._rules), one.origin)
             self.counts["responses_planned"] += len(self._responses.absorb(one.finding, self._intake.case_of(taken)))
+            self._unanswered.popleft()
 
     def _tell(self, now: datetime) -> None:
         notices = self._triage.due(now)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from govsec.clock import Clock, to_ns
-from govsec.errors import IntegrityError, RefusedError, UsageError
+from govsec.errors import GovsecError, IntegrityError, RefusedError, UsageError
 from govsec.incident.api import Query, Summary
 from govsec.incident.desk import Desk
 from govsec.incident.evidence import entries_evidence
@@ -34,6 +34,8 @@ _LIST_EVERY = timedelta(seconds=5)
 _TURN_S = 0.005
 _SCANNED = "cases_scanned"
 _DAY_NS = 86_400 * 10**9
+#: A case whose evidence could not be kept is looked at again after so long.
+_PROVE_AGAIN = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -98,10 +100,17 @@ class CaseWatch:
             self._listed_at = now
         due = sorted((plan.look_at, case_id) for case_id, plan in self._planned.items() if plan.look_at <= now)
         begun = self._clock.monotonic()
+        trouble: GovsecError | None = None
         for _, case_id in due[:limit]:
-            self._look(case_id)
+            try:
+                self._look(case_id)
+            except GovsecError as error:
+                # Of the others people are told all the same; the first trouble is raised afterwards.
+                trouble = trouble or error
             if is_wanted() or self._clock.monotonic() - begun > _TURN_S:
                 break
+        if trouble is not None:
+            raise trouble
         return len(due)
 
     def _read_lists(self, now: datetime) -> None:
@@ -153,6 +162,8 @@ class CaseWatch:
                 self._serious[mark] = level
             else:
                 self._serious.pop(mark, None)
+        # Its turn is over before evidence is kept: a case of which none can be kept must not keep the others waiting.
+        self._planned[case_id] = _Planned(line.updated_at, min(next_look(view), self._clock.now() + _PROVE_AGAIN))
         if self._evidence is not None:
             self._prove(case_id, self._evidence)
         if line.is_open:

@@ -89,8 +89,8 @@ class Work(Generic[T]):
         running, self._running = self._running, None
         try:
             result = running.result()
-        except GovsecError as error:
-            self.trouble = f"{self.name}: {error}"
+        except Exception as error:  # noqa: BLE001 - a lane's outermost place: what nobody foresaw there ends no other lane
+            self.trouble = f"{self.name}: {type(error).__name__}: {error}"
             self._failed_count += 1
             self._due = self._clock.monotonic() + min(self._every_s * 2.0 ** min(self._failed_count, 20), _WAIT_MAX_S)
             log.warning("duty lane failed", extra={"lane": self.name, "error": str(error)})

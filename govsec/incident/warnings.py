@@ -78,7 +78,9 @@ def _of_duty(view: View, duty: Duty) -> Iterator[Notice]:
         # What only the worst possible level would bring is told, so that somebody settles the level in time.
         severity = _SEVERITIES[duty.warning] if duty.is_certain else Severity.MEDIUM
         told = f"{words}; {percent} % of the time is gone" + ("" if duty.is_certain else " (if the worst holds)")
-        yield _notice(view, f"{key}#{percent}", "incident.duty_warned", severity, told, {**facts, "percent": percent})
+        # What was possible and has become certain is news, and worse.
+        mark = f"{key}#{percent}" if duty.is_certain else f"{key}#{percent}#possible"
+        yield _notice(view, mark, "incident.duty_warned", severity, told, {**facts, "percent": percent})
 
 
 def _notice(view: View, key: str, kind: str, severity: Severity, words: str, facts: dict[str, JsonValue]) -> Notice:

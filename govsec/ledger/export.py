@@ -30,7 +30,7 @@ from govsec.errors import (
 )
 from govsec.ledger.entry import ENTRY_SIZE_MAX, Head, entry_name, parse_name
 from govsec.ledger.replicate import ENTRIES_MAX
-from govsec.ledger.verify import LedgerReport, walk
+from govsec.ledger.verify import LedgerReport, read_anchors, walk
 from govsec.store.api import ObjectInfo, ReadStore
 
 SCHEMA = "govsec.ledger.export.v1"
@@ -43,7 +43,10 @@ def export(stores: Sequence[ReadStore], trusted: TrustedKeys, file: BinaryIO, no
         IntegrityError: something is wrong with the ledger; nothing was written.
     """
     report = LedgerReport()
-    names = [(entry.chain, entry_name(entry.chain, entry.number)) for entry in walk(stores, trusted, report)]
+    # Against the anchors too: a tail that was cut from every center leaves a chain that is clean to its end.
+    anchored = read_anchors(stores, trusted, report)
+    entries = walk(stores, trusted, report, pinned_heads=anchored)
+    names = [(entry.chain, entry_name(entry.chain, entry.number)) for entry in entries]
     if report.problems_count:
         first = report.problems[0]
         raise IntegrityError(

@@ -87,13 +87,13 @@ def verify(stores: Sequence[ReadStore], trusted: TrustedKeys, *, pinned_heads: S
         StoreUnavailableError: no center could be listed.
     """
     report = LedgerReport()
-    anchored = _read_anchors(stores, trusted, report)
+    anchored = read_anchors(stores, trusted, report)
     for _ in walk(stores, trusted, report, pinned_heads=[*pinned_heads, *anchored]):
         pass
     return report
 
 
-def _read_anchors(stores: Sequence[ReadStore], trusted: TrustedKeys, report: LedgerReport) -> list[Head]:
+def read_anchors(stores: Sequence[ReadStore], trusted: TrustedKeys, report: LedgerReport) -> list[Head]:
     """The heads that any center has an anchor of; what passes for one is reported."""
     found: list[tuple[str, Head]] = []
     for store in stores:
