@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from govsec import canonical
+from govsec.assemble.jobsnapshots import snapshots_of
 from govsec.assemble.lagrecord import LagRecord
 from govsec.assemble.live import LiveSession
 from govsec.assemble.postgresjobs import (
@@ -24,23 +26,24 @@ from govsec.assemble.postgresjobs import (
     settings_of,
     state_of,
 )
-from govsec.backup.appending import AppendTree
+from govsec.backup.appending import AppendTree, find_tree
 from govsec.backup.streamed import StreamedTree
 from govsec.centers.near import Receipt
-from govsec.errors import LimitError, LockedError, ObjectNotFoundError
+from govsec.errors import IntegrityError, LimitError, LockedError, ObjectNotFoundError, StoreError
 from govsec.localfile import read_bounded
 from govsec.postgres.basebackup import stream_base
 from govsec.postgres.connection import Connection
-from govsec.postgres.logbook import Base, Logbook, base_of
+from govsec.postgres.logbook import PAGE, Base, Logbook, base_of
 from govsec.postgres.recovery import Recovered, write_recovery
 from govsec.postgres.replication import identify, log_end, segment_size
-from govsec.postgres.slots import create_slot, slot_state
+from govsec.postgres.slots import create_slot, slot_state, take_place
 from govsec.postgres.streaming import Streamer, WindowReport
 from govsec.postgres.view import LogView
 from govsec.postgres.wal import Segment, parse_lsn
 from govsec.postgres.window import Target
 from govsec.privatefile import make_private_directory, write_private
 from govsec.progress import ProgressSink, silent
+from govsec.repo.pack import BlobType
 
 if TYPE_CHECKING:
     from govsec.assemble.systems import Site
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 _BASES = "bases"
 #: How long an interval of measured lag is, in the ledger.
 _LAG_EVERY_S = 600.0
+#: How often the commit log is asked for base backups that were taken elsewhere.
+_LOOK_EVERY_S = 300.0
 _WORD_SIZE_MAX, _WORDS_MAX = 64 << 10, 100
 _BASE_TAG, _LOG_TAG = "postgres-base", "postgres-log"
 _BASE_LOCK = "base.lock"
@@ -63,7 +68,8 @@ class _Word(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Base
-    tree: str = Field(pattern=r"^[0-9a-f]{64}$")
+    #: The id of its tree; empty in the tree itself.
+    tree: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     system_id: str
     server_version: int
     segment_size: int
@@ -132,19 +138,23 @@ def backup_base(
                 with Connection.open(account_of(source), site.clock) as database:
                     ended = log_end(database)[1]
                 base = base_of(found, began=began, ended=ended)
+                word = _Word(
+                    base=base,
+                    system_id=str(identity.system_id),
+                    server_version=server.version,
+                    segment_size=size,
+                )
+                # For a stream on another machine, which finds the base backup by its commit.
+                file = tree.begin(f"{folder}/{PAGE}", mode=0o600)
+                file.write(canonical.dumps(word.model_dump(mode="json")))
+                file.close()
                 result = tree.save()
                 tree_id = tree.subtree(folder)
         receipt = session.commit(result)
-        word = _Word(
-            base=base,
-            tree=tree_id.hex(),
-            system_id=str(identity.system_id),
-            server_version=server.version,
-            segment_size=size,
-        )
+        word = word.model_copy(update={"tree": tree_id.hex()})
         _leave_word(state, word)
         try:
-            with alone(state, STREAM_LOCK, "a stream"):
+            with alone(state, STREAM_LOCK, "a stream"), holding_place(site, job, source, session):
                 _take_in(site, session, job, source, state)
         except LockedError:
             return BaseReport(base, result, receipt, is_in_log=False)
@@ -192,9 +202,21 @@ def stream_log(
             lags.tell(say)
             committed(book, report)
 
+        looked_at = -_LOOK_EVERY_S
+
         def new_bases() -> list[tuple[Base, bytes]]:
+            nonlocal looked_at
             known = {base.id for base in logbook.known.bases}
-            return [(word.base, bytes.fromhex(word.tree)) for word in _words(state) if word.base.id not in known]
+            words = _words(state)
+            if site.clock.monotonic() - looked_at >= _LOOK_EVERY_S:
+                looked_at = site.clock.monotonic()
+                words += _committed_words(site, session, job)
+            newest = max(known, default="")
+            return [
+                (word.base, bytes.fromhex(word.tree))
+                for word in words
+                if word.base.id not in known and (word.base.id > newest or not known)
+            ]
 
         streamer = Streamer(
             logbook,
@@ -202,6 +224,7 @@ def stream_log(
             account_of(source),
             settings_of(source),
             site.clock,
+            place=_place(session, job),
             say=say,
             new_bases=new_bases,
             committed=done,
@@ -315,6 +338,42 @@ def _note(state: Path, book: Logbook) -> None:
     page = book.known
     body = {"system_id": page.system_id, "finished": dict(book.finished)}
     write_private(state / COVERED, canonical.dumps(body))
+
+
+def _place(session: LiveSession, job: BackupConfig) -> str:
+    return f"{session.repository.config.id} {root_of(job)}"
+
+
+@contextmanager
+def holding_place(site: Site, job: BackupConfig, source: PostgresSourceConfig, session: LiveSession) -> Iterator[None]:
+    """Be the only one who writes the job's log, on any machine. Raises ``LockedError``."""
+    with Connection.open(account_of(source), site.clock, database=source.nonce_database) as database:
+        take_place(database, _place(session, job))
+        yield
+
+
+def _committed_words(site: Site, session: LiveSession, job: BackupConfig) -> list[_Word]:
+    """The newest base backup that is committed, wherever it was taken. None that cannot be read just now."""
+    root = base_root_of(job)
+    try:
+        snapshot = next(snapshots_of(site, session.near, session.repository, job.name, root), None)
+        if snapshot is None:
+            return []
+        steps = [part.encode() for part in root.strip("/").split("/")]
+        top = find_tree(session.repository, bytes.fromhex(snapshot.tree), steps)
+        found = []
+        for folder in session.repository.load_tree(top).nodes if top is not None else ():
+            if folder.subtree is not None:
+                tree_id = bytes.fromhex(folder.subtree)
+                for node in session.repository.load_tree(tree_id).nodes:
+                    if node.name == PAGE and node.type == "file" and node.size <= _WORD_SIZE_MAX:
+                        load = session.repository.load_blob
+                        data = b"".join(load(BlobType.DATA, bytes.fromhex(text)) for text in node.content or ())
+                        word = _Word.model_validate_json(data)
+                        found.append(word.model_copy(update={"tree": tree_id.hex()}))
+        return found
+    except (StoreError, IntegrityError, ValidationError):
+        return []
 
 
 def _leave_word(state: Path, word: _Word) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what opens a repository is loaded when one has to be opened
     from govsec.config import BackupConfig, SystemConfig
     from govsec.postgres.logbook import Logbook
     from govsec.postgres.view import LogView
+    from govsec.postgresentry import PostgresSourceConfig
 
 _FILE_SIZE_MAX = 1 << 30
 _NOTE_SIZE_MAX = 4 << 20
@@ -70,7 +71,7 @@ class Pushed:
     others: int = 0
 
 
-def push_file(site: Site, system: SystemConfig, job: BackupConfig, path: Path) -> Pushed:
+def push_file(site: Site, system: SystemConfig, job: BackupConfig, source: PostgresSourceConfig, path: Path) -> Pushed:
     """Return when the centers hold the file as the mode asks. The same file again is no error.
 
     Raises:
@@ -90,7 +91,7 @@ def push_file(site: Site, system: SystemConfig, job: BackupConfig, path: Path) -
     if _is_known(path.name, digest, noted):
         return Pushed(path.name, is_new=False)
     from govsec.assemble.live import LiveSession
-    from govsec.assemble.postgres import open_logbook
+    from govsec.assemble.postgres import holding_place, open_logbook
 
     with ExitStack() as stack:
         try:
@@ -98,6 +99,10 @@ def push_file(site: Site, system: SystemConfig, job: BackupConfig, path: Path) -
         except LockedError as error:
             return _covered_by_stream(site, system, job, path.name, data, digest, error)
         session = stack.enter_context(LiveSession(site, system, job=job.name))
+        try:
+            stack.enter_context(holding_place(site, job, source, session))
+        except LockedError as error:
+            return _covered_by_stream(site, system, job, path.name, data, digest, error)
         logbook = open_logbook(site, session, job)
         files = {path.name: data, **_waiting(path)}
         for name, content in sorted(files.items()):
@@ -224,20 +229,22 @@ def _covered_by_stream(
     if name.endswith(".backup"):
         # The label of somebody's base backup: recovery needs none, and a stream has none to give.
         return Pushed(name, is_new=False)
-    if is_history_name(name) or name.endswith(PARTIAL):
-        view = open_view(site, system, job)
-        if is_history_name(name):
-            found = _history(view, name)
-            if found is not None and found != data:
-                raise RefusedError(f"{name} is held with another content; it is not replaced")
-            if found is not None:
-                return Pushed(name, is_new=False)
-        else:
-            segment = Segment.named(name.removesuffix(PARTIAL), view.page.segment_size)
-            # What is left of a timeline is complete here once the stream has gone on to the next one.
-            is_here = any(item.segment == segment for item in view.segments())
-            if segment is not None and is_here and view.page.timeline > segment.timeline:
-                return Pushed(name, is_new=False)
+    view = open_view(site, system, job)
+    if is_history_name(name):
+        found = _history(view, name)
+    elif name.endswith(PARTIAL):
+        segment = Segment.named(name.removesuffix(PARTIAL), view.page.segment_size)
+        # What is left of a timeline is complete here once the stream has gone on to the next one.
+        is_here = any(item.segment == segment for item in view.segments())
+        found = data if segment is not None and is_here and view.page.timeline > segment.timeline else None
+    else:
+        # The stream is on another machine, or has finished this one long ago.
+        nodes = [item.node for item in view.segments() if item.segment.name == name and not item.is_partial]
+        found = view.content(nodes[0], _FILE_SIZE_MAX) if nodes and nodes[0] is not None else None
+    if found is not None and found != data:
+        raise RefusedError(f"{name} is held with another content; it is not replaced")
+    if found is not None:
+        return Pushed(name, is_new=False)
     raise TryAgainError(f"{name}: the stream at work has not come so far ({error})") from error
 
 

@@ -23,8 +23,8 @@ def run_push(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.postgreswal import push_file
 
     site, system = site_of(args, io)
-    job, _ = postgres_job(system, args.job)
-    pushed = push_file(site, system, job, args.path)
+    job, source = postgres_job(system, args.job)
+    pushed = push_file(site, system, job, source, args.path)
     io.result({"pushed": pushed}, f"{pushed.name}: {'held' if pushed.is_new else 'was held already'}")
     return 0
 

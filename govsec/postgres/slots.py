@@ -6,9 +6,10 @@ fills the server's disk when the outage is long; so how much a slot keeps is loo
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from govsec.errors import ConfigurationError, FormatError
+from govsec.errors import ConfigurationError, FormatError, LockedError
 from govsec.postgres.connection import Connection, literal
 from govsec.postgres.wal import parse_lsn
 
@@ -56,6 +57,19 @@ def slot_state(database: Connection, name: str) -> SlotState | None:
         status or "",
         int(kept) if kept is not None else 0,
     )
+
+
+def take_place(database: Connection, place: str) -> None:
+    """Be the only one, on any machine, who writes the log's tree ``place``, as long as the connection lasts.
+
+    The server is asked (an advisory lock), because it is the one thing that all of them share.
+
+    Raises:
+        LockedError: somebody else is.
+    """
+    key = int.from_bytes(hashlib.sha256(f"govsec log {place}".encode()).digest()[:8], "big", signed=True)
+    if database.value(f"SELECT pg_try_advisory_lock({key})") != "t":
+        raise LockedError(f"{database.name}: another process, perhaps on another machine, writes this job's log")
 
 
 def create_slot(replication: Connection, name: str) -> None:

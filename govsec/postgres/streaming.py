@@ -32,7 +32,7 @@ from govsec.postgres.replication import (
     segment_size,
     timeline_history,
 )
-from govsec.postgres.slots import SlotState, create_slot, drop_slot, slot_state, start_of
+from govsec.postgres.slots import SlotState, create_slot, drop_slot, slot_state, start_of, take_place
 from govsec.postgres.wal import format_lsn, parse_history
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,10 @@ class SlotFullError(RefusedError):
 
 
 class Streamer:
-    """Runs one stream. ``new_bases`` gives base backups that were committed and are not in the log's tree yet."""
+    """Runs one stream into the tree ``place`` (see :func:`govsec.postgres.slots.take_place`).
+
+    ``new_bases`` gives base backups that were committed and are not in the log's tree yet.
+    """
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class Streamer:
         settings: StreamSettings,
         clock: Clock,
         *,
+        place: str,
         say: Callable[[str], None] = lambda text: None,
         new_bases: Callable[[], Sequence[tuple[Base, bytes]]] = tuple,
         committed: Callable[[Logbook, WindowReport], None] = lambda logbook, report: None,
@@ -115,6 +119,8 @@ class Streamer:
         self._account = account
         self._settings = settings
         self._clock = clock
+        #: What this log's tree is called among all that the server knows of.
+        self._place = place
         self._say = say
         self._new_bases = new_bases
         self._committed = committed
@@ -155,6 +161,7 @@ class Streamer:
             Connection.open(account, clock, is_replication=True) as server,
             Connection.open(account, clock, database=settings.nonce_database) as database,
         ):
+            take_place(database, self._place)
             identity = identify(server)
             planter = NoncePlanter(database, clock, settings.nonce_database, settings.nonce_every_s)
             self._prepare(server, database, identity)

@@ -57,11 +57,11 @@ class Rig:
     def job(self) -> tuple[BackupConfig, PostgresSourceConfig]:
         return postgres_job(self.system, None)
 
-    def configure(self, **changes: object) -> None:
+    def configure(self, *, state_dir: str = "state", **changes: object) -> None:
         """Write the configuration; ``changes`` are those of the source."""
         source = {"kind": "postgres", "conninfo": self.server.conninfo, "window_s": 0.2, "nonce_every_s": 1, **changes}
         config = {
-            "state_dir": "state",
+            "state_dir": state_dir,
             "centers": local_centers(self.directory),
             "signing": {
                 "commit_key_file": "keys/commit.key",

@@ -161,6 +161,7 @@ def test_an_old_base_backup_in_the_place_of_the_newest_fails_the_drill(
     assert "is not what was recovered" in _failure(drill())
 
 
+@pytest.mark.soak
 def test_a_nonce_of_another_time_fails_the_drill(filled: Rig, drill: Callable[..., DrillResult]) -> None:
     def forge(session: LiveSession, logbook: Logbook) -> None:
         last = logbook.known.nonces[-1]
@@ -171,6 +172,7 @@ def test_a_nonce_of_another_time_fails_the_drill(filled: Rig, drill: Callable[..
     assert "is not what was recovered" in _failure(drill())
 
 
+@pytest.mark.soak
 def test_rows_that_are_not_there_fail_the_drill(filled: Rig, drill: Callable[..., DrillResult]) -> None:
     filled.server.sql("DELETE FROM drilled WHERE id > 5")
     filled.stream_to_now()
@@ -180,6 +182,7 @@ def test_rows_that_are_not_there_fail_the_drill(filled: Rig, drill: Callable[...
     assert next(step for step in result.steps if step.name == "rows").outcome is Outcome.FAILED
 
 
+@pytest.mark.soak
 def test_without_a_nonce_the_drill_does_not_pass_unless_the_plan_says_so(
     rig: Rig, drill: Callable[..., DrillResult]
 ) -> None:

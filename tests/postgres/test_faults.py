@@ -96,6 +96,7 @@ def test_a_slot_that_vanished_with_its_log_is_a_gap_that_is_told_and_shown(own_r
         assert recovered.value("SELECT count(*) FROM t") == "12"
 
 
+@pytest.mark.soak
 def test_a_slot_that_vanished_while_the_log_is_still_there_costs_nothing(own_rig: Rig) -> None:
     server = own_rig.server
     own_rig.base()
@@ -162,6 +163,26 @@ def test_two_streams_of_one_slot_from_two_machines(rig: Rig, tmp_path: Path) -> 
         stream.catch_up()
         with pytest.raises(SlotActiveError), other.streaming() as second:
             second.wait(lambda: False)
+
+
+def test_a_base_backup_that_another_machine_takes_reaches_the_stream_and_is_not_lost(rig: Rig, tmp_path: Path) -> None:
+    with rig.streaming() as stream:
+        stream.catch_up()
+        # The other machine has the same configuration and centers, and no state of this one.
+        state = rig.directory / "state"
+        rig.configure(state_dir="elsewhere")
+        report = rig.base()
+        assert not report.is_in_log
+        rig.configure()
+        assert state.is_dir()
+        stream.catch_up()
+    rig.stream_to_now()  # a stream that begins looks for base backups of others
+    rig.ship()
+    rig.server.sql("DROP TABLE IF EXISTS two", "CREATE TABLE two AS SELECT 1 AS n")
+    rig.stream_to_now()
+    rig.ship()
+    with rig.recovered() as recovered:
+        assert recovered.value("SELECT n FROM two") == "1"
 
 
 class _Jumping(SystemClock):
@@ -250,7 +271,7 @@ def _streamer(parts: tuple[Logbook, Account], session: _Session, **changes: obje
             "nonce_database": "", "nonce_every_s": 60.0, **changes,
         }
     )  # fmt: skip
-    return Streamer(parts[0], session, parts[1], settings, SystemClock())
+    return Streamer(parts[0], session, parts[1], settings, SystemClock(), place="a test")
 
 
 def test_a_full_disk_ends_the_stream_and_confirms_nothing(

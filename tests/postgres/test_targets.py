@@ -78,7 +78,7 @@ def test_a_pushed_segment_behind_a_hole_moves_nothing_that_a_stream_goes_on_from
     server.sql("SELECT pg_switch_wal()")
     (tmp_path / "wal").mkdir()
     path = Path(shutil.copy(server.data / "pg_wal" / later.name, tmp_path / "wal" / later.name))
-    assert push_file(filled.site, filled.system, filled.job[0], path).is_new
+    assert push_file(filled.site, filled.system, *filled.job, path).is_new
     filled.stream_to_now()
     filled.ship()
     with filled.recovered() as recovered:
