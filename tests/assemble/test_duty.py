@@ -17,6 +17,7 @@ from govsec.assemble.duty import Duty
 from govsec.assemble.incident import build_desk
 from govsec.cli import frame
 from govsec.cli.main import build_parser
+from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.database import Database
 from govsec.incident.api import Query
 from govsec.incident.placing import SERVICE_RECOVERED
@@ -145,6 +146,27 @@ def test_a_file_of_cases_that_somebody_holds_delays_cases_and_no_notice(machine:
         run(duty)
         assert [kind for _, kind, _ in joined(duty)] == ["host.ransomware.canary", "net.scan.vertical"]
         assert told(duty.outbox)[("incident.opened", "10.0.0.8")] == 1
+        assert duty.troubles == {}
+
+
+def test_a_file_of_responses_that_somebody_holds_delays_playbooks_and_nothing_else(machine: Machine) -> None:
+    roots = machine.folder / "roots.yaml"
+    TrustedKeys([Signer.generate(Purpose.RESPONSE).public("li")]).save(roots)
+    machine.write({}, signing={"roots_file": str(roots)})
+    with machine.duty() as duty:
+        run(duty)
+        path = machine.folder / "state" / "incidents" / "response.db"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            machine.spool([finding(), finding("net.scan.vertical", "10.0.0.8")])
+            duty.step()
+            assert "locked" in duty.troubles["responses"]
+            assert len(joined(duty)) == 2
+            assert machine.behind() == 0
+            assert duty.counts["responses_planned"] == 0
+            other.execute("ROLLBACK")
+        run(duty)
+        assert duty.counts["responses_planned"] > 0
         assert duty.troubles == {}
 
 

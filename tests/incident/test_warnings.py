@@ -77,6 +77,16 @@ def test_while_nobody_settled_the_level_what_the_worst_would_bring_is_told_mildl
     assert "duty_late" not in story.kinds()
 
 
+def test_what_was_possible_and_has_become_certain_is_told_anew(story: Story) -> None:
+    story.clock.advance(3.7 * 3600)
+    possible = {notice.key for notice in case_notices(story.desk.view(story.id)) if "warned" in notice.kind}
+    story.confirm()
+    certain = [notice for notice in case_notices(story.desk.view(story.id)) if "warned" in notice.kind]
+    assert possible and certain
+    assert not possible & {notice.key for notice in certain if notice.facts["is_certain"]}
+    assert any(notice.severity > Severity.MEDIUM for notice in certain)
+
+
 def test_an_outage_that_grows_tells_its_level_when_it_is_reached(story: Story) -> None:
     facts = {"portal_down_h": "since 2026-11-22T01:41:00Z", "portal_kind": "prefecture_government"}
     story.desk.add(story.id, FactsSaid(time=NOW, by="张三", facts=facts))

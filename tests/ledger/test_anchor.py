@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from govsec.ledger.anchor import (
     replicate_anchors,
 )
 from govsec.ledger.entry import Head, entry_name
+from govsec.ledger.export import export
 from govsec.ledger.ledger import Ledger
 from govsec.ledger.verify import Fault, verify
 from govsec.records import Evidence
@@ -72,6 +74,15 @@ def test_a_tail_cut_from_all_centers_is_found_with_an_anchor_that_is_left_in_any
         if number != left:
             store.delete(anchor_name(centers.heads[-1]))
     assert [problem.fault for problem in verify(centers.stores, TRUSTED).problems] == [Fault.CUT_EVERYWHERE]
+
+
+def test_a_tail_cut_from_all_centers_is_not_exported_as_the_whole(centers: Centers) -> None:
+    export(centers.stores, TRUSTED, io.BytesIO(), NOW)
+    centers.cut(3)
+    file = io.BytesIO()
+    with pytest.raises(IntegrityError):
+        export(centers.stores, TRUSTED, file, NOW)
+    assert file.getvalue() == b""
 
 
 def test_a_chain_that_was_removed_whole_is_found(centers: Centers) -> None:
