@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from govsec.services.html import End, Reader, Start, Text
 from govsec.services.pagestyle import Styles, background_of, hidden_why
@@ -24,6 +24,7 @@ _SHOWN_MAX = 80
 _SHOWN_URL_MAX = 2000
 _DEPTH_MAX = 512
 _SCRIPT_LINKS_MAX = 200
+_FRAMES_DEPTH_MAX = 3
 _VOID = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "wbr")
 )
@@ -53,9 +54,20 @@ _TRICKS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )  # fmt: skip
 
 
+#: What a visitor does: that a page then leads on or folds something away is what handlers are for.
+_DEEDS = (
+    "onclick", "ondblclick", "onmouse", "onkey", "onchange", "onsubmit", "oninput", "onselect", "onreset", "onblur",
+    "onpointer", "ontouch", "oncontextmenu", "ondrag", "href", "xlink:href", "action", "formaction",
+)  # fmt: skip
+_DONE_BY_DEEDS = frozenset({"leads elsewhere", "hides what it names"})
+_SCRIPT_ADDRESSES = ("href", "xlink:href", "src", "action", "formaction", "data")
+#: Browsers leave out control characters before it and line ends within it.
+_SCRIPT_SCHEME = re.compile(r"[\x00-\x20]*" + r"[\t\r\n]*".join("javascript:"), re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Something that leads elsewhere. ``kind``: the tag, or refresh, or text of script."""
+    """Something that leads elsewhere. ``kind``: the tag, refresh, text of script or of a handler."""
 
     kind: str
     host: str
@@ -112,8 +124,13 @@ class _Builder:
         self._styles = Styles()
         self._anchor: Link | None = None
         self._anchor_text: list[str] = []
+        self._frames_depth = 0
 
     def build(self, page: str) -> PageFacts:
+        self._read(page)
+        return self._facts
+
+    def _read(self, page: str) -> None:
         # Styles hold for what stands before them too: they are read first.
         if _HAS_STYLE.search(page):
             for token in Reader(page).tokens():
@@ -129,7 +146,20 @@ class _Builder:
                 self._text(token)
         self._close_anchor()
         self._facts.cut_count += reader.cut_count
-        return self._facts
+
+    def _frame(self, page: str, hidden: str) -> None:
+        """The page that stands in a frame's attribute, as part of this one."""
+        if self._frames_depth >= _FRAMES_DEPTH_MAX:
+            self._facts.cut_count += 1
+            return
+        self._close_anchor()
+        around, base = self._open, self._base
+        # No end tag has this name.
+        self._open = [_Open("#srcdoc", hidden, "#ffffff")]
+        self._frames_depth += 1
+        self._read(page)
+        self._frames_depth -= 1
+        self._open, self._base = around, base
 
     def _start(self, tag: Start) -> None:
         style = self._styles.of(tag.name, tag.attributes)
@@ -137,6 +167,9 @@ class _Builder:
         hidden = around.hidden or hidden_why(tag.name, tag.attributes, style, around.background)
         self._shape(tag.name)
         self._links(tag, hidden)
+        self._handlers(tag.attributes)
+        if tag.name == "iframe" and (page := tag.attributes.get("srcdoc")):
+            self._frame(page, hidden)
         if tag.name == "meta":
             self._meta(tag.attributes)
         if tag.name in _VOID:
@@ -193,8 +226,19 @@ class _Builder:
         ):
             self._link("refresh", found[1], "")
 
+    def _handlers(self, attributes: Mapping[str, str]) -> None:
+        """Scripts that stand in attributes."""
+        for name, value in attributes.items():
+            is_deed = name.startswith(_DEEDS)
+            if name.startswith("on"):
+                self._script(value, is_deed=is_deed)
+            elif name in _SCRIPT_ADDRESSES and (scheme := _SCRIPT_SCHEME.match(value)):
+                self._script(unquote(value[scheme.end() :]), is_deed=is_deed)
+
     def _links(self, tag: Start, hidden: str) -> None:
         name = _ATTRIBUTE_OF.get(tag.name)
+        if tag.name == "a" and "href" not in tag.attributes:
+            name = "xlink:href"
         if name is None or name not in tag.attributes:
             return
         if tag.name == "base":
@@ -229,14 +273,17 @@ class _Builder:
         self._facts.links[at] = Link(done.kind, done.host, done.url, text, done.hidden)
         self._anchor, self._anchor_text = None, []
 
-    def _script(self, text: str) -> None:
+    def _script(self, text: str, *, is_deed: bool = False) -> None:
         if not text.strip():
             return
-        tricks = tuple(word for word, pattern in _TRICKS if pattern.search(text))
+        tricks = tuple(
+            word for word, pattern in _TRICKS if not (is_deed and word in _DONE_BY_DEEDS) and pattern.search(text)
+        )
         if len(self._facts.scripts) < _TEXTS_MAX:
             self._facts.scripts[digest_of(written_alike(text))] = tricks
         for host in dict.fromkeys(_hosts_in(text)):
-            self._link("text of script", f"//{host}/", "script")
+            # Where a click leads is a link, whoever wrote it so.
+            self._link("text of handler" if is_deed else "text of script", f"//{host}/", "script")
 
 
 def urljoin_safe(base: str, target: str) -> str:

