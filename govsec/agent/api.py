@@ -26,6 +26,17 @@ class Context(Protocol):
         """Queue a finding. Returns at once; when the queue is full, the least severe is dropped and counted."""
         ...
 
+    def mark(self) -> int:
+        """A number for all findings that were emitted so far; see :meth:`kept`."""
+        ...
+
+    def kept(self, wait_s: float = 0.0) -> int:
+        """Every finding before the mark of this number is on the disk, or was counted as lost; 0: none is known to be.
+
+        Waits for the newest mark, at most ``wait_s`` seconds. Who notes how far it read notes it only then.
+        """
+        ...
+
     def lost(self, stage: str, reason: str, count: int) -> None:
         """Say that ``count`` records were lost in this module, at ``stage`` for ``reason`` (short plain words)."""
         ...

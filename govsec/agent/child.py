@@ -28,6 +28,7 @@ from govsec.agent.frames import (
     CanaryFrame,
     FailedFrame,
     FindingFrame,
+    KeptFrame,
     LostFrame,
     Metric,
     MetricsFrame,
@@ -73,6 +74,10 @@ class ChildContext:
         self._outbox = Outbox()
         self._metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._is_stopped = False
+        #: The supervisor is gone.
+        self._is_alone = False
+        #: Marks that were made, asked about, and answered.
+        self._marked = self._asked = self._kept = 0
         self._parent = os.getppid()
         self._told_at = -_ALIVE_EVERY_S
         self._measured_at = 0.0
@@ -83,6 +88,22 @@ class ChildContext:
             self.lost("finding", "facts_cut", 1)
         self._outbox.put(fit.severity, pack(FindingFrame(finding=fit)))
         self._send_queued()
+
+    def mark(self) -> int:
+        self._marked += 1
+        self._send_queued()
+        return self._marked
+
+    def kept(self, wait_s: float = 0.0) -> int:
+        until = self.clock.monotonic() + wait_s
+        self._listen()
+        while self._kept < self._marked and not self._is_alone and (left := until - self.clock.monotonic()) > 0:
+            self._send_queued()
+            poll = select.poll()
+            poll.register(self._end, select.POLLIN | (select.POLLOUT if self._asked < self._marked else 0))
+            poll.poll(min(left, 1.0) * 1000)
+            self._listen()
+        return self._kept
 
     def lost(self, stage: str, reason: str, count: int) -> None:
         losses = self._outbox.losses
@@ -149,7 +170,7 @@ class ChildContext:
             except OSError:
                 packet = b""
             if not packet:  # the supervisor is gone
-                self._is_stopped = True
+                self._is_stopped = self._is_alone = True
                 return
             try:
                 frame = unpack_down(packet)
@@ -158,6 +179,8 @@ class ChildContext:
                 continue
             if isinstance(frame, StopFrame):
                 self._is_stopped = True
+            elif isinstance(frame, KeptFrame):
+                self._kept = max(self._kept, min(frame.number, self._asked))
             else:
                 self._answer(frame)
 
@@ -177,6 +200,9 @@ class ChildContext:
     def _send_queued(self) -> None:
         while (packet := self._outbox.first()) is not None and self._send_packet(packet):
             self._outbox.sent()
+        # Behind all that it is about: the queue is empty, and the socket keeps the order.
+        if self._asked < self._marked and not len(self._outbox) and self._send(KeptFrame(number=self._marked)):
+            self._asked = self._marked
 
     def _send_counts(self) -> None:
         """Losses and metrics; they wait in their tables when the socket is full."""
@@ -210,7 +236,7 @@ class ChildContext:
             if error.errno == errno.EMSGSIZE:
                 self.lost("queue", "too_large", 1)
                 return True
-            self._is_stopped = True  # the supervisor is gone
+            self._is_stopped = self._is_alone = True  # the supervisor is gone
             return False
         return True
 

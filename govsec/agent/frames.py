@@ -87,14 +87,21 @@ class FailedFrame(_Frame):
     reason: str = Field(max_length=_TEXT_KEPT_MAX)
 
 
+class KeptFrame(_Frame):
+    """Up: say when all that came before this is on the disk. Down: everything before that number is."""
+
+    what: Literal["kept"] = "kept"
+    number: int = Field(gt=0, le=canonical.INTEGER_MAX)
+
+
 class StopFrame(_Frame):
     """Down: end in order."""
 
     what: Literal["stop"] = "stop"
 
 
-UpFrame = AliveFrame | FindingFrame | LostFrame | MetricsFrame | CanaryFrame | FailedFrame
-DownFrame = CanaryFrame | StopFrame
+UpFrame = AliveFrame | FindingFrame | LostFrame | MetricsFrame | CanaryFrame | KeptFrame | FailedFrame
+DownFrame = CanaryFrame | KeptFrame | StopFrame
 _up: TypeAdapter[UpFrame] = TypeAdapter(Annotated[UpFrame, Field(discriminator="what")])
 _down: TypeAdapter[DownFrame] = TypeAdapter(Annotated[DownFrame, Field(discriminator="what")])
 

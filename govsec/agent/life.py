@@ -57,6 +57,8 @@ class Life:
         #: Why it is being ended, or said that it ends.
         self.reason = ""
         self.said = ""
+        #: It wants to know when all that came before this mark of its is on the disk; 0: it asked for nothing.
+        self.mark = 0
         #: It closed its side of the socket, or sent what no module sends.
         self.is_closed = False
         #: Not to be started again, or to be started as another.
@@ -89,6 +91,7 @@ class Life:
         self.pid, self.end, self.state = pid, ours, State.RUNNING
         self.started_at = self.heard_at = now
         self.reason = self.said = ""
+        self.mark = 0
         self.is_closed = False
         self.cpu = CpuBudget(self.spec.budget.cpu_percent_max)
         self.usage = Usage(0.0, 0, ())

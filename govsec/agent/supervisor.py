@@ -24,6 +24,7 @@ from govsec.agent.frames import (
     CanaryFrame,
     FailedFrame,
     FindingFrame,
+    KeptFrame,
     LostFrame,
     MetricsFrame,
     UpFrame,
@@ -86,6 +87,8 @@ class Supervisor:
             self._look(now)
         flushed = self.intake.flush(is_read_back=self.selftest.is_running)
         self.selftest.arrived(flushed, self.intake.trouble)
+        if not len(self.intake):
+            self._tell_kept()
 
     def replace(self, modules: Sequence[ModuleSpec]) -> tuple[str, ...]:
         """Run these modules from now on; those that did not change go on. Gives the names of those that did."""
@@ -132,6 +135,12 @@ class Supervisor:
         for life in self.lives.values():
             if life.pid:
                 life.pss_bytes = pss_of(life.usage.processes or (life.pid,))
+
+    def _tell_kept(self) -> None:
+        """Nothing waits: what modules asked about is on the disk, for they asked behind it."""
+        for life in self.lives.values():
+            if life.mark and life.send(KeptFrame(number=life.mark)):
+                life.mark = 0
 
     def _due_in(self) -> float:
         now = self._clock.monotonic()
@@ -216,6 +225,8 @@ class Supervisor:
                     life.metrics[place] = metric
         elif isinstance(frame, CanaryFrame):
             self.selftest.seen(name, frame.nonce)
+        elif isinstance(frame, KeptFrame):
+            life.mark = frame.number
         elif isinstance(frame, FailedFrame):
             life.said = frame.reason
 

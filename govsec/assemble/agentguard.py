@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the supervisor reads this module, and needs nothing of a gu
 
 _READ_S = 1.0
 _METRICS_EVERY_S = 10.0
+#: At the end the disk is waited for so long.
+_LAST_WORD_S = 3.0
 _Folder = Annotated[str, StringConstraints(pattern=r"^/", max_length=4_000)]
 
 
@@ -143,6 +145,8 @@ class _Watch:
         self._reader = reader
         self._stream = stream
         self._places = places
+        #: Places that wait for the findings before them, and the mark behind those.
+        self._noted: tuple[int, bytes] | None = None
         self._quick_at = self._tasks_at = self._full_at = self._measured_at = float("-inf")
 
     def run(self) -> None:
@@ -156,12 +160,21 @@ class _Watch:
             context.alive()
             for finding in self._guard.step(records, snapshot, now_ns=to_ns(context.clock.now())):
                 context.emit(finding)
-            # After it was told: who dies before reads those lines again.
-            self._places.save()
+            self._keep_places()
             self._measure()
         for finding in self._guard.finish():
             context.emit(finding)
-        self._places.save(is_last=True)
+        self._keep_places(is_last=True)
+
+    def _keep_places(self, *, is_last: bool = False) -> None:
+        """Once what was found there is on the disk; whichever of the two processes dies before, it is read again."""
+        if self._noted is None or is_last:
+            noted = self._places.due(is_last=is_last)
+            if noted is not None:
+                self._noted = (self._context.mark(), noted)
+        if self._noted is not None and self._context.kept(_LAST_WORD_S if is_last else 0.0) >= self._noted[0]:
+            self._places.save(self._noted[1])
+            self._noted = None
 
     def _snapshot(self) -> HostSnapshot | None:
         """The tables that are due."""

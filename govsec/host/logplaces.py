@@ -3,8 +3,8 @@
 A place in a file is the file (device and inode), a position behind the last whole line, and the bytes before it; so a
 file that was cut, written anew or replaced is not taken for the one that was read. Of the journal it is its cursor.
 
-The places are saved after what was read has been judged and told: who dies in between reads those lines once more, and
-says a thing twice rather than never.
+The places are saved after what was read has been judged, told, and is on the disk: who dies in between reads those
+lines once more, and says a thing twice rather than never.
 """
 
 from __future__ import annotations
@@ -85,15 +85,20 @@ class LogPlaces:
             self._held.cursor = cursor
             self._is_changed = True
 
-    def save(self, *, is_last: bool = False) -> None:
-        """Keep what was noted; every few seconds, or now. A disk that refuses is told in the log."""
+    def due(self, *, is_last: bool = False) -> bytes | None:
+        """What was noted, to be given to :meth:`save`; every few seconds, or now. None when nothing is new."""
         now_s = self._clock.monotonic()
         if not self._is_changed or (not is_last and now_s - self._saved_at_s < _SAVE_EVERY_S):
-            return
+            return None
         self._saved_at_s = now_s
+        self._is_changed = False
+        return self._held.model_dump_json().encode()
+
+    def save(self, noted: bytes) -> None:
+        """Keep it. A disk that refuses is told in the log."""
         try:
             make_private_directory(self._path.parent)
-            write_private(self._path, self._held.model_dump_json().encode())
-            self._is_changed = False
+            write_private(self._path, noted)
         except OSError as error:
+            self._is_changed = True
             log.warning("places in logs are not saved", extra={"path": str(self._path), "reason": error.strerror})

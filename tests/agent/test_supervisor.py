@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -247,6 +248,37 @@ def test_a_module_that_does_not_end_when_told_to_is_ended_with_what_it_started(t
         while is_there(below):
             assert time.monotonic() < limit
             time.sleep(0.05)
+
+
+def test_a_mark_is_kept_when_the_findings_before_it_are_on_the_disk_and_not_before(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+
+    def run(context: Context) -> None:
+        context.emit(something(context, 1))
+        first = context.mark()
+        while context.kept() < first and not context.wait(0.05):
+            pass
+        said.write_text("first")
+        idle(context)
+        context.emit(something(context, 2))
+        if context.mark() == context.kept(WAIT_S):
+            said.write_text("last")
+
+    with supervised(tmp_path, ModuleSpec("careful", run, budget=ROOMY)) as supervisor:
+        until(supervisor, lambda: supervisor.lives["careful"].pid)
+        holder = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        until(supervisor, lambda: supervisor.lives["careful"].mark)
+        until(supervisor, lambda: supervisor.intake.trouble)
+        for _ in range(20):
+            supervisor.step(0.05)
+        assert not said.exists() and len(supervisor.intake) > 0
+        holder.execute("ROLLBACK")
+        holder.close()
+        until(supervisor, said.exists)
+        assert findings(supervisor, "host.test.something")[0]["facts"]["number"] == 1
+        supervisor.shut_down()
+        assert said.read_text() == "last"
 
 
 def test_a_module_that_ends_in_order_says_its_last_words(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ class _Runs:
         records = [*source.read()]
         meanwhile()
         records += source.read()
-        if not is_killed:
-            places.save(is_last=True)
+        if not is_killed and (noted := places.due(is_last=True)) is not None:
+            places.save(noted)
         source.close()
         self.notes = [record.text for record in records if isinstance(record, WatchNote)]
         return [record.pid for record in records if isinstance(record, LoginRecord)]
@@ -114,12 +114,17 @@ def test_places_that_are_damaged_are_begun_anew(runs: _Runs, data: bytes) -> Non
 
 def test_places_are_saved_at_intervals_and_are_private(runs: _Runs) -> None:
     places = LogPlaces(runs.places, runs.clock)
+
+    def save() -> None:
+        if (noted := places.due()) is not None:
+            places.save(noted)
+
     places.note_cursor("s=1")
-    places.save()
+    save()
     assert runs.places.stat().st_mode & 0o777 == 0o600
     places.note_cursor("s=2")
-    places.save()
+    save()
     assert LogPlaces(runs.places, runs.clock).cursor == "s=1"
     runs.clock.advance(6)
-    places.save()
+    save()
     assert LogPlaces(runs.places, runs.clock).cursor == "s=2"

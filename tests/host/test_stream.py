@@ -348,7 +348,9 @@ def test_a_journal_is_read_on_by_the_next_run_from_where_it_was_told(tmp_path: P
             assert len(journal_until(source, 1)) == 1, run
         finally:
             source.close()
-        places.save(is_last=True)
+        noted = places.due(is_last=True)
+        assert noted is not None
+        places.save(noted)
     assert "--after-cursor=s=1;i=9" in (tmp_path / "argv").read_text().splitlines()[1]
 
 
