@@ -10,7 +10,8 @@ SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl pyth
   mariadb-backup pgbackrest rsyslog rsyslog-openssl nftables iptables systemd man-db groff-base
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
-BENCHES := seal packets incident dissect live falsealarms integrity index_memory $(patsubst bench/%.py,%,$(wildcard bench/shipping.py)) wan watch backup
+BENCHES := seal packets dissect live falsealarms host hostevents integrity incident duty collect judging assess index_memory shipping \
+  wan watch postgres mariadb agent backup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test lint servers bench soak clean
@@ -44,8 +45,8 @@ servers: ## install the servers and tools that tests run against (Debian, as roo
 	  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null
 
-bench: $(VENV)/installed-test ## side by side with restic and borg; prints medians and ratios
-	@for name in $(BENCHES); do echo "== bench.$$name"; $(BIN)/python -m bench.$$name || exit 1; done
+bench: $(VENV)/installed-test ## side by side with restic, borg, pgBackRest and others; prints medians and ratios
+	@code=0; for name in $(BENCHES); do echo "== bench.$$name"; $(BIN)/python -m bench.$$name || code=1; done; exit $$code
 
 soak: $(VENV)/installed-test ## the long sweeps, kill loops and fuzzers
 	$(BIN)/python -m pytest -m soak
