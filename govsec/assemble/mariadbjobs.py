@@ -21,7 +21,6 @@ from govsec.mariadb.record import (
 )
 from govsec.mariadb.target import line_of
 from govsec.mariadbentry import MariadbSourceConfig
-from govsec.repo.layout import Kind
 
 if TYPE_CHECKING:
     from govsec.assemble.systems import Site
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from govsec.repo.repository import Repository
     from govsec.repo.snapshot import Snapshot
     from govsec.store.api import ReadStore
-
-#: Snapshots of a job that are looked at, newest first.
-_LOOK_BACK_MAX = 10_000
-_THREADS = 4
 
 
 def mariadb_job(system: SystemConfig, name: str | None) -> tuple[BackupConfig, MariadbSourceConfig]:
@@ -54,7 +49,9 @@ def mariadb_job(system: SystemConfig, name: str | None) -> tuple[BackupConfig, M
 
 def log_snapshots(site: Site, store: ReadStore, repository: Repository, job: str) -> Iterator[Snapshot]:
     """The snapshots of the job's log at a center, the newest first, in the order of their commits."""
-    return _of(site, store, repository, job, root_of(job))
+    from govsec.assemble.jobsnapshots import snapshots_of
+
+    return snapshots_of(site, store, repository, job, root_of(job))
 
 
 def covering_snapshot(site: Site, store: ReadStore, repository: Repository, job: str, position: str) -> Snapshot | None:
@@ -81,7 +78,9 @@ def covering_snapshot(site: Site, store: ReadStore, repository: Repository, job:
 
 def base_snapshots(site: Site, store: ReadStore, repository: Repository, job: str) -> Iterator[Snapshot]:
     """The snapshots of the job's base backups alone, the newest first."""
-    return _of(site, store, repository, job, base_root_of(job))
+    from govsec.assemble.jobsnapshots import snapshots_of
+
+    return snapshots_of(site, store, repository, job, base_root_of(job))
 
 
 def log_record(repository: Repository, snapshot: Snapshot, job: str) -> LogRecord:
@@ -123,23 +122,3 @@ def _read(repository: Repository, snapshot: Snapshot, path: str) -> bytes:
     if node.size > RECORD_SIZE_MAX:
         raise LimitError(f"snapshot {snapshot.short_id}: {path} has {node.size} bytes")
     return b"".join(dump_file(repository, node))
-
-
-def _of(site: Site, store: ReadStore, repository: Repository, job: str, root: str) -> Iterator[Snapshot]:
-    from govsec.centers.log import START, read_log, snapshots_in_order
-    from govsec.centers.ship import repository_of
-
-    there = set(repository.object_ids(Kind.SNAPSHOT))
-    seen: set[str] = set()
-    # From the newest checkpoint on first: a job that runs has its newest snapshots there. The whole log takes long.
-    for after in (None, START):
-        log = read_log(store, site.trusted(), repository=repository_of(store), after=after, threads=_THREADS)
-        for reference in reversed(snapshots_in_order(log)):
-            if reference.job != job or reference.id not in there or reference.id in seen:
-                continue
-            seen.add(reference.id)
-            if len(seen) > _LOOK_BACK_MAX:
-                return
-            snapshot = repository.load_snapshot(reference.id)
-            if snapshot.paths == (root,):
-                yield snapshot
