@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Protocol
 
 from govsec.agent.api import ModuleSpec
 from govsec.agententry import AgentConfig
-from govsec.errors import ConfigurationError, LockedError
+from govsec.errors import ConfigurationError
+from govsec.lockfile import held_lock
 from govsec.privatefile import make_private_directory
 
 #: In a plan's directory.
@@ -64,16 +63,8 @@ def occupied(plan: Plan) -> Iterator[None]:
         LockedError: an agent of this name runs.
     """
     try:
-        make_private_directory(plan.directory)
         make_private_directory(control_path(plan.config.run_dir, plan.name).parent)
-        descriptor = os.open(plan.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(f"agent {plan.name}: {error.filename}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"an agent {plan.name} runs already on {plan.directory}") from error
+    with held_lock(plan.directory / "lock", busy=f"an agent {plan.name} runs already on {plan.directory}"):
         yield
-    finally:
-        os.close(descriptor)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import JsonValue
@@ -21,9 +19,9 @@ from govsec.assemble.dutystatus import write_status
 from govsec.assemble.escalation import escalate, open_escalation
 from govsec.clock import Clock, format_time, to_ns
 from govsec.config import Config
-from govsec.errors import ConfigurationError, GovsecError, LockedError
+from govsec.errors import GovsecError
 from govsec.incident.intake import Taken
-from govsec.privatefile import make_private_directory
+from govsec.lockfile import held_lock
 from govsec.runtime.ticks import Stop, notify
 
 log = logging.getLogger(__name__)
@@ -80,7 +78,8 @@ class DutyRun:
         self._response_problems: tuple[str, ...] = ()
         ledger = ledger_system(config)
         with ExitStack() as stack:
-            stack.enter_context(_alone(self._folder))
+            busy = f"a duty daemon runs already on {self._folder}"
+            stack.enter_context(held_lock(self._folder / "duty.lock", busy=busy))
             self.duty = stack.enter_context(Duty(config, clock, has_ledger=ledger is not None))
             self._escalation = stack.enter_context(open_escalation(config))
             self._send = sending(config, clock)
@@ -230,23 +229,6 @@ class DutyRun:
             return False
         self._due[name] = now + every_s
         return True
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    try:
-        make_private_directory(folder)
-        descriptor = os.open(folder / "duty.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"{folder}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"a duty daemon runs already on {folder}") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _watchdog_s() -> float:

@@ -12,8 +12,6 @@ Ctrl-C included.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -27,10 +25,10 @@ from govsec.config import explain
 from govsec.crypto.document import open_document, sign_document
 from govsec.crypto.signing import Purpose, TrustedKeys
 from govsec.drill.process import run_command
-from govsec.errors import ConfigurationError, FormatError, GovsecError, LockedError, SourceError, UsageError
+from govsec.errors import FormatError, GovsecError, SourceError, UsageError
 from govsec.groupentry import GroupConfig, HookConfig
+from govsec.lockfile import held_lock
 from govsec.mariadbentry import MariadbSourceConfig
-from govsec.privatefile import make_private_directory
 from govsec.progress import ProgressSink, silent
 from govsec.records import Moment
 from govsec.runtime.children import child_environment
@@ -124,7 +122,8 @@ def back_up_group(
     from govsec.assemble.backup import jobs_of
 
     jobs = jobs_of(system, group.members)
-    with _alone(site, system, group):
+    lock = site.config.state_dir / system.name / "groups" / f"{group.name}.lock"
+    with held_lock(lock, busy=f"group {group.name} is being backed up on this machine already"):
         began = site.clock.monotonic()
         taken: list[_Taken] = []
         with _held(group, site.clock, system.name):
@@ -330,22 +329,3 @@ def _named(job: BackupConfig) -> Iterator[None]:
         yield
     except GovsecError as error:
         raise type(error)(f"member {job.name}: {error}; the group has no recovery point from this run") from error
-
-
-@contextmanager
-def _alone(site: Site, system: SystemConfig, group: GroupConfig) -> Iterator[None]:
-    folder = site.config.state_dir / system.name / "groups"
-    try:
-        make_private_directory(folder)
-        path = folder / f"{group.name}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"{folder}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"group {group.name} is being backed up on this machine already") from error
-        yield
-    finally:
-        os.close(descriptor)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from govsec.errors import ConfigurationError, LockedError, UsageError
+from govsec.errors import ConfigurationError, UsageError
+from govsec.lockfile import held_lock
 from govsec.postgres.connection import Account
 from govsec.postgresentry import PostgresSourceConfig
 from govsec.privatefile import make_private_directory
@@ -100,19 +98,11 @@ def state_of(site: Site, system: SystemConfig, job: BackupConfig) -> Path:
     return folder
 
 
-@contextmanager
-def alone(folder: Path, name: str, what: str) -> Iterator[None]:
-    """Hold the lock file ``name``; it goes with the process, however that ends.
+def alone(folder: Path, name: str, what: str) -> AbstractContextManager[None]:
+    """Hold the lock file ``name``.
 
     Raises:
         LockedError: another process holds it.
+        ConfigurationError: it cannot be made.
     """
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"{what} is at work on this machine already ({folder / name} is locked)") from error
-        yield
-    finally:
-        os.close(descriptor)
+    return held_lock(folder / name, busy=f"{what} is at work on this machine already ({folder / name} is locked)")

@@ -7,10 +7,8 @@ Before that it begins anew: restoring is repeated, and the plan's commands must 
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from govsec.drill.plan import CorruptShare, Plan, RemoveShare, SwitchAddressStep
 from govsec.drill.recover import Recovered, recover, take_back
 from govsec.errors import ConfigurationError, IntegrityError, RefusedError, TryAgainError
 from govsec.localfile import read_bounded
+from govsec.lockfile import held_lock
 from govsec.privatefile import make_private_directory, write_private
 from govsec.repo.repository import Repository
 from govsec.response.api import Outcome
@@ -65,7 +64,7 @@ class RecoverActor:
     def carry_out(self, order: Order, approvals: Sequence[bytes]) -> Outcome:
         plan, base = self._plan(order), self._base()
         self._verify(order, approvals)
-        with _alone(base / f"{order.nonce}.lock"):
+        with _alone(base, order):
             record = self._read(order)
             if record is None:
                 record = _record(self._recover(plan, base, order.nonce))
@@ -84,7 +83,7 @@ class RecoverActor:
 
     def take_back(self, order: Order) -> Outcome:
         plan, base = self._plan(order), self._base()
-        with _alone(base / f"{order.nonce}.lock"):
+        with _alone(base, order):
             record = self._read(order)
             if record is not None and record["state"] == "done":
                 left = take_back(plan, base, order.nonce, str(record["snapshot_id"]), self._site.clock)
@@ -163,24 +162,14 @@ class RecoverActor:
             raise TryAgainError(f"{path}: {error.strerror}") from error
 
 
+def _alone(base: Path, order: Order) -> AbstractContextManager[None]:
+    """Nobody else follows this order meanwhile. Raises ``TryAgainError`` when somebody does."""
+    path = base / f"{order.nonce}.lock"
+    busy = f"{path}: another process follows this order now"
+    return held_lock(path, busy=busy, busy_error=TryAgainError, file_error=TryAgainError)
+
+
 def _record(done: Recovered) -> dict[str, Any]:
     said = asdict(done) | {"tree": str(done.tree), "snapshot_time": format_time(done.snapshot_time)}
     said["steps"] = [f"{name}: {outcome}" for name, outcome in done.steps]
     return {**said, "problems": [*done.problems], "state": "failed" if done.problems else "done"}
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Nobody else follows this order meanwhile. Raises ``TryAgainError`` when somebody does."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise TryAgainError(f"{path}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TryAgainError(f"{path}: another process follows this order now") from error
-        yield
-    finally:
-        os.close(descriptor)

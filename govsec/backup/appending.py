@@ -23,19 +23,19 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from govsec.backup.archive import ArchiveResult, own_user_name
+from govsec.backup.archive import ArchiveResult
 from govsec.backup.live import LiveWindow, LiveWriter
+from govsec.backup.made import own_directory, own_file
 from govsec.backup.walk import Counts
 from govsec.clock import to_ns
 from govsec.errors import FormatError, IntegrityError, LimitError, UsageError
 from govsec.repo.pack import BlobType
 from govsec.repo.reader import Repository
 from govsec.repo.snapshot import Snapshot
-from govsec.repo.tree import Node, encode_tree, format_ns, go_mode, parse_ns, quote, raw_name
+from govsec.repo.tree import Node, encode_tree, format_ns, parse_ns, quote, raw_name
 
 #: Longest blob of a log: it is never deduplicated, and a reader that wants a part of it reads all.
 PIECE_SIZE = 1 << 20
-_FILE_MODE, _DIRECTORY_MODE = 0o100600, 0o040700
 #: Padding of a file up to 2 GiB; longer zeros are several of the largest.
 _PAD_SIZE_MAX = 1 << 20
 _SEPARATOR = "/"
@@ -225,7 +225,8 @@ class AppendTree:
             trees: dict[int, bytes] = {}
             tree_id = self._save_directory(window, self._top, stored, trees)
             for level in reversed(self._levels):
-                tree_id = window.save(BlobType.TREE, encode_tree([_directory_node(level, tree_id, self._top.mtime_ns)]))
+                node = own_directory(level, format_ns(self._top.mtime_ns), tree_id)
+                tree_id = window.save(BlobType.TREE, encode_tree([node]))
             result = window.finish(tree_id, paths=(self.root,), tags=self._tags, parent=self.parent, counts=counts)
         # Only now: whatever failed above leaves everything as it was.
         for file in list(self._changed(self._top)):
@@ -244,7 +245,8 @@ class AppendTree:
         nodes = []
         for name, entry in sorted(self._load(directory).items()):
             if isinstance(entry, _Directory):
-                nodes.append(_directory_node(name, self._save_directory(window, entry, stored, trees), entry.mtime_ns))
+                tree_id = self._save_directory(window, entry, stored, trees)
+                nodes.append(own_directory(name, format_ns(entry.mtime_ns), tree_id))
             elif isinstance(entry, _File):
                 nodes.append(self._file_node(window, entry, stored.get(id(entry), [])))
             else:
@@ -338,20 +340,7 @@ class AppendTree:
         file.node = msgspec.structs.replace(file.node, mtime=moment, atime=moment, ctime=moment)
 
     def _new_node(self, name: bytes) -> Node:
-        moment = format_ns(to_ns(self._writer.clock.now()))
-        return Node(
-            name=quote(name),
-            type="file",
-            mode=go_mode(_FILE_MODE),
-            mtime=moment,
-            atime=moment,
-            ctime=moment,
-            uid=os.getuid(),
-            gid=os.getgid(),
-            user=own_user_name(),
-            links=1,
-            content=[],
-        )
+        return own_file(name, format_ns(to_ns(self._writer.clock.now())), [], 0)
 
     def _length(self, text: str) -> int:
         places = self._writer.repository.index.find(BlobType.DATA, bytes.fromhex(text))
@@ -397,22 +386,6 @@ def _entry_of(node: Node) -> _File | _Directory | Node:
     if node.type == "file":
         return _File(node, content=list(node.content or ()), size=node.size)
     return node
-
-
-def _directory_node(name: bytes, tree_id: bytes, mtime_ns: int) -> Node:
-    moment = format_ns(mtime_ns)
-    return Node(
-        name=quote(name),
-        type="dir",
-        mode=go_mode(_DIRECTORY_MODE),
-        mtime=moment,
-        atime=moment,
-        ctime=moment,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        user=own_user_name(),
-        subtree=tree_id.hex(),
-    )
 
 
 def _pieces(window: LiveWindow, data: bytearray) -> list[str]:

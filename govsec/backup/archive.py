@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pwd import getpwuid
 
 from govsec.backup.blobs import BlobCounts, BlobSaver, StoredPack
 from govsec.backup.contents import ContentReader
+from govsec.backup.made import own_file, own_user_name, summary_of
 from govsec.backup.plan import assemble, make_plan
 from govsec.backup.sources import ByteSource, FileSource, Source
 from govsec.backup.trees import TreeLoader
@@ -39,7 +39,7 @@ from govsec.repo.pack import BlobType
 from govsec.repo.packer import PACK_SIZE_DEFAULT
 from govsec.repo.repository import WritableRepository
 from govsec.repo.snapshot import Snapshot, Summary
-from govsec.repo.tree import Node, encode_tree, quote
+from govsec.repo.tree import encode_tree
 from govsec.runtime.processes import Desk, Done, Finished, Message, Pool, tune_malloc, workers_default
 from govsec.runtime.signals import deferred_signals
 from govsec.store.api import ObjectInfo
@@ -265,21 +265,8 @@ class _Run:
                 self._keep_up(packs)
                 self.save_index()
                 raise
-            time = format_time(moment)
-            node = Node(
-                name=quote(os.fsencode(source.filename)),
-                type="file",
-                mode=0o644,
-                mtime=time,
-                atime=time,
-                ctime=time,
-                uid=os.getuid(),
-                gid=os.getgid(),
-                user=own_user_name(),
-                size=size,
-                links=1,
-                content=[blob_id.hex() for blob_id in ids],
-            )
+            content = [blob_id.hex() for blob_id in ids]
+            node = own_file(os.fsencode(source.filename), format_time(moment), content, size, mode=0o644)
             tree_id = saver.save(BlobType.TREE, encode_tree([node]))
             saver.flush()
             self.counts.files_new, self.counts.total_bytes, self.counts.dirs_new = 1, size, 1
@@ -295,23 +282,7 @@ class _Run:
 
     def summary(self, started: datetime, ended: datetime) -> Summary:
         """What was counted, in restic's fields."""
-        counts, blobs = self.counts, self._blob_counts
-        return Summary(
-            backup_start=format_time(started),
-            backup_end=format_time(ended),
-            files_new=counts.files_new,
-            files_changed=counts.files_changed,
-            files_unmodified=counts.files_unmodified,
-            dirs_new=counts.dirs_new,
-            dirs_changed=counts.dirs_changed,
-            dirs_unmodified=counts.dirs_unmodified,
-            data_blobs=sum(part.data_blobs for part in blobs),
-            tree_blobs=sum(part.tree_blobs for part in blobs),
-            data_added=sum(part.added_bytes for part in blobs),
-            data_added_packed=sum(part.packed_bytes for part in blobs),
-            total_files_processed=counts.files,
-            total_bytes_processed=counts.total_bytes,
-        )
+        return summary_of(started, ended, self.counts, self._blob_counts)
 
     def _add(self, saver: BlobSaver, packs: list[StoredPack]) -> None:
         self._blob_counts.append(saver.counts)
@@ -357,11 +328,3 @@ def paths_of(source: Source) -> tuple[str, ...]:
     if isinstance(source, FileSource):
         return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in source.paths)
     return (f"/{source.filename}",)
-
-
-def own_user_name() -> str:
-    """The name of the user that this process runs as, or its number where it has none."""
-    try:
-        return getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

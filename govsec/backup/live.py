@@ -16,15 +16,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from govsec.backup.archive import LEVEL_DEFAULT, PROGRAM, ArchiveResult, own_user_name
+from govsec.backup.archive import LEVEL_DEFAULT, PROGRAM, ArchiveResult
 from govsec.backup.blobs import BlobSaver, StoredPack
+from govsec.backup.made import own_user_name, summary_of
 from govsec.backup.thinning import WINDOW_TAG
 from govsec.backup.walk import Counts
-from govsec.clock import Clock, format_time
+from govsec.clock import Clock
 from govsec.repo.claims import ClaimTable
 from govsec.repo.pack import BlobType
 from govsec.repo.packer import PACK_SIZE_DEFAULT
-from govsec.repo.snapshot import Snapshot, Summary
+from govsec.repo.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from govsec.repo.indexfile import PackRows
@@ -140,7 +141,7 @@ class LiveWindow:
         self.saver.flush()
         writer.save_index()
         moment = time or self.began
-        summary = _summary(self.began, writer.clock.now(), counted, self.saver)
+        summary = summary_of(self.began, writer.clock.now(), counted, [self.saver.counts])
         snapshot = Snapshot(
             time=moment,
             tree=tree_id.hex(),
@@ -166,23 +167,3 @@ class LiveWindow:
             files=counted.files,
             size_bytes=counted.total_bytes,
         )
-
-
-def _summary(began: datetime, ended: datetime, counts: Counts, saver: BlobSaver) -> Summary:
-    blobs = saver.counts
-    return Summary(
-        backup_start=format_time(began),
-        backup_end=format_time(ended),
-        files_new=counts.files_new,
-        files_changed=counts.files_changed,
-        files_unmodified=counts.files_unmodified,
-        dirs_new=counts.dirs_new,
-        dirs_changed=counts.dirs_changed,
-        dirs_unmodified=counts.dirs_unmodified,
-        data_blobs=blobs.data_blobs,
-        tree_blobs=blobs.tree_blobs,
-        data_added=blobs.added_bytes,
-        data_added_packed=blobs.packed_bytes,
-        total_files_processed=counts.files,
-        total_bytes_processed=counts.total_bytes,
-    )

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from govsec.backup.archive import own_user_name
 from govsec.backup.live import LiveWindow
+from govsec.backup.made import own_directory, own_file
 from govsec.clock import format_time
 from govsec.errors import RefusedError
 from govsec.repo.pack import BlobType
 from govsec.repo.repository import Repository
-from govsec.repo.tree import MODE_DIR, Node, encode_tree, quote, raw_name
+from govsec.repo.tree import Node, encode_tree, raw_name
 
 #: Directories that lead to what was backed up; deeper than that, two jobs back up the same files.
 _DEPTH_MAX = 200
@@ -46,33 +46,10 @@ def single_file_tree(window: LiveWindow, path: str, data: bytes) -> bytes:
     """The id of a tree that leads to one file, at ``path`` with ``/`` between names."""
     *above, name = os.fsencode(path.strip("/")).split(b"/")
     moment = format_time(window.began)
-    file = Node(
-        name=quote(name),
-        type="file",
-        mode=0o600,
-        mtime=moment,
-        atime=moment,
-        ctime=moment,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        user=own_user_name(),
-        size=len(data),
-        links=1,
-        content=[window.save(BlobType.DATA, data).hex()],
-    )
+    file = own_file(name, moment, [window.save(BlobType.DATA, data).hex()], len(data))
     tree_id = window.save(BlobType.TREE, encode_tree([file]))
     for level in reversed(above):
-        folder = msgspec.structs.replace(
-            file,
-            name=quote(level),
-            type="dir",
-            mode=MODE_DIR | 0o700,
-            size=0,
-            links=0,
-            content=None,
-            subtree=tree_id.hex(),
-        )
-        tree_id = window.save(BlobType.TREE, encode_tree([folder]))
+        tree_id = window.save(BlobType.TREE, encode_tree([own_directory(level, moment, tree_id)]))
     return tree_id
 
 

@@ -21,10 +21,12 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from govsec.backup.archive import ArchiveResult, own_user_name
+from govsec.backup.archive import ArchiveResult
 from govsec.backup.blobs import BlobSaver, StoredPack
+from govsec.backup.made import own_user_name, summary_of
+from govsec.backup.walk import Counts
 from govsec.backup.work import Claims, Settings, open_saver
-from govsec.clock import Clock, format_time, to_ns
+from govsec.clock import Clock, to_ns
 from govsec.errors import FormatError, LimitError
 from govsec.progress import Progress, ProgressSink, silent
 from govsec.repo.chunker import CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, Chunker
@@ -273,7 +275,7 @@ class StreamedTree:
         self._keep_up()
         self._save_index()
         self._lock.keep_alive()
-        counts = self._saver.counts
+        counts = Counts(files_new=files, total_bytes=self._bytes)
         ended = self._clock.now()
         snapshot = Snapshot(
             time=self._started,
@@ -285,17 +287,7 @@ class StreamedTree:
             gid=os.getgid(),
             tags=tuple(dict.fromkeys([*self._tags, *tags])),
             program_version=_PROGRAM,
-            summary=Summary(
-                backup_start=format_time(self._started),
-                backup_end=format_time(ended),
-                files_new=files,
-                data_blobs=counts.data_blobs,
-                tree_blobs=counts.tree_blobs,
-                data_added=counts.added_bytes,
-                data_added_packed=counts.packed_bytes,
-                total_files_processed=files,
-                total_bytes_processed=self._bytes,
-            ),
+            summary=summary_of(self._started, ended, counts, [self._saver.counts]),
         )
         snapshot, info = self._repository.save_snapshot(snapshot)
         self._objects.append(info)

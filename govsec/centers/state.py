@@ -15,11 +15,9 @@ temporary file that is synced and renamed.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from govsec.clock import Clock
 from govsec.errors import StoreUnavailableError
-from govsec.privatefile import make_private_directory, write_private
+from govsec.lockfile import held_lock
+from govsec.privatefile import write_private
 from govsec.records import Moment
 
 _FILE_SIZE_MAX = 1 << 20
@@ -188,21 +187,11 @@ class States:
         except OSError as error:
             raise StoreUnavailableError(f"{self._path}: {error.strerror}") from error
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         if self._path is None:
-            yield
-            return
-        try:
-            make_private_directory(self._path.parent)
-            descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StoreUnavailableError(f"{self._path}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            return nullcontext()
+        path = self._path.with_name(self._path.name + ".lock")
+        return held_lock(path, busy=None, file_error=StoreUnavailableError)
 
 
 def age_s(moment: datetime | None, now: datetime) -> float | None:

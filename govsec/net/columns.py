@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from govsec.net.sketch import SketchSummary
 
 #: A batch has at most this many packets: more cost less each, and no longer fit into the processor's cache.
 PACKETS_MAX = 32_768
@@ -228,6 +225,21 @@ class PacketBatch:
             for fault in Fault
             if found & fault.value
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SketchSummary:
+    """What came in packets that belong to no kept flow, since the flood began."""
+
+    since_ns: int
+    packets: int
+    bytes: int
+    sources_estimate: int
+    targets_estimate: int
+    #: Heaviest first, at most 16: address, packets (never too low), distinct sources (estimate).
+    targets: tuple[tuple[str, int, int], ...]
+    #: Heaviest first, at most 16: prefix (/24 or /48), packets (never too low), distinct targets (estimate).
+    source_prefixes: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,11 @@ so be counted too much, never too little. Source: Cormode and Muthukrishnan 2005
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from govsec.net import addresses
-from govsec.net.columns import I8, U1, U8, PacketBatch
+from govsec.net.columns import I8, U1, U8, PacketBatch, SketchSummary
 
 TOP_MAX = 16
 _CANDIDATES_MAX = 64
@@ -31,21 +29,6 @@ _FACTORS = tuple(
     for factor in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xD6E8FEB86659FD93)
 )
 _HALF = np.uint64(32)
-
-
-@dataclass(frozen=True, slots=True)
-class SketchSummary:
-    """What came in packets that belong to no kept flow, since the flood began."""
-
-    since_ns: int
-    packets: int
-    bytes: int
-    sources_estimate: int
-    targets_estimate: int
-    #: Heaviest first, at most 16: address, packets (never too low), distinct sources (estimate).
-    targets: tuple[tuple[str, int, int], ...]
-    #: Heaviest first, at most 16: prefix (/24 or /48), packets (never too low), distinct targets (estimate).
-    source_prefixes: tuple[tuple[str, int, int], ...]
 
 
 class Sketch:
