@@ -50,6 +50,9 @@ def _notice_evidence(item: Item) -> Evidence:
         "state": item.state.value, "tries": item.tries, "put_at": format_time(item.created_at),
         "digest": digest(notice.canonical()),
     }  # fmt: skip
+    if item.part is not None:
+        # By number: whose address or telephone it is stays out of what is kept for ever.
+        facts |= {"part": item.part.number, "parts_count": item.part.count}
     if receipt is not None:
         facts |= {"receipt": receipt.state.value, "number": receipt.number, "received_at": format_time(receipt.time)}
     if item.error:

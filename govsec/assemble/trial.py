@@ -274,7 +274,8 @@ def _told(site: Site, notice: Notice, channels: Sequence[str]) -> tuple[Delivery
             if not is_open or site.clock.monotonic() >= until:
                 break
             site.clock.sleep(_POLL_S)
-    return tuple(_delivery(item) for item in items)
+    by_channel = {name: [item for item in items if item.channel == name] for name in dict.fromkeys(channels)}
+    return tuple(_delivery(name, found) for name, found in by_channel.items() if found)
 
 
 def _items(outbox: Outbox, key: str, *, after: int = 0) -> list[Item]:
@@ -288,11 +289,15 @@ def _items(outbox: Outbox, key: str, *, after: int = 0) -> list[Item]:
     return [found[number] for number in sorted(found)]
 
 
-def _delivery(item: Item) -> Delivery:
-    receipt = item.receipt
-    if receipt is None:
-        return Delivery(channel=item.channel, state="failed", error=(item.error or "not sent yet")[:500])
-    return Delivery(channel=item.channel, state=receipt.state.value, time=receipt.time, number=receipt.number[:500])
+def _delivery(channel: str, items: Sequence[Item]) -> Delivery:
+    """What became of it on one channel: taken when one of its recipients and messages was, with what was not."""
+    receipts = [item.receipt for item in items if item.receipt is not None]
+    failed = [item.error or "not sent yet" for item in items if item.receipt is None]
+    error = f"{len(failed)} of {len(items)}: {failed[0]}"[:500] if failed and len(items) > 1 else "".join(failed)[:500]
+    if not receipts:
+        return Delivery(channel=channel, state="failed", error=error)
+    last = receipts[-1]
+    return Delivery(channel=channel, state=last.state.value, time=last.time, number=last.number[:500], error=error)
 
 
 def _case(site: Site, case_id: str, trial: Trial) -> CaseRef:

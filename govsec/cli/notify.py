@@ -93,10 +93,11 @@ def run_queue(args: argparse.Namespace, io: frame.IO) -> int:
     with open_outbox(io.config()) as outbox:
         counters = outbox.counters()
         items = outbox.items(ItemState(args.state), limit=args.limit)
-    head = ("ID", "CHANNEL", "PART", "TRIES", "NEXT", "SUBJECT", "ERROR")
+    head = ("ID", "CHANNEL", "PART", "TO", "TRIES", "NEXT", "SUBJECT", "ERROR")
     rows = [
         (
-            *(item.id, item.channel, f"{item.part.number}/{item.part.count}" if item.part else "", item.tries),
+            *(item.id, item.channel, f"{item.part.number}/{item.part.count}" if item.part else ""),
+            *(item.part.to if item.part else "", item.tries),
             *(f"{item.next_at:%Y-%m-%dT%H:%M:%SZ}", item.notice.subject, item.error),
         )
         for item in items

@@ -65,7 +65,7 @@ def run_trial(args: argparse.Namespace, io: frame.IO) -> int:
     run = run_trial(site, system, args.agent, host=host, limit_s=max(1.0, min(600.0, args.limit)))
     made = run.trial
     record = {"trial": made.canonical(), "entry": {"number": run.entry.number, "digest": run.entry.digest}}
-    rows = [(one.channel, one.state, one.number or one.error or "-") for one in made.deliveries]
+    rows = [(one.channel, one.state, one.error or one.number or "-") for one in made.deliveries]
     failed = [f"!! {name}: {why}" for name, why in made.failed.items()]
     words = f"{made.id}  {made.agent} {made.host}: " + ("passed" if made.is_passed else "failed")
     io.result(record, lambda: "\n".join([words, *failed, texts.table(("CHANNEL", "STATE", "ANSWER"), rows)]))

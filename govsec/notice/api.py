@@ -6,7 +6,7 @@ person took a notice on is said elsewhere, by that person.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +93,22 @@ class InParts(Protocol):
 
     def send_part(self, notice: Notice, part: Part) -> Receipt:
         """Hand one of them over. Raises as ``Channel.send``."""
+        ...
+
+
+@runtime_checkable
+class ForSeveral(InParts, Protocol):
+    """What a channel in parts is besides, whose far side takes one message for several recipients and answers for each.
+
+    Its parts differ in their recipient alone.
+    """
+
+    def send_parts(self, notice: Notice, parts: Sequence[Part]) -> Sequence[Receipt | DeliveryError]:
+        """Hand one message over for the recipients of these parts; gives what came of each, in their order.
+
+        Raises:
+            DeliveryError: it was taken for none of them, for a reason that is not a recipient's.
+        """
         ...
 
 

@@ -28,7 +28,7 @@ from govsec.clock import format_time, from_ns, parse_time, to_ns
 from govsec.database import Database
 from govsec.errors import RefusedError
 from govsec.notice.api import Limits, Receipt, ReceiptState
-from govsec.notice.outboxtables import BURY, DUE, LAYOUT, LIST, MEND_ITEMS, UNRECORDED
+from govsec.notice.outboxtables import BURY, DUE, JOINED, LAYOUT, LIST, MEND_ITEMS, STATES, UNRECORDED
 from govsec.notice.parts import Part
 from govsec.records import Notice
 
@@ -170,15 +170,31 @@ class Outbox:
             )
         return replace(leased, part=parts[0])
 
+    def join(self, leased: Leased, now: datetime) -> tuple[Leased, ...]:
+        """What is leased, and with it the other messages of its notice on its channel that are due, in their order.
+
+        For what leaves as one message: it counts as one try on the channel, and as one of each of them.
+        """
+        now_ns = to_ns(now)
+        with self._database.transaction() as work:
+            rows = work.execute(JOINED, (*_keys(leased.notice.key), leased.channel, now_ns)).fetchall()
+            work.executemany(
+                "UPDATE items SET owner = ?, tries = tries + 1, next_ns = ? WHERE id = ?",
+                [(leased.owner, now_ns + _LEASE_NS, row[0]) for row in rows],
+            )
+        others = [replace(leased, id=item, tries=tries + 1, part=_part(part)) for item, tries, part in rows]
+        return tuple(sorted((leased, *others), key=lambda one: one.id))
+
     def has(self, key: str) -> bool:
         """True when a notice of that key was put in and is not forgotten."""
         with self._database.reading() as work:
             return work.execute("SELECT 1 FROM items WHERE key = ? LIMIT 1", (key,)).fetchone() is not None
 
     def is_undeliverable(self, key: str) -> bool:
-        """True when a notice was put in, and is a dead letter on every channel that it was to go to."""
+        """True when a notice was put in, and is a dead letter on every channel that it was to go to, for each of its
+        recipients and with each of its messages: nobody was reached, and nobody will be."""
         with self._database.reading() as work:
-            states = {row[0] for row in work.execute("SELECT state FROM items WHERE key = ?", (key,)).fetchall()}
+            states = {row[0] for row in work.execute(STATES, _keys(key)).fetchall()}
         return states == {ItemState.DEAD.value}
 
     def record(self, leased: Leased, receipt: Receipt) -> None:
@@ -210,7 +226,7 @@ class Outbox:
         is_dead = not is_retryable or leased.tries >= TRIES_MAX
         state = ItemState.DEAD if is_dead else ItemState.WAITING
         # Whole microseconds, as moments have: what is due at a moment is due when that moment is said.
-        wait_ns = int(max(_wait_s(leased.tries), after_s or 0.0) * 1_000_000) * 1000
+        wait_ns = int(max(_wait_s(leased), after_s or 0.0) * 1_000_000) * 1000
         now_ns = to_ns(now)
         with self._database.transaction() as work:
             # Only the holder of the lease may say so: another may have delivered it since.
@@ -316,10 +332,16 @@ def _mend(work: sqlite3.Connection, channel: str, now_ns: int) -> None:
     )
 
 
-def _wait_s(tries: int) -> float:
-    """Doubling, bounded, and up to a half more by chance."""
-    base = min(FIRST_WAIT_S * 2.0 ** min(tries - 1, 20), WAIT_MAX_S)
-    return base * (1 + secrets.randbelow(1000) / 2000)
+def _wait_s(leased: Leased) -> float:
+    """Doubling, bounded, and up to a half more by chance: by that of the lease, so that what failed together is due
+    together."""
+    base = min(FIRST_WAIT_S * 2.0 ** min(leased.tries - 1, 20), WAIT_MAX_S)
+    return base * (1 + int(leased.owner, 16) % 1000 / 2000)
+
+
+def _keys(key: str) -> tuple[str, str, str]:
+    """For ``STATES`` and ``JOINED``: the key, and the bounds between which its parts' keys lie."""
+    return key, f"{key}{_PART_MARK}", f"{key}{chr(ord(_PART_MARK) + 1)}"
 
 
 def _item(row: Sequence[Any]) -> Item:

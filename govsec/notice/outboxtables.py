@@ -33,6 +33,12 @@ LAYOUT = Layout(
 DUE = """
     SELECT id, key, channel, body, tries, part FROM items
     WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
+#: Where a notice stands, on each channel and with all of its parts, by the keys that ``outbox`` gives them.
+STATES = "SELECT DISTINCT state FROM items WHERE key = ? OR (key >= ? AND key < ?)"
+#: Its parts on a channel that are due; one that somebody sends now is due when that lease runs out.
+JOINED = """
+    SELECT id, tries, part FROM items WHERE (key = ? OR (key >= ? AND key < ?)) AND channel = ?
+      AND state = 'waiting' AND next_ns <= ? AND part <> x'' ORDER BY id"""
 #: What is due with no try left: the worker of its last try did not live to tell.
 BURY = """
     UPDATE items SET state = 'dead', owner = '',

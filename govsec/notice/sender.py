@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from govsec.clock import Clock
 from govsec.errors import GovsecError
-from govsec.notice.api import Channel, DeliveryError, InParts, Receipt
+from govsec.notice.api import Channel, DeliveryError, ForSeveral, InParts, Receipt
 from govsec.notice.outbox import ItemState, Leased, Outbox
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,11 @@ class Sender:
             for name, bounds in list(willing.items()):
                 leased = self._outbox.lease({name: bounds}, self._clock.now(), limit=1)
                 begun = self._clock.monotonic()
-                came = [self._send(one) for one in leased]
+                came = [state for one in leased for state in self._send(one)]
                 states.update(came)
-                if not came or ItemState.WAITING in came or self._clock.monotonic() - begun > SLOW_S:
+                # A recipient who cannot be reached now is no trouble of the channel that reached another.
+                is_in_trouble = ItemState.WAITING in came and ItemState.DONE not in came
+                if not came or is_in_trouble or self._clock.monotonic() - begun > SLOW_S:
                     del willing[name]
         return Sent(states[ItemState.DONE], states[ItemState.WAITING], states[ItemState.DEAD])
 
@@ -77,45 +79,67 @@ class Sender:
         if count := self._outbox.forget(now - self._kept):
             log.info("notices forgotten", extra={"count": count, "kept_days": self._kept.days})
 
-    def _send(self, leased: Leased) -> ItemState:
+    def _send(self, leased: Leased) -> list[ItemState]:
+        channel = self._channels[leased.channel]
+        together: tuple[Leased, ...] = (leased,)
         try:
-            sent = self._handed_over(leased)
+            if isinstance(channel, InParts):
+                prepared = self._prepared(channel, leased)
+                if prepared is None:
+                    return [ItemState.WAITING]
+                together = prepared
+            outcomes = _handed_over(channel, together)
         except DeliveryError as error:
-            return self._fail(leased, str(error), is_retryable=error.is_retryable, after_s=error.after_s)
+            outcomes = [error] * len(together)
         except GovsecError as error:
-            return self._fail(leased, str(error), is_retryable=True, after_s=None)
+            outcomes = [DeliveryError(str(error), is_retryable=True)] * len(together)
         except Exception as error:  # noqa: BLE001 - the edge of a channel: its faults must not keep the others waiting
             # Only its kind and place: the words of a foreign error may hold a robot's address with its key.
             kind = type(error).__name__
             log.error("channel broke", extra={"channel": leased.channel, "fault": kind, "place": _place(error)})
-            return self._fail(leased, f"channel {leased.channel}: broke: {kind}", is_retryable=True, after_s=None)
-        if sent is None:
-            return ItemState.WAITING
-        self._outbox.record(leased, sent)
+            broke = DeliveryError(f"channel {leased.channel}: broke: {kind}", is_retryable=True)
+            outcomes = [broke] * len(together)
+        now = self._clock.now()
+        return [self._note(one, outcome, now) for one, outcome in zip(together, outcomes, strict=True)]
+
+    def _prepared(self, channel: InParts, leased: Leased) -> tuple[Leased, ...] | None:
+        """The messages that leave now, taken apart in the outbox before the first of them does; None when somebody else
+        has the notice by now."""
+        if leased.part is None:
+            parts = channel.parts_of(leased.notice)
+            if len(parts) == 1:
+                return (replace(leased, part=parts[0]),)
+            split = self._outbox.split(leased, parts, self._clock.now())
+            if split is None:
+                return None
+            leased = split
+        return self._outbox.join(leased, self._clock.now()) if isinstance(channel, ForSeveral) else (leased,)
+
+    def _note(self, leased: Leased, outcome: Receipt | DeliveryError, now: datetime) -> ItemState:
+        if isinstance(outcome, DeliveryError):
+            return self._fail(leased, outcome, now)
+        self._outbox.record(leased, outcome)
         log.info("notice sent", extra={"channel": leased.channel, "key": leased.notice.key, "tries": leased.tries})
         return ItemState.DONE
 
-    def _handed_over(self, leased: Leased) -> Receipt | None:
-        """The receipt; None when somebody else has the notice by now. What takes several messages is taken apart in the
-        outbox before the first of them leaves."""
-        channel = self._channels[leased.channel]
-        if not isinstance(channel, InParts):
-            return channel.send(leased.notice)
-        part = leased.part
-        if part is None:
-            parts = channel.parts_of(leased.notice)
-            part = parts[0]
-            if len(parts) > 1 and self._outbox.split(leased, parts, self._clock.now()) is None:
-                return None
-        return channel.send_part(leased.notice, part)
-
-    def _fail(self, leased: Leased, why: str, *, is_retryable: bool, after_s: float | None) -> ItemState:
-        state = self._outbox.fail(leased, why, self._clock.now(), is_retryable=is_retryable, after_s=after_s)
+    def _fail(self, leased: Leased, error: DeliveryError, now: datetime) -> ItemState:
+        why = str(error)
+        state = self._outbox.fail(leased, why, now, is_retryable=error.is_retryable, after_s=error.after_s)
         log.warning(
             "notice not sent",
             extra={"channel": leased.channel, "key": leased.notice.key, "state": state.value, "why": why},
         )
         return state
+
+
+def _handed_over(channel: Channel, together: Sequence[Leased]) -> Sequence[Receipt | DeliveryError]:
+    """What came of each. Raises as ``Channel.send``."""
+    notice, parts = together[0].notice, [one.part for one in together if one.part is not None]
+    if isinstance(channel, ForSeveral):
+        return channel.send_parts(notice, parts)
+    if isinstance(channel, InParts):
+        return [channel.send_part(notice, part) for part in parts]
+    return [channel.send(notice)]
 
 
 def _place(error: BaseException) -> str:

@@ -46,15 +46,18 @@ def notice(subject: str = "10.0.0.8") -> Notice:
 
 
 class _Post:
-    """Takes mail; refuses whom it is told to."""
+    """Takes mail; refuses whom it is told to, and more recipients of a mail than it has room for."""
 
     def __init__(self) -> None:
         self.mails: list[Envelope] = []
         self.refused: dict[str, str] = {}
+        self.room = 1000
 
     async def handle_RCPT(self, _: Any, __: Any, envelope: Envelope, address: str, ___: Any) -> str:
         if address in self.refused:
             return self.refused[address]
+        if len(envelope.rcpt_tos) >= self.room:
+            return "452 4.5.3 too many recipients"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -158,12 +161,12 @@ def test_a_password_is_used_and_a_wrong_one_never_quoted(authority: Authority, c
         ({"duty@city.gov.example": "550 no", "chief@city.gov.example": "550 no"}, False),
     ],
 )
-def test_a_recipient_that_is_refused_fails_the_notice(
+def test_a_recipient_that_is_refused_fails_a_test_by_hand(
     refused: dict[str, str], is_retryable: bool, authority: Authority, context: ssl.SSLContext
 ) -> None:
     with post_office(context) as (post, port):
         post.refused = refused
-        with pytest.raises(DeliveryError, match="refused") as raised:
+        with pytest.raises(DeliveryError, match="refuses the recipient") as raised:
             _mail(port, authority).send(notice())
     assert raised.value.is_retryable is is_retryable
 

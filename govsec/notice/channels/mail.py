@@ -37,13 +37,14 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def address_of(text: str, where: str) -> Address:
-    """A mail address of the configuration.
+    """A mail address of the configuration, its domain in ASCII: not every server takes another (RFC 6531).
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
-        return Address(addr_spec=text)
+        address = Address(addr_spec=text)
+        return Address(username=address.username, domain=address.domain.encode("idna").decode("ascii"))
     except (ValueError, IndexError, MessageError) as error:
         raise ConfigurationError(f"{where}: {text[:100]!r} is no mail address") from error
 

@@ -1,7 +1,8 @@
 """Mail over SMTP with verified TLS: STARTTLS or from the first byte; never without.
 
-A recipient that the server refuses fails the notice, and the others get it again with the next try: to be told twice is
-better than not at all, and the Message-ID shows the double.
+SMTP answers for each recipient, and so does this: one mail to all that wait for it, and each recipient taken, to be
+tried again, or refused for itself. So a full mailbox sends nobody the mail twice. Every try says in its head the same
+recipients, all of them: who is told sees who else is.
 
 Source: RFC 5321, RFC 3207 (STARTTLS), RFC 8314 (TLS from the first byte), RFC 4954 (AUTH).
 """
@@ -15,6 +16,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from email.headerregistry import Address
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,7 @@ from govsec.clock import Clock
 from govsec.notice.api import DeliveryError, Limits, Receipt, ReceiptState
 from govsec.notice.attached import attached
 from govsec.notice.channels.mail import check_head, mail_of
+from govsec.notice.parts import Part, numbered
 from govsec.notice.words import Wording
 from govsec.records import Notice
 from govsec.web.addresses import Names, Resolve, system_resolve
@@ -32,6 +35,8 @@ from govsec.web.reach import reach
 TIMEOUT_S = 50.0
 #: Answers of a session, before and after STARTTLS each.
 _ANSWERS_SIZE_MAX = 256 << 10
+#: Service not available, closing (RFC 5321, 4.2.3).
+_CLOSING = 421
 
 
 class _Line:
@@ -103,7 +108,7 @@ class _Session(smtplib.SMTP):
 
 
 class Mail:
-    """One mail a notice, to all recipients."""
+    """One part a recipient; those that go together are one mail."""
 
     def __init__(
         self,
@@ -126,7 +131,8 @@ class Mail:
         self.name = name
         self.limits = Limits(per_minute=60)
         self._host, self._port, self._tls = host, port, tls
-        self._sender, self._recipients = sender, tuple(recipients)
+        self._sender = sender
+        self._recipients = tuple({address.addr_spec: address for address in recipients}.values())
         self._wording = wording
         self._clock = clock
         self._user, self._password = user, password
@@ -135,9 +141,40 @@ class Mail:
         self._context.set_alpn_protocols([])
 
     def send(self, notice: Notice) -> Receipt:
-        """Send the mail. Raises as ``Channel.send``."""
-        files, words = attached(notice.attachments, self._wording(notice))
+        """Send the mail to all. Raises as ``Channel.send``, and names those whom the server refused."""
+        parts = self.parts_of(notice)
+        outcomes = self.send_parts(notice, parts)
+        failed = {part.to: each for part, each in zip(parts, outcomes, strict=True) if isinstance(each, DeliveryError)}
+        for error in failed.values():
+            raise DeliveryError(f"{', '.join(failed)}: {error}", is_retryable=error.is_retryable) from error
+        receipt = outcomes[0]
+        assert isinstance(receipt, Receipt)  # none failed, and there is one recipient at least
+        return receipt
+
+    def parts_of(self, notice: Notice) -> tuple[Part, ...]:
+        """The same words to each recipient."""
+        return numbered([self._wording(notice)], recipients=[address.addr_spec for address in self._recipients])
+
+    def send_part(self, notice: Notice, part: Part) -> Receipt:
+        """Send the mail to one recipient. Raises as ``Channel.send``."""
+        (outcome,) = self.send_parts(notice, [part])
+        if isinstance(outcome, DeliveryError):
+            raise outcome
+        return outcome
+
+    def send_parts(self, notice: Notice, parts: Sequence[Part]) -> tuple[Receipt | DeliveryError, ...]:
+        """Send one mail to the recipients of these parts. Raises and gives as ``ForSeveral.send_parts``."""
+        files, words = attached(notice.attachments, parts[0].words)
         message = mail_of(notice, words, self._sender, self._recipients, files)
+        refused = self._refused(message, [part.to for part in parts])
+        receipt = Receipt(ReceiptState.ACCEPTED, self._clock.now(), str(message["Message-ID"]))
+        return tuple(
+            self._failed("the server refuses the recipient", refused[part.to]) if part.to in refused else receipt
+            for part in parts
+        )
+
+    def _refused(self, message: EmailMessage, recipients: Sequence[str]) -> dict[str, int]:
+        """Whom the server did not take the mail for, with its answer to each. Raises as ``Channel.send``."""
         try:
             with closing(self._connected(Deadline(self._clock, TIMEOUT_S))) as line:
                 session = _Session(line, self._host)
@@ -145,10 +182,12 @@ class Mail:
                     session.secure(self._context)
                 if self._user:
                     session.login(self._user, self._password)
-                refused = session.send_message(message)
+                refused = session.send_message(message, to_addrs=recipients)
                 session.say_goodbye()
         except smtplib.SMTPRecipientsRefused as error:
-            raise self._failed("recipients refused", min(code for code, _ in error.recipients.values())) from error
+            # Nobody got it: whom it did not refuse waits with the others for a server that goes on.
+            codes = {to: code for to, (code, _) in error.recipients.items()}
+            return {to: codes.get(to, _CLOSING) for to in recipients}
         except smtplib.SMTPAuthenticationError as error:
             # The server's words may quote what was sent: only the code is told.
             raise self._failed("the server refuses the user", error.smtp_code) from error
@@ -157,9 +196,7 @@ class Mail:
         except (smtplib.SMTPException, OSError, RequestError, UnicodeError) as error:
             why = str(error)[:200] if isinstance(error, RequestError) else type(error).__name__
             raise DeliveryError(f"channel {self.name}: {self._host}: {why}", is_retryable=True) from error
-        if refused:
-            raise self._failed(f"{len(refused)} of the recipients refused", min(code for code, _ in refused.values()))
-        return Receipt(ReceiptState.ACCEPTED, self._clock.now(), str(message["Message-ID"]))
+        return {to: code for to, (code, _) in refused.items()}
 
     def _connected(self, deadline: Deadline) -> _Line:
         names = Names(self._named, self._resolve, is_loopback_normal=False)
