@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 #: No machine of ours has more mounts; the rest is not looked at.
@@ -93,15 +93,27 @@ def parse_mounts(data: bytes) -> tuple[Mount, ...]:
 def read_mounts(root: Path) -> MountTable:
     """The mounts of the machine whose tree is at ``root``; none where the list cannot be read.
 
-    The list of process 1 is taken for a tree elsewhere: it shows the machine's mounts, not those of our container.
+    The list of process 1 is taken for a tree elsewhere: it shows the machine's mounts, not those of our container. Of
+    our own tree the list is our own, with the options that process 1 sees on the same mount: the sandbox of a service
+    makes every mount ``nosuid`` or read-only for that service alone (systemd.exec(5), NoNewPrivileges, ProtectSystem),
+    which says nothing of the machine.
     """
-    place = root / "proc" / ("self" if root == Path("/") else "1") / "mountinfo"
+    first = _listed(root / "proc/1/mountinfo")
+    if root != Path("/"):
+        return MountTable(first)
+    own = _listed(root / "proc/self/mountinfo")
+    there = {(mount.path, mount.root, mount.device): mount.options for mount in first}
+    return MountTable(
+        replace(mount, options=there.get((mount.path, mount.root, mount.device), mount.options)) for mount in own
+    )
+
+
+def _listed(place: Path) -> tuple[Mount, ...]:
     try:
         with place.open("rb") as file:
-            data = file.read(_SIZE_MAX)
+            return parse_mounts(file.read(_SIZE_MAX))
     except OSError:
-        return MountTable(())
-    return MountTable(parse_mounts(data))
+        return ()
 
 
 def _text(field: bytes) -> str:

@@ -309,3 +309,28 @@ def test_a_listener_whose_holder_cannot_be_found_is_listed_all_the_same() -> Non
 
         assert [row.process for row in listeners if row.port == server.getsockname()[1]] == [None]
         assert any("holder not found" in gap.reason for gap in gaps.rows())
+
+
+_SANDBOX = """
+from govsec.clock import SystemClock
+from govsec.host.snapshot import take
+from govsec.host.tables import TableName
+from govsec.host.tree import Tree
+options = Tree.at().mounts.by_path["/"].options
+root, = [disk for disk in take(SystemClock(), [TableName.DISKS]).disks if disk.mount == "/"]
+print("nosuid" in options, root.is_read_only)
+"""
+
+
+def test_what_a_service_may_not_do_is_not_said_of_the_machine() -> None:
+    """The sandbox of a unit makes every mount nosuid and most of them read-only, for that unit alone."""
+    require_root()
+    remounted = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro,nosuid / && exec "$@"', "sh"]
+    own = subprocess.run([*remounted, "cat", "/proc/self/mountinfo"], capture_output=True, text=True, check=True)
+    assert any("nosuid" in line and " / / " in line for line in own.stdout.splitlines()), "the sandbox is one"
+
+    done = subprocess.run(
+        [*remounted, sys.executable, "-B", "-c", _SANDBOX], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["False", "False"]
