@@ -33,9 +33,10 @@ from govsec.guard.integrity import Integrity
 from govsec.guard.keyview import KeyView
 from govsec.guard.logview import LogView
 from govsec.guard.moduleview import ModuleView
-from govsec.guard.packagefiles import DebianFiles
+from govsec.guard.packagefiles import DebianFiles, PackageFiles
 from govsec.guard.processview import ProcessView
 from govsec.guard.registry import Site, build_detectors, read_settings
+from govsec.guard.rpmfiles import RpmFiles
 from govsec.guard.sampling import Sampler, SamplingSettings
 from govsec.guard.watch import DEGRADED, HostGuard, Intervals
 from govsec.host.snapshot import take
@@ -121,7 +122,7 @@ def accept_baseline(
     number = max(store.load(trusted).number if previous is not None else 0, _used_number(config)) + 1
     snapshot = take(clock, compared_tables(config), root=root)
     scanner = _scanner(config)
-    packages = DebianFiles(root)
+    packages = package_files(root)
     files = _read_files(scanner, packages, progress)
     keys = KeyView(config.guard.key_files, root)
     accounts = () if isinstance(snapshot.accounts, Unavailable) else snapshot.accounts
@@ -141,7 +142,7 @@ def accept_baseline(
             for file in keys.look(snapshot.time_ns, accounts)
         },
         preload=preload.entries if preload is not None else (),
-        packages=packages.versions(),
+        packages=packages.versions() if packages is not None else {},
     )
     signed = store.save(baseline, files, signer)
     return Accepted(signed, store.digest() or "", dict(scanner.counts))
@@ -159,7 +160,7 @@ def drift(
     store = baseline_store(config)
     baseline = store.load(trusted_keys(config))
     files = store.load_files(baseline)
-    integrity = Integrity(baseline, files, _scanner_of(baseline, config), DebianFiles(root))
+    integrity = Integrity(baseline, files, _scanner_of(baseline, config), package_files(root))
     site = Site(baseline=baseline, explain=integrity.explain)
     wanted = {"drift_tables", "drift_files", "authorized_keys", "preload", "root_account"}
     detectors = [one for one in build_detectors(config.guard.detectors, site) if one.name in wanted]
@@ -196,7 +197,7 @@ def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None)
     if store.digest() is not None or _used_number(config):
         try:
             baseline = _in_force(config, store)
-            integrity = Integrity(baseline, store.load_files(baseline), _scanner_of(baseline, config), DebianFiles())
+            integrity = Integrity(baseline, store.load_files(baseline), _scanner_of(baseline, config), package_files())
         except IntegrityError as error:
             baseline, refused = None, str(error)
     site = Site(
@@ -265,6 +266,19 @@ def open_habits(path: Path) -> Baseline:
     return Baseline(path)
 
 
+def package_files(root: Path = Path("/")) -> PackageFiles | None:
+    """The database of the packages that a system is made of; ``None`` where none is there that is read.
+
+    Either manager can be installed as a mere tool on the other's systems: the one that has more packages made it.
+    """
+    found: list[PackageFiles] = [one for one in (DebianFiles(root), RpmFiles(root)) if one.is_there]
+    if len(found) < 2:
+        return found[0] if found else None
+    most = max(found, key=lambda one: len(one.versions()))
+    most.refresh()
+    return most
+
+
 def tables_for(config: Config, *, is_full: bool) -> frozenset[TableName]:
     """Which tables a guard wants in a snapshot: all it compares, or those that change by the minute."""
     quick = {TableName.PROCESSES, TableName.LISTENERS, TableName.ACCOUNTS, TableName.MODULES, TableName.TASKS}
@@ -288,7 +302,7 @@ def _scanner_of(baseline: HostBaseline, config: Config) -> FileScanner:
     )
 
 
-def _read_files(scanner: FileScanner, packages: DebianFiles, progress: ProgressSink) -> KnownFiles:
+def _read_files(scanner: FileScanner, packages: PackageFiles | None, progress: ProgressSink) -> KnownFiles:
     states: dict[str, bytes] = {}
     size = 0
     for count, (path, status) in enumerate(scanner.walk()):
@@ -296,4 +310,4 @@ def _read_files(scanner: FileScanner, packages: DebianFiles, progress: ProgressS
         size += status.st_size
         if not count % 1000:
             progress(Progress("files", size, None, count, None, path))
-    return KnownFiles(states, packages.owners(states))
+    return KnownFiles(states, packages.owners(states) if packages is not None else {})

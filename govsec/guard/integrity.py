@@ -14,7 +14,7 @@ from govsec.guard.api import Actor, Explanation, FileDifference, FileLook
 from govsec.guard.filescan import FileChecker, FileScanner
 from govsec.guard.filestate import NO_DIGEST, FileState, marks_of
 from govsec.guard.hostbaseline import HostBaseline, KnownFiles
-from govsec.guard.packagefiles import DebianFiles
+from govsec.guard.packagefiles import PackageFiles
 
 #: A look lists so many differences; more are counted.
 _DIFFERENCES_MAX = 500
@@ -23,10 +23,10 @@ _BUSY_MAX_NS = 1800 * SECOND_NS
 
 
 class Integrity:
-    """Looks at files. ``packages`` ``None``: a system without Debian's database; nothing is explained then."""
+    """Looks at files. ``packages`` ``None``: a system without a database that is read; nothing is explained then."""
 
     def __init__(
-        self, baseline: HostBaseline, files: KnownFiles, scanner: FileScanner, packages: DebianFiles | None = None
+        self, baseline: HostBaseline, files: KnownFiles, scanner: FileScanner, packages: PackageFiles | None = None
     ) -> None:
         self._baseline = baseline
         self._files = files
@@ -62,6 +62,7 @@ class Integrity:
             "files": self._checker.files_count,
             "touched": self.touched_count,
             "waiting": len(self._waiting),
+            "package_faults": self._packages.faults_count if self._packages is not None else 0,
             **dict(self._scanner.counts),
         }
 
@@ -74,8 +75,8 @@ class Integrity:
             now = FileState.unpack(marks_of(os.lstat(path)) + NO_DIGEST)
         except OSError:
             now = None
-        is_kept = _are_rights_kept(FileState.unpack(packed) if packed is not None else None, now)
-        explanation = self._explain(path, self._owners([path]).get(path)) if is_kept else None
+        before = FileState.unpack(packed) if packed is not None else None
+        explanation = self._explain(path, self._owners([path]).get(path), before, now)
         self._refresh()
         return explanation
 
@@ -92,7 +93,8 @@ class Integrity:
             if before is not None and now is not None and before.is_same(now):
                 self.touched_count += 1
                 self._checker.settle(path, packed_now)
-            elif is_busy and (path in self._files.owners or before is None):
+            # Asked again: it may have begun since, and what it wrote is then not in its database yet.
+            elif (is_busy := is_busy or self._is_busy(time_ns)) and (path in self._files.owners or before is None):
                 self._waiting.add(path)
             elif len(drifted) >= _DIFFERENCES_MAX:
                 more_count += 1
@@ -101,21 +103,16 @@ class Integrity:
                 drifted.append((path, before, now))
         owners = self._owners([path for path, _, _ in drifted]) if drifted and self._may_explain() else {}
         differences = tuple(
-            FileDifference(
-                path,
-                before,
-                now,
-                self._explain(path, owners.get(path)) if _are_rights_kept(before, now) else None,
-                actors.get(path),
-            )
+            FileDifference(path, before, now, self._explain(path, owners.get(path), before, now), actors.get(path))
             for path, before, now in drifted
         )
         self._refresh()
         return FileLook(time_ns, differences, more_count)
 
     def _may_explain(self) -> bool:
-        """Some package is another version than at the baseline."""
-        return self._packages is not None and self._packages.versions() != self._baseline.packages
+        """Some package is another version than at the baseline, which knows versions."""
+        known = self._baseline.packages
+        return self._packages is not None and bool(known) and self._packages.versions() != known
 
     def _owners(self, paths: list[str]) -> dict[str, str]:
         """The packages of the paths: those that the baseline knows, and for the rest one pass over the database."""
@@ -125,18 +122,20 @@ class Integrity:
             known |= self._packages.owners(rest)
         return known
 
-    def _explain(self, path: str, owner: str | None) -> Explanation | None:
+    def _explain(
+        self, path: str, owner: str | None, was: FileState | None, now: FileState | None
+    ) -> Explanation | None:
         packages = self._packages
-        if packages is None or owner is None:
+        if packages is None or owner is None or not (packages.knows_rights or _are_rights_kept(was, now)):
             return None
         before, after = self._baseline.packages.get(owner), packages.versions().get(owner)
         if before == after:
             return None
-        is_there = os.path.lexists(path)
-        if is_there:
+        if os.path.lexists(path):
             is_explained = after is not None and packages.vouches(owner, path)
         else:
-            is_explained = after is None or not packages.owns(owner, path)
+            # A database that is damaged, or gone, lacks packages and files that nobody removed.
+            is_explained = (after is None or not packages.owns(owner, path)) and packages.is_whole
         return Explanation(owner, before, after) if is_explained else None
 
     def _refresh(self) -> None:
@@ -155,7 +154,7 @@ class Integrity:
 def _are_rights_kept(was: FileState | None, now: FileState | None) -> bool:
     """Kind, rights and owner are as before, where there was a before.
 
-    Contents are all that a package's database vouches for: who made a file of it set-id, gave it away, or put a link in
-    its place hides behind no update.
+    Contents are all that some packages' databases vouch for: who made a file of it set-id, gave it away, or put a link
+    in its place hides behind no update.
     """
     return was is None or now is None or (was.mode, was.uid, was.gid) == (now.mode, now.uid, now.gid)

@@ -1,4 +1,4 @@
-"""Which package a file belongs to, and what that package says its contents are: Debian's database, read directly.
+"""Which package a file belongs to, and what that package says of it: what a guard asks, and Debian's database.
 
 One idea: a change is an update when the package that owns the file is another version than at the baseline, and the
 file is, to the byte, what this package says it put there (``md5sums``, and the list of configuration files in
@@ -19,6 +19,7 @@ import struct
 from collections.abc import Iterable
 from fcntl import F_GETLK, F_WRLCK, fcntl
 from pathlib import Path
+from typing import Protocol
 
 from govsec.errors import LimitError
 from govsec.localfile import read_bounded
@@ -26,25 +27,69 @@ from govsec.localfile import read_bounded
 _FILE_SIZE_MAX = 64 << 20
 #: Since folders were merged (usrmerge), packages list /bin/x where /usr/bin/x lies.
 _MERGED = ("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
-_HASH_SIZE_MAX = 1 << 30
+#: Larger files are not hashed, and nobody vouches for them.
+HASH_SIZE_MAX = 1 << 30
 _BLOCK_SIZE = 1 << 20
+
+
+class PackageFiles(Protocol):
+    """The database of a package manager. Nothing is raised: what cannot be read counts as a fault, and as not there."""
+
+    @property
+    def faults_count(self) -> int:
+        """What could not be read, ever."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whatever was asked since the last :meth:`refresh` could be read: what seems not to be there is not."""
+
+    @property
+    def knows_rights(self) -> bool:
+        """:meth:`vouches` is about kind, rights and owner too."""
+
+    def refresh(self) -> None:
+        """Forget what was read: packages may have changed."""
+
+    def owners(self, wanted: Iterable[str]) -> dict[str, str]:
+        """The package of each path that has one."""
+
+    def versions(self) -> dict[str, str]:
+        """Installed packages and their versions, by a name that stays the same when a package is updated."""
+
+    def owns(self, name: str, path: str) -> bool:
+        """The package lists the path."""
+
+    def vouches(self, name: str, path: str) -> bool:
+        """The file is, to the byte, what the package says it put there."""
+
+    def is_busy(self) -> bool:
+        """The package manager is at work: what lies there now may be half of an update."""
 
 
 class DebianFiles:
     """The database below ``root``, for files below it. What cannot be read counts in ``faults_count``, as not there."""
+
+    knows_rights = False
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._folder = root / "var/lib/dpkg"
         #: What paths begin with that the database writes without it.
         self._prefix = str(root).rstrip("/")
         self.faults_count = 0
+        self.is_whole = True
         self._lists: dict[str, frozenset[str]] = {}
         self._sums: dict[str, dict[str, str]] = {}
         self._versions: dict[str, str] | None = None
         self._conffiles: dict[str, dict[str, str]] = {}
 
+    @property
+    def is_there(self) -> bool:
+        """There is a database."""
+        return (self._folder / "status").exists()
+
     def refresh(self) -> None:
         """Forget what was read: packages may have changed."""
+        self.is_whole = True
         self._lists.clear()
         self._sums.clear()
         self._conffiles.clear()
@@ -57,7 +102,7 @@ class DebianFiles:
         for name in self.versions():
             # Not kept: the lists of all packages are many megabytes.
             for path in self._listed(name):
-                for place in _places(path):
+                for place in places(path):
                     if self._prefix + place in left:
                         owners[self._prefix + place] = name
         return owners
@@ -66,7 +111,7 @@ class DebianFiles:
         """Installed packages and their versions, by name (``name:arch`` where files of the database are named so)."""
         if self._versions is None:
             self._versions = {}
-            for stanza in self._text(self._folder / "status").split("\n\n"):
+            for stanza in self._text(self._folder / "status", is_needed=True).split("\n\n"):
                 fields = _fields(stanza)
                 name = fields.get("Package", "")
                 if name and fields.get("Status", "").endswith(" installed"):
@@ -102,54 +147,52 @@ class DebianFiles:
             # What has a sum is a file: a link in its place is not the package's.
             return self.owns(name, path) and not any(place in sums for place in self._written(path))
         said = next((sums[place] for place in self._written(path) if place in sums), None)
-        return said is not None and status.st_size <= _HASH_SIZE_MAX and _md5(path) == said
+        return said is not None and status.st_size <= HASH_SIZE_MAX and digest_of(path, "md5") == said
 
     def is_busy(self) -> bool:
         """A package manager is at work: what lies there now may be half of an update."""
         try:
-            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return is_write_locked(self._folder / "lock")
         except OSError:
+            self._count_fault()
             return False
-        try:
-            # struct flock on Linux: type, whence, start, length, pid.
-            asked = struct.pack("hhqqi", F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            return int(struct.unpack("hhqqi", fcntl(descriptor, F_GETLK, asked))[0]) == F_WRLCK
-        except OSError:
-            self.faults_count += 1
-            return False
-        finally:
-            os.close(descriptor)
 
     def _written(self, path: str) -> tuple[str, ...]:
         """How the database may write the path."""
-        return _places(path.removeprefix(self._prefix))
+        return places(path.removeprefix(self._prefix))
 
     def _listed(self, name: str) -> list[str]:
-        text = self._text(self._folder / "info" / f"{name}.list")
+        text = self._text(self._folder / "info" / f"{name}.list", is_needed=True)
         return [line for line in text.split("\n") if line.startswith("/")]
 
     def _sums_of(self, name: str) -> dict[str, str]:
         if name not in self._sums:
             self.versions()
             sums = dict(self._conffiles.get(name, {}))
-            for line in self._text(self._folder / "info" / f"{name}.md5sums").split("\n"):
+            for line in self._text(self._folder / "info" / f"{name}.md5sums", is_needed=False).split("\n"):
                 digest, _, path = line.partition("  ")
                 if path:
                     sums["/" + path] = digest
             self._sums[name] = sums
         return self._sums[name]
 
-    def _text(self, path: Path) -> str:
+    def _text(self, path: Path, *, is_needed: bool) -> str:
         try:
             return read_bounded(path, _FILE_SIZE_MAX).decode("utf-8", "surrogateescape")
         except FileNotFoundError:
+            if is_needed:
+                self._count_fault()
             return ""
         except (OSError, LimitError, ValueError):
-            self.faults_count += 1
+            self._count_fault()
             return ""
 
+    def _count_fault(self) -> None:
+        self.faults_count += 1
+        self.is_whole = False
 
-def _places(path: str) -> tuple[str, ...]:
+
+def places(path: str) -> tuple[str, ...]:
     """The path, and where the same file is since (or was before) the folders were merged."""
     if path.startswith(_MERGED):
         return (path, "/usr" + path)
@@ -180,8 +223,28 @@ def _conffiles(text: str) -> dict[str, str]:
     return found
 
 
-def _md5(path: str) -> str | None:
-    hashed = hashlib.md5(usedforsecurity=False)
+def is_write_locked(path: Path) -> bool:
+    """Somebody holds a lock on the file (fcntl(2)) that excludes others; where there is no file, nobody.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
+    try:
+        # Asking needs no right to write, which a service may not have there.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # struct flock on Linux: type, whence, start, length, pid.
+        asked = struct.pack("hhqqi", F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return int(struct.unpack("hhqqi", fcntl(descriptor, F_GETLK, asked))[0]) == F_WRLCK
+    finally:
+        os.close(descriptor)
+
+
+def digest_of(path: str, algorithm: str) -> str | None:
+    """The digest of a file's contents in hex, by an algorithm of hashlib; ``None`` when it cannot be read."""
+    hashed = hashlib.new(algorithm, usedforsecurity=False)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

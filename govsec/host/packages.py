@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from govsec.errors import FormatError, GovsecError
-from govsec.host.rpmdb import read_rpm_database
+from govsec.host.rpmdb import RPM_DATABASES, read_rpm_database
 from govsec.host.tables import Package, TableName
 from govsec.host.tree import Gaps, Tree, reason_of
 
@@ -20,7 +20,6 @@ _DPKG = "/var/lib/dpkg/status"
 #: Systems made of few packages have one file each (distroless images).
 _DPKG_PIECES = "/var/lib/dpkg/status.d"
 _APK = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
-_RPM = ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite")
 #: States of dpkg in which the package's files are not there.
 _ABSENT = ("not-installed", "config-files")
 _NOT_READ = {
@@ -46,7 +45,7 @@ def read_packages(tree: Tree, gaps: Gaps) -> tuple[Package, ...]:
         (_DPKG, _dpkg),
         (_DPKG_PIECES, _dpkg_pieces),
         *((path, _apk) for path in _APK),
-        *((path, _rpm) for path in _RPM),
+        *((path, _rpm) for path in RPM_DATABASES),
     ]
     for path, read in readers:
         try:

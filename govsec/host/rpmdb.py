@@ -1,54 +1,71 @@
 """The packages in an rpm database of the SQLite form (``rpmdb.sqlite``), read only.
 
-A row of the table ``Packages`` is the package's header (rpm's format documentation, "Header Structure")::
-
-    be32 entries count, be32 data size
-    entries: be32 tag, be32 type, be32 offset in data, be32 values count
-    data
-
-Of it only strings (type 6) and numbers (type 4) of seven tags are read. A public key that was imported stands in the
-table as a package ``gpg-pubkey``; it is one, and is kept.
+A row of the table ``Packages`` is the package's header (:mod:`govsec.host.rpmheader`), by a number that rpm never gives
+twice. A public key that was imported stands in the table as a package ``gpg-pubkey``; it is one, and is kept. The other
+tables are indexes into this one, and are not asked: what an index leaves out would be hidden.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from govsec.errors import FormatError
+from govsec.errors import FormatError, LimitError
+from govsec.host.rpmheader import Header, Tag, full_version
 from govsec.host.tables import Package
 
+#: Where the database may lie. Newer systems moved it below /usr and leave a link, or nothing, at the old place.
+RPM_DATABASES = ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite")
 _HEADER_BYTES_MAX = 64 << 20
-_ENTRIES_MAX = 65_536
-_NAME, _VERSION, _RELEASE, _EPOCH, _ARCHITECTURE, _SOURCE = 1000, 1001, 1002, 1003, 1022, 1044
-_STRING, _NUMBER = 6, 4
-_WANTED = frozenset((_NAME, _VERSION, _RELEASE, _EPOCH, _ARCHITECTURE, _SOURCE))
+#: All headers of the largest systems together are some hundred megabytes; rows of a damaged file may share pages.
+_ALL_HEADERS_BYTES_MAX = 2 << 30
+#: Steps of SQLite's machine, in units of which it asks: a header takes some ten steps, a view that never ends all.
+_STEPS_UNIT, _STEPS_UNITS_MAX = 100_000, 100
 #: rpm holds its database for moments only.
 _BUSY_S = 5
+
+
+def read_rpm_headers(path: Path, number: int | None = None) -> Iterator[tuple[int, Header | None]]:
+    """Every header with its number, or that of one number; ``None`` for one that cannot be read.
+
+    Raises:
+        FormatError: the file is no database of rpm, or it is held by a writer.
+        LimitError: it has more than any system.
+    """
+    query = "SELECT hnum, CASE WHEN length(blob) <= :size_max THEN blob END FROM Packages"
+    if number is not None:
+        query += " WHERE hnum = :number"
+    database = _open(path)
+    units_left, size_left = iter(range(_STEPS_UNITS_MAX)), _ALL_HEADERS_BYTES_MAX
+    try:
+        database.set_progress_handler(lambda: next(units_left, None) is None, _STEPS_UNIT)
+        for found, blob in database.execute(query, {"size_max": _HEADER_BYTES_MAX, "number": number}):
+            header = _header(blob)
+            size_left -= header.size if header is not None else 0
+            if size_left < 0:
+                raise LimitError(f"headers of rpm: more than {_ALL_HEADERS_BYTES_MAX} bytes")
+            yield found, header
+    # Of a damaged database, SQLite's own message may be no text.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"no database of rpm that can be read: {error}") from error
+    finally:
+        database.close()
 
 
 def read_rpm_database(path: Path, count_gap: Callable[[], None]) -> Iterator[Package]:
     """Every package; ``count_gap`` is called for each header that cannot be read.
 
     Raises:
-        FormatError: the file is no database of rpm, or it is held by a writer.
+        FormatError, LimitError: as :func:`read_rpm_headers`.
     """
-    database = _open(path)
-    try:
-        rows = database.execute("SELECT CASE WHEN length(blob) <= ? THEN blob END FROM Packages", (_HEADER_BYTES_MAX,))
-        for (blob,) in rows:
-            package = _package(blob) if isinstance(blob, bytes) else None
-            if package is None:
-                count_gap()
-            else:
-                yield package
-    except sqlite3.Error as error:
-        raise FormatError(f"no database of rpm that can be read: {error}") from error
-    finally:
-        database.close()
+    for _, header in read_rpm_headers(path):
+        package = _package(header) if header is not None else None
+        if package is None:
+            count_gap()
+        else:
+            yield package
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -62,35 +79,22 @@ def _open(path: Path) -> sqlite3.Connection:
         raise FormatError("no database that SQLite opens") from error
 
 
-def _package(header: bytes) -> Package | None:
+def _header(blob: object) -> Header | None:
     try:
-        values = _values(header)
-    except (struct.error, ValueError):
+        return Header(blob) if isinstance(blob, bytes) else None
+    except FormatError:
         return None
-    name, version, release = values.get(_NAME, ""), values.get(_VERSION, ""), values.get(_RELEASE, "")
+
+
+def _package(header: Header) -> Package | None:
+    try:
+        name, version, full = header.text(Tag.NAME), header.text(Tag.VERSION), full_version(header)
+        architecture = header.text(Tag.ARCHITECTURE)
+        # name-version-release.src.rpm
+        source = header.text(Tag.SOURCE_PACKAGE).rsplit(".", 2)[0].rsplit("-", 2)
+    except FormatError:
+        return None
     if not name or not version:
         return None
-    epoch = values.get(_EPOCH, "0")
-    full = (f"{epoch}:" if epoch != "0" else "") + version + (f"-{release}" if release else "")
-    # name-version-release.src.rpm
-    source = values.get(_SOURCE, "").rsplit(".", 2)[0].rsplit("-", 2)
     source_name, source_version = (source[0], "-".join(source[1:])) if len(source) == 3 else (name, full)
-    return Package(name, full, values.get(_ARCHITECTURE, ""), "rpm", source_name, source_version)
-
-
-def _values(header: bytes) -> dict[int, str]:
-    count, size = struct.unpack_from(">II", header, 0)
-    start = 8 + 16 * count
-    if count > _ENTRIES_MAX or start + size > len(header):
-        raise ValueError("cut short")
-    values = {}
-    for position in range(count):
-        tag, kind, offset, _ = struct.unpack_from(">IIiI", header, 8 + 16 * position)
-        if tag not in _WANTED or not 0 <= offset < size:
-            continue
-        if kind == _STRING:
-            end = header.index(b"\0", start + offset)
-            values[tag] = header[start + offset : end].decode("utf-8", "surrogateescape")
-        elif kind == _NUMBER:
-            values[tag] = str(struct.unpack_from(">I", header, start + offset)[0])
-    return values
+    return Package(name, full, architecture, "rpm", source_name, source_version)

@@ -37,6 +37,7 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "nft": ("/usr/sbin/nft", "unshare"),
     "iptables": ("/usr/sbin/iptables", "/usr/sbin/ip6tables", "unshare"),
     "tcpreplay": ("/usr/bin/tcpreplay",),
+    "rpm": ("rpm", "rpmbuild"),
     "postgresql": ("postgres", "psql", "initdb"),
 }
 
