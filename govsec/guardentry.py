@@ -101,6 +101,14 @@ class GuardConfig(_Entry):
         max_length=200,
         description="patterns of logs that must not lose what they hold",
     )
+    logs_rewritten: tuple[str, ...] = Field(
+        default=("lastlog", "faillog", "tallylog"),
+        max_length=200,
+        description="names of logs that are written at any place: of them only the size counts",
+    )
+    logs_old_folders: tuple[MachinePath, ...] = Field(
+        default=(), max_length=20, description="folders to which rotation moves files (olddir of logrotate)"
+    )
     key_files: tuple[str, ...] = Field(
         default=(".ssh/authorized_keys", ".ssh/authorized_keys2"),
         max_length=20,

@@ -114,10 +114,13 @@ def run_guard(config: Config, settings: GuardModuleSettings, context: Context) -
     from govsec.host.snapshot import HostReader
     from govsec.host.stream import open_stream
 
-    guard = build_guard(config, context.clock)
     reader = HostReader(pause=lambda: _go_on(context))
     places = LogPlaces(config.state_dir / "guard" / "log-places.json", context.clock)
-    with open_stream(stream_options(config, settings, places), context.clock) as stream:
+    options = stream_options(config, settings, places)
+    logins = options.logins
+    followed = (*logins.auth_logs, *(log.path for log in logins.web_logs)) if logins is not None else ()
+    guard = build_guard(config, context.clock, followed=followed)
+    with open_stream(options, context.clock) as stream:
         _Watch(config, settings, context, guard, reader, stream, places).run()
 
 

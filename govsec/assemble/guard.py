@@ -7,7 +7,8 @@ of the network sensor: a pattern says what it is about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import glob
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,8 +185,12 @@ def drift(
     return baseline, findings, {"integrity": integrity.counters(), **engine.counters()}
 
 
-def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None) -> HostGuard:
+def build_guard(
+    config: Config, clock: Clock, *, habits: Baseline | None = None, followed: Sequence[Path] = ()
+) -> HostGuard:
     """The guard of this machine, with its baseline when there is one. An altered one is a finding of its first step.
+
+    ``followed``: logs that are read, and so must not lose what they hold, beside those of ``guard.logs``.
 
     Raises:
         ConfigurationError: a setting is wrong, or a baseline is there and no key to verify it with.
@@ -216,7 +221,11 @@ def build_guard(config: Config, clock: Clock, *, habits: Baseline | None = None)
         Sampler(sampling),
         canaries=canaries,
         integrity=integrity,
-        logs=LogView(guard.logs),
+        logs=LogView(
+            [*guard.logs, *(glob.escape(str(path)) for path in followed)],
+            loose=guard.logs_rewritten,
+            old_folders=guard.logs_old_folders,
+        ),
         keys=KeyView(guard.key_files),
         processes=ProcessView(),
         modules=ModuleView(),

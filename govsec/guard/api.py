@@ -112,21 +112,35 @@ class ModuleLook:
 
 
 @dataclass(frozen=True, slots=True)
-class LogFile:
-    """A log at one moment.
+class RotatedLog:
+    """A rotated file that is not there any more, or does not hold any more what it held."""
 
-    ``is_head_kept``, ``is_tail_kept``: what was first and last in it at the last look still stands where it stood.
-    """
+    path: str
+    size_bytes: int
+    #: When it was rotated, as far as that was seen; else when it was written last.
+    since_ns: int
+    #: Rotated files of the same log, older than this one, that are still there.
+    older_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log at one moment, and what became of the files that were rotated from it."""
 
     time_ns: int
     path: str
     #: ``None``: it is not there.
     inode: int | None
     size_bytes: int
-    is_head_kept: bool = True
-    is_tail_kept: bool = True
-    #: Other files beside it that begin with its name: (name, inode, size, size when unpacked or the same).
-    siblings: tuple[tuple[str, int, int, int], ...] = ()
+    #: What stood in it at the last look, or was read by a follower since, still stands where it stood.
+    is_kept: bool = True
+    #: So far a follower had read it, where that is not there any more; else 0.
+    followed_bytes: int = 0
+    #: The file beside it in which all of that stands, when it is not in this one any more.
+    held_by: str | None = None
+    #: How often it was rotated since the last look.
+    rotations_count: int = 0
+    went: tuple[RotatedLog, ...] = ()
     last_lines: tuple[str, ...] = ()
 
 

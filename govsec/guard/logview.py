@@ -1,144 +1,172 @@
-"""Logs at one moment: how large, which file, and whether what stood there still stands there.
+"""Logs at one moment: how large, which file, whether what stood there still stands there, and where else it does.
 
-One idea: of each log the digests of its first and last 4 KiB are kept between looks; at the next look the same ranges
-are read again. Two small reads tell whether a log was written over in place, however large it is.
+One idea: what a log held is followed, wherever rotation takes it. Of each log digests are kept of its contents
+(:mod:`govsec.guard.logcontents`). When they do not stand in it any more, they must in a file beside it: one that was
+renamed, copied, or packed (it is unpacked for that). This file, and every other that has the name of a rotated one, is
+followed in its turn until it is gone (:mod:`govsec.guard.logrotated`); whether it went as rotation lets the oldest go
+is judged by who reads the records.
 """
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from govsec.guard.api import LogFile
+from govsec.guard.api import LogFile, RotatedLog
+from govsec.guard.logbeside import CHECKED_SIZE, Beside, Folders, Key, holder_of, is_rotated, opened
+from govsec.guard.logcontents import Budget, Content
+from govsec.guard.logrotated import Rotations
 
-_EDGE_SIZE = 4096
-_SIBLINGS_MAX = 64
 _LOGS_MAX = 512
+#: Of all logs together; about 600 bytes each.
+_ROTATED_MAX = 20_000
+#: Digests of blocks of all logs, about 100 bytes each; beyond it only the first and last blocks of a log are kept.
+_BLOCKS_MAX = 100_000
+#: Read in one look: of all logs for the first time, and out of packs.
+_LEARNED_SIZE, _UNPACKED_SIZE = 32 << 20, 64 << 20
+_LINES_SIZE = 4096
 _LINES_KEPT = 3
 _LINE_MAX = 300
-#: A gzip file ends with the size of what it holds, modulo 2^32 (RFC 1952, 2.3.1).
-_GZIP_TRAILER = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    inode: int
-    size: int
-    head_size: int
-    head: bytes
-    tail: bytes
+@dataclass(slots=True)
+class _Log:
+    key: Key | None = None
+    content: Content | None = None
+    rotations: Rotations = field(default_factory=Rotations)
+
+
+@dataclass(slots=True)
+class _Look:
+    """What one look may still read and keep."""
+
+    rotated_room: int
+    is_shallow: bool
+    learned: Budget = field(default_factory=lambda: Budget(_LEARNED_SIZE))
+    unpacked: Budget = field(default_factory=lambda: Budget(_UNPACKED_SIZE))
+    folders: Folders = field(default_factory=Folders)
 
 
 class LogView:
-    """Looks at the logs that ``patterns`` name. ``loose``: names of files that are written at any place (lastlog)."""
+    """Looks at the logs that ``patterns`` name.
 
-    def __init__(self, patterns: Sequence[str], *, loose: Sequence[str] = ("lastlog", "faillog", "tallylog")) -> None:
+    ``loose``: names of files that are written at any place (lastlog); of those the size alone counts.
+    ``old_folders``: where else rotated files lie (``olddir`` of logrotate).
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        *,
+        loose: Sequence[str] = (),
+        old_folders: Sequence[str] = (),
+    ) -> None:
         self._patterns = tuple(patterns)
         self._loose = frozenset(loose)
-        self._edges: dict[str, _Edges] = {}
-        self.logs_dropped = 0
+        self._old_folders = tuple(old_folders)
+        self._logs: dict[str, _Log] = {}
+        self._counts = {"dropped": 0, "rotated_dropped": 0, "shallow": 0, "unreadable": 0}
+
+    def expect(self, path: str, position: int, mark: bytes) -> None:
+        """A follower had read the log so far, and ``mark``, which it read last, is not there any more."""
+        log = self._logs.get(path)
+        if log is not None and log.content is not None:
+            log.content.expect(position, mark)
+
+    def counters(self) -> Mapping[str, int]:
+        """What is followed, and what the last look had to leave out: logs (``dropped``), rotated files, the middle of
+        logs (``shallow``), logs that could not be read."""
+        rotated_count = sum(len(log.rotations) for log in self._logs.values())
+        return {"logs": len(self._logs), "rotated": rotated_count, **self._counts}
 
     def look(self, time_ns: int) -> list[LogFile]:
         """All of them, also those that were there at the last look and are gone."""
         found = {path for pattern in self._patterns for path in glob.glob(pattern)}  # noqa: PTH207  # absolute patterns
-        logs = sorted(path for path in found if not _is_rotated_name(path))
-        self.logs_dropped = max(0, len(logs) - _LOGS_MAX)
-        gone = [path for path in self._edges if path not in found]
-        return [self._one(path, time_ns) for path in [*logs[:_LOGS_MAX], *gone]]
+        # Those that are followed come first: who makes hundreds of new ones pushes none of them out.
+        new = sorted(path for path in found if path not in self._logs and not is_rotated(path, found))
+        wanted = [*self._logs, *new]
+        self._counts = {"dropped": max(0, len(wanted) - _LOGS_MAX), "rotated_dropped": 0, "shallow": 0, "unreadable": 0}
+        look = _Look(
+            rotated_room=_ROTATED_MAX - sum(len(log.rotations) for log in self._logs.values()),
+            is_shallow=sum(log.content.blocks_count for log in self._logs.values() if log.content) > _BLOCKS_MAX,
+        )
+        files = []
+        for path in wanted[:_LOGS_MAX]:
+            log = self._logs.setdefault(path, _Log())
+            try:
+                files.append(self._one(path, log, time_ns, look))
+            except OSError:
+                self._counts["unreadable"] += 1
+            if log.content is None and not len(log.rotations):
+                del self._logs[path]
+        return files
 
-    def _one(self, path: str, time_ns: int) -> LogFile:
-        known = self._edges.pop(path, None)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return LogFile(time_ns, path, None, 0, siblings=_siblings(path))
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return LogFile(time_ns, path, None, 0, siblings=_siblings(path))
-            is_head_kept = is_tail_kept = True
-            if known is not None and known.inode == status.st_ino and known.size <= status.st_size:
-                is_head_kept, is_tail_kept = self._compare(descriptor, path, known)
-            self._edges[path], lines = _edges(descriptor, status)
-        except OSError:
-            return LogFile(time_ns, path, None, 0, siblings=_siblings(path))
-        finally:
-            os.close(descriptor)
+    def _one(self, path: str, log: _Log, time_ns: int, look: _Look) -> LogFile:
+        known = log.content
+        with opened(path) as file:
+            is_kept = known is None or (file is not None and _is_kept(log, known, *file))
+            held = None
+            if known is not None and not is_kept:
+                around = look.folders.beside(path, self._old_folders, is_any=True)
+                held = holder_of(known, log.key, log.rotations.asked(around), look.unpacked)
+            followed_bytes = known.end if known is not None and not is_kept and known.end > known.size else 0
+            was_empty = known is not None and not known.end
+            went, came_count = self._rotated(path, log, held, time_ns, look)
+            log.key, log.content, lines = self._learned(path, known if is_kept else None, file, look)
         return LogFile(
             time_ns=time_ns,
             path=path,
-            inode=status.st_ino,
-            size_bytes=status.st_size,
-            is_head_kept=is_head_kept,
-            is_tail_kept=is_tail_kept,
-            siblings=_siblings(path),
+            inode=file[1].st_ino if file is not None else None,
+            size_bytes=file[1].st_size if file is not None else 0,
+            is_kept=is_kept,
+            followed_bytes=followed_bytes,
+            held_by=held.path if held is not None else None,
+            rotations_count=max(1, came_count) if held is not None else came_count if was_empty else 0,
+            went=went,
             last_lines=lines,
         )
 
-    def _compare(self, descriptor: int, path: str, known: _Edges) -> tuple[bool, bool]:
+    def _rotated(
+        self, path: str, log: _Log, held: Beside | None, time_ns: int, look: _Look
+    ) -> tuple[tuple[RotatedLog, ...], int]:
+        found = [*look.folders.beside(path, self._old_folders), *log.rotations.others()]
+        if held is not None and all(one.key != held.key for one in found):
+            found.append(held)
+        moved = (held, log.content) if held is not None and log.content is not None else None
+        step = log.rotations.step(time_ns, found, look.unpacked, moved=moved, room=look.rotated_room)
+        self._counts["rotated_dropped"] += log.rotations.dropped_count
+        return step
+
+    def _learned(
+        self, path: str, known: Content | None, file: tuple[int, os.stat_result] | None, look: _Look
+    ) -> tuple[Key | None, Content | None, tuple[str, ...]]:
+        """The log's file, what it holds, and its last lines."""
+        if file is None:
+            return None, None, ()
+        descriptor, status = file
+        if known is None and look.is_shallow:
+            self._counts["shallow"] += 1
+        content = known if known is not None else Content(is_sparse=look.is_shallow)
+        content.forget_mark()
         if Path(path).name in self._loose:
-            return True, True
-        head = os.pread(descriptor, known.head_size, 0)
-        tail = os.pread(descriptor, min(_EDGE_SIZE, known.size), max(0, known.size - _EDGE_SIZE))
-        return hashlib.sha256(head).digest() == known.head, hashlib.sha256(tail).digest() == known.tail
+            content.size = status.st_size
+        else:
+            content.learn(descriptor, status.st_size, look.learned)
+        return (status.st_dev, status.st_ino), content, _last_lines(descriptor, status.st_size)
 
 
-def _edges(descriptor: int, status: os.stat_result) -> tuple[_Edges, tuple[str, ...]]:
-    size = status.st_size
-    head = os.pread(descriptor, min(_EDGE_SIZE, size), 0)
-    tail = os.pread(descriptor, min(_EDGE_SIZE, size), max(0, size - _EDGE_SIZE))
-    lines = [line for line in tail.decode("utf-8", "surrogateescape").split("\n") if line][-_LINES_KEPT:]
-    is_text = b"\x00" not in tail
-    edges = _Edges(status.st_ino, size, len(head), hashlib.sha256(head).digest(), hashlib.sha256(tail).digest())
-    return edges, tuple(line[:_LINE_MAX] for line in lines) if is_text else ()
+def _is_kept(log: _Log, known: Content, descriptor: int, status: os.stat_result) -> bool:
+    is_same = (status.st_dev, status.st_ino) == log.key
+    return is_same and known.check(descriptor, status, Budget(CHECKED_SIZE))
 
 
-def _siblings(path: str) -> tuple[tuple[str, int, int, int], ...]:
-    """Files beside it that begin with its name, or with its name's beginning and a date (``dateext``)."""
-    folder, _, name = path.rpartition("/")
-    stem = name.removesuffix(".log")
-    found: list[tuple[int, tuple[str, int, int, int]]] = []
-    try:
-        with os.scandir(folder or "/") as entries:
-            for entry in entries:
-                if entry.name == name or not entry.name.startswith(stem):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    row = (entry.name, status.st_ino, status.st_size, _unpacked(entry.path, status.st_size))
-                    found.append((status.st_mtime_ns, row))
-    except OSError:
+def _last_lines(descriptor: int, size: int) -> tuple[str, ...]:
+    """The last lines of a text; none of what is no text."""
+    tail = os.pread(descriptor, min(_LINES_SIZE, size), max(0, size - _LINES_SIZE))
+    if b"\x00" in tail:
         return ()
-    # Half a year of days is kept, as the law asks: what was rotated just now is among the newest, whatever its name.
-    newest = sorted(found, reverse=True)[:_SIBLINGS_MAX]
-    return tuple(sorted(row for _, row in newest))
-
-
-def _unpacked(path: str, size: int) -> int:
-    """What the file holds when unpacked: by its own word for gzip; unknown packers count as large enough."""
-    if path.endswith((".xz", ".zst", ".bz2")):
-        return 1 << 62 if size else 0
-    if not path.endswith(".gz") or size < _GZIP_TRAILER:
-        return size
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return int.from_bytes(os.pread(descriptor, _GZIP_TRAILER, size - _GZIP_TRAILER), "little")
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return 0
-
-
-def _is_rotated_name(path: str) -> bool:
-    """``auth.log.1``, ``auth.log.2.gz``, ``auth.log-20261122``: what rotation leaves is no log to be followed."""
-    name = path.rsplit("/", 1)[-1]
-    for packed in (".gz", ".xz", ".zst", ".bz2"):
-        name = name.removesuffix(packed)
-    last = name.replace("-", ".").rsplit(".", 1)[-1]
-    return name != last and last.isdecimal()
+    lines = [line for line in tail.decode("utf-8", "surrogateescape").split("\n") if line]
+    return tuple(line[:_LINE_MAX] for line in lines[-_LINES_KEPT:])

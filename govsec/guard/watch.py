@@ -26,7 +26,7 @@ from govsec.guard.processview import ProcessView
 from govsec.guard.sampling import Sampler
 from govsec.guard.successor import has_successor
 from govsec.guard.trees import actor_of
-from govsec.host.events import EventsLost, FileChange, ProcessStarted, Record, Stage, WatchNote
+from govsec.host.events import EventsLost, FileChange, LogCut, ProcessStarted, Record, Stage, WatchNote
 from govsec.host.tables import Account, HostSnapshot, Process, Unavailable, lineage
 from govsec.records import Finding
 
@@ -101,9 +101,12 @@ class HostGuard:
         seen.extend(self._sampler.samples(changes))
         seen.extend(loose_images(records, snapshot))
         seen.extend(self._look_at_files(records))
+        self._expect(records)
         if self._time_ns >= self._look_due:
             self._look_due = self._time_ns + self._intervals.look_s * SECOND_NS
             seen.extend(self._look())
+        elif any(isinstance(record, LogCut) for record in records):
+            seen.extend(self._look_at_logs())
         return self._engine.observe(Observation(self._time_ns, tuple(seen)))
 
     def _tell_time(self, records: Sequence[Record], now_ns: int) -> Sequence[WatchNote]:
@@ -138,7 +141,7 @@ class HostGuard:
             touched = {"touched_pending": len(self._touched), "touched_dropped": self._touched_dropped}
             counters["integrity"] = {**self._integrity.counters(), **touched}
         if self._logs is not None:
-            counters["logs"] = {"dropped": self._logs.logs_dropped}
+            counters["logs"] = self._logs.counters()
         return counters
 
     def _begin(self) -> Iterable[GuardRecord]:
@@ -197,8 +200,7 @@ class HostGuard:
     def _look(self) -> Iterable[GuardRecord]:
         if self._canaries is not None:
             yield from self._canaries.missed(self._time_ns)
-        if self._logs is not None:
-            yield from self._logs.look(self._time_ns)
+        yield from self._look_at_logs()
         if self._keys is not None:
             for file in self._keys.look(self._time_ns, self._accounts):
                 yield replace(file, actor=self._writer(file.path))
@@ -208,6 +210,16 @@ class HostGuard:
             yield self._processes.look(self._time_ns)
         if self._modules is not None and (look := self._modules.look(self._time_ns)) is not None:
             yield look
+
+    def _look_at_logs(self) -> Iterable[GuardRecord]:
+        if self._logs is not None:
+            yield from self._logs.look(self._time_ns)
+
+    def _expect(self, records: Iterable[Record]) -> None:
+        """What followers of logs missed must be found, or is lost."""
+        for record in records:
+            if isinstance(record, LogCut) and self._logs is not None:
+                self._logs.expect(record.path, record.position, record.mark)
 
     def _writer(self, path: str) -> Actor | None:
         known = self._writers.get(path)

@@ -178,6 +178,20 @@ class WatchNote:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogCut:
+    """A log that is followed became shorter, or holds other bytes where it had been read.
+
+    ``mark``: what was read last, at most 64 bytes; they stood before ``position``. A rotation that copies the log and
+    cuts it does this too, and leaves them in the copy.
+    """
+
+    time_ns: int
+    path: str
+    position: int
+    mark: bytes
+
+
 Record = Union[  # noqa: UP007  # as in tables.py
-    ProcessStarted, ProcessExited, IdentityChanged, FileChange, LoginRecord, EventsLost, WatchNote
+    ProcessStarted, ProcessExited, IdentityChanged, FileChange, LoginRecord, LogCut, EventsLost, WatchNote
 ]

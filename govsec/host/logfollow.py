@@ -68,8 +68,10 @@ class LogFollower:
     def __init__(self, path: Path, clock: Clock, *, is_from_start: bool = False, place: LogPlace | None = None) -> None:
         self.path = path
         self.counters = FollowCounters()
-        #: What happened to the file, and whether less is seen for it; for whoever reads them off.
-        self.notes: deque[tuple[str, bool]] = deque(maxlen=16)
+        #: Why less is seen of the file; for whoever reads them off.
+        self.notes: deque[str] = deque(maxlen=16)
+        #: Where reading stood, and what stood there, each time when it did not any more; to be read off too.
+        self.cuts: deque[tuple[int, bytes]] = deque(maxlen=16)
         self._clock = clock
         self._is_from_start = is_from_start
         self._resumed = place
@@ -124,7 +126,7 @@ class LogFollower:
             self._old.append(renamed)
             self.counters.rotations += 1
             return
-        self.notes.append(("the log is another one than was read before: what came between may be missing", True))
+        self.notes.append("the log is another one than was read before: what came between may be missing")
 
     def _renamed(self, place: LogPlace) -> _Open | None:
         """The file that was read before, under the name that logrotate gives it first."""
@@ -174,7 +176,7 @@ class LogFollower:
             if reason != self._refused_for:
                 self._refused_for = reason
                 self.counters.refused += 1
-                self.notes.append((f"the new file may not be read ({reason})", True))
+                self.notes.append(f"the new file may not be read ({reason})")
             return
         self._refused_for = ""
         if self._current is not None:
@@ -195,8 +197,8 @@ class LogFollower:
         )
         if size < file.position or is_other:
             self.counters.truncations += 1
-            text = f"the file was cut or written anew: {size} bytes now, {file.position} had been read"
-            self.notes.append((text, False))
+            if file is self._current:
+                self.cuts.append((file.position, file.mark))
             file.position, file.mark, file.is_skipping = 0, b"", False
             file.rest.clear()
 

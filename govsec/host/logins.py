@@ -18,7 +18,7 @@ from typing import Protocol
 
 from govsec.clock import Clock, to_ns
 from govsec.host.api import SourceUnavailableError
-from govsec.host.events import LoginOutcome, LoginRecord, LoginTool, Record, Stage, WatchNote
+from govsec.host.events import LogCut, LoginOutcome, LoginRecord, LoginTool, Record, Stage, WatchNote
 from govsec.host.logfollow import LogFollower
 from govsec.host.loginlines import TOOLS, USER_MAX, Login, LoginParser
 from govsec.host.logplaces import LogPlaces
@@ -245,8 +245,9 @@ class LoginFiles:
             if self._places is not None:
                 self._places.note(log.follower.path, log.follower.place())
             while log.follower.notes:
-                text, is_degraded = log.follower.notes.popleft()
-                records.append(self._note(str(log.follower.path), text, is_degraded))
+                records.append(self._note(str(log.follower.path), log.follower.notes.popleft()))
+            while log.follower.cuts:
+                records.append(LogCut(to_ns(now), str(log.follower.path), *log.follower.cuts.popleft()))
         return records
 
     def counters(self) -> Mapping[str, int]:
@@ -260,5 +261,5 @@ class LoginFiles:
         for log in self._logs:
             log.follower.close()
 
-    def _note(self, source: str, text: str, is_degraded: bool = True) -> WatchNote:
-        return WatchNote(to_ns(self._clock.now()), Stage.LOGINS, source, is_degraded, text)
+    def _note(self, source: str, text: str) -> WatchNote:
+        return WatchNote(to_ns(self._clock.now()), Stage.LOGINS, source, True, text)

@@ -21,34 +21,14 @@ import pytest
 
 from govsec.guard.api import HiddenProcess, ModuleLook, ProcessLook
 from govsec.guard.keyview import KeyView
-from govsec.guard.logview import LogView
 from govsec.guard.moduleview import ModuleView
 from govsec.host.snapshot import take
 from govsec.host.tables import TableName, Unavailable
 from govsec.records import Finding, Severity
 from govsec.testing.clock import FakeClock
+from tests.guard.logs import LINE, LOG, Logs
 from tests.guard.records import MONDAY_NS, SECOND, Judge, account, actor, change, kinds, snapshot
 from tests.support.require import missing, require_root
-
-LOG = "host.tamper.log_truncated"
-LINE = "Nov 22 09:00:00 web sshd[1]: Accepted publickey for root from 203.0.113.9 port 4242 ssh2\n"
-
-
-class Logs:
-    """A folder of logs, looked at after each deed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "auth.log"
-        self.log.write_text(LINE * 200)
-        self.view = LogView([f"{folder}/*.log", f"{folder}/wtmp"])
-        self.judge = Judge("log_truncated")
-        self.time_ns = MONDAY_NS
-        assert self.look() == []
-
-    def look(self) -> list[Finding]:
-        self.time_ns += 30 * SECOND
-        return self.judge.each(self.view.look(self.time_ns))
 
 
 def cut(logs: Logs) -> None:
@@ -141,19 +121,6 @@ def rename_by_date_beside_half_a_year(logs: Logs) -> None:
     logs.log.write_text("")
 
 
-def by_logrotate(logs: Logs) -> None:
-    program = shutil.which("logrotate") or "/usr/sbin/logrotate"
-    if not Path(program).exists():
-        missing("logrotate", "it is not installed")
-    folder = logs.folder / "etc"
-    folder.mkdir(exist_ok=True)
-    (folder / "conf").write_text(f"su root root\n{logs.log} {{\n  rotate 4\n  compress\n  missingok\n  create\n}}\n")
-    (folder / "conf").chmod(0o600)
-    os.chmod(logs.folder, 0o755)
-    argv = [program, "--force", "--state", str(folder / "state"), str(folder / "conf")]
-    subprocess.run(argv, check=True, timeout=60)
-
-
 @pytest.mark.parametrize(
     "deed",
     [
@@ -163,13 +130,10 @@ def by_logrotate(logs: Logs) -> None:
         copy_and_cut,
         rename_by_date,
         rename_by_date_beside_half_a_year,
-        by_logrotate,
     ],
     ids=lambda deed: deed.__name__,
 )
 def test_rotation_is_silent_and_a_log_that_is_cut_after_it_is_not(tmp_path: Path, deed: Any) -> None:
-    if deed is by_logrotate:
-        require_root()
     logs = Logs(tmp_path)
 
     deed(logs)

@@ -24,6 +24,7 @@ from govsec.guard.api import (
     ModuleLook,
     PreloadFile,
     ProcessLook,
+    RotatedLog,
 )
 from govsec.guard.filestate import FileState
 from govsec.host.events import EventsLost, Stage, WatchNote
@@ -59,7 +60,8 @@ def findings() -> list[Finding]:
         LogFile(at, log.path, 7, 10),
         LogFile(at, log.path, 8, 10),
         LogFile(at, log.path, None, 0),
-        LogFile(at, log.path, 7, 6000, is_tail_kept=False),
+        LogFile(at, log.path, 7, 6000, is_kept=False),
+        LogFile(at, log.path, 7, 6000, went=(RotatedLog("/var/log/auth.log.1", 700, at, 1),)),
     ):
         found += Judge("log_truncated").each([log, after])
     for how in ("unlisted", "unreadable", "covered"):

@@ -81,7 +81,7 @@ def test_a_file_that_was_copied_and_cut_is_read_from_its_beginning(log: Path) ->
     append(log, "after\n")
     assert list(follower.lines()) == [b"after"]
     assert follower.counters.truncations == 1
-    assert follower.notes.popleft() == ("the file was cut or written anew: 6 bytes now, 20 had been read", False)
+    assert follower.cuts.popleft() == (20, b"old one\nold two\none\n")
 
 
 def test_a_file_that_was_cut_and_grew_again_between_two_looks_is_noticed(log: Path) -> None:

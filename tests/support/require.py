@@ -27,6 +27,7 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "bash": ("bash",),
     "busybox": ("busybox",),
     "sudo": ("sudo", "unshare", "setpriv"),
+    "logrotate": ("/usr/sbin/logrotate", "gzip", "bzip2", "xz", "zstd"),
     "rsyslog": ("/usr/sbin/rsyslogd",),
     "sshd": ("/usr/sbin/sshd", "ssh-keygen"),
     "nginx": ("/usr/sbin/nginx", "openssl"),
