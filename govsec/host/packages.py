@@ -1,4 +1,4 @@
-"""Installed packages, from the databases of dpkg, rpm (SQLite) and apk, without starting any of them.
+"""Installed packages, from the databases of dpkg, rpm and apk, without starting any of them.
 
 One idea: the database is a file, and is read as a hostile one: bounded, never run, never waited for. What a machine has
 besides, in a form that is not read here, is named: packages that nobody looked at must not look like none.
@@ -25,7 +25,6 @@ _ABSENT = ("not-installed", "config-files")
 _NOT_READ = {
     "/usr/lib/sysimage/rpm/Packages.db": "rpm database in the form ndb is not read",
     "/var/lib/rpm/Packages.db": "rpm database in the form ndb is not read",
-    "/var/lib/rpm/Packages": "rpm database in the form of Berkeley DB is not read",
     "/var/lib/pacman/local": "database of pacman is not read",
     "/var/lib/snapd/snaps": "snaps are not read",
     "/var/lib/flatpak/app": "flatpaks are not read",

@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import struct
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from govsec.errors import IntegrityError
 from govsec.guard.rpmfiles import RpmFiles
 from govsec.host.rpmdb import read_rpm_database
 from tests.repo.test_fuzz import mutated
+from tests.support.rpm import write_berkeley_db
 from tests.support.rpmheaders import STRING, STRINGS, Entry, entries_of, pack_header, write_database
 from tests.support.soak import seeds
 
@@ -249,13 +251,22 @@ def feed_header(root: Root, seed: int) -> RpmFiles:
 
 def feed_database(root: Root, honest: bytes, seed: int) -> RpmFiles:
     root.database.write_bytes(mutated(honest, random.Random(seed)))
-    return ask_everything(root, "database", seed)
+    return ask_everything(root, root.database.name, seed)
 
 
-def honest_database(root: Root) -> bytes:
-    # Small pages: most of what is mutated is then SQLite's own.
+def honest_sqlite(root: Root) -> bytes:
+    # Small pages: most of what is mutated is then the database's own.
     write_database(root.database, [pack_header(root.entries())] * 2, page_size=512)
     return root.database.read_bytes()
+
+
+def honest_berkeley_db(root: Root) -> bytes:
+    root.database = root.database.with_name("Packages")
+    write_berkeley_db(root.database, enumerate([pack_header(root.entries())] * 2, 1), page_size=512)
+    return root.database.read_bytes()
+
+
+FORMS = pytest.mark.parametrize("make_honest", [honest_sqlite, honest_berkeley_db], ids=["SQLite", "Berkeley DB"])
 
 
 def test_mutated_headers_raise_nothing(root: Root) -> None:
@@ -264,11 +275,52 @@ def test_mutated_headers_raise_nothing(root: Root) -> None:
     assert sum(files.faults_count > 3 for files in found) > 50
 
 
-def test_mutated_databases_raise_nothing(root: Root) -> None:
-    honest = honest_database(root)
+@FORMS
+def test_mutated_databases_raise_nothing(root: Root, make_honest: Callable[[Root], bytes]) -> None:
+    honest = make_honest(root)
+    root.database.write_bytes(honest)
+    assert ask_everything(root, "honest", 0).vouches("app", root.app)
+
     found = [feed_database(root, honest, seed) for seed in range(300)]
 
     assert sum(not files.is_whole for files in found) > 50
+
+
+@pytest.mark.parametrize(
+    ("at", "what"),
+    [
+        (12, b"\0\0\0\0"),
+        (16, b"\x07\0\0\0"),
+        (20, b"\x03\0\0\0"),
+        (24, b"\x01"),
+        (26, b"\x01"),
+        (32, b"\xff\xff\xff\xff"),
+    ],
+    ids=["magic", "version", "page size", "sealed", "checksums", "cut short"],
+)
+def test_a_form_of_berkeley_db_that_is_not_rpms_is_one_fault(root: Root, at: int, what: bytes) -> None:
+    honest = honest_berkeley_db(root)
+    root.database.write_bytes(honest[:at] + what + honest[at + len(what) :])
+    files = RpmFiles(root.root)
+
+    assert files.versions() == {}
+    assert files.faults_count == 1
+
+
+def test_a_value_whose_pages_lead_in_a_circle_ends(root: Root) -> None:
+    honest = bytearray(honest_berkeley_db(root))
+    pages = range(512, len(honest), 512)
+    overflow = [at // 512 for at in pages if honest[at + 25] == 7]
+    for number in overflow:
+        # Each is its own next one, and holds a single byte.
+        honest[number * 512 + 16 : number * 512 + 20] = number.to_bytes(4, sys.byteorder)
+        honest[number * 512 + 22 : number * 512 + 24] = (1).to_bytes(2, sys.byteorder)
+    root.database.write_bytes(honest)
+    files = RpmFiles(root.root)
+
+    assert len(overflow) > 2
+    assert files.versions() == {}
+    assert files.faults_count == 2
 
 
 @pytest.mark.soak
@@ -280,7 +332,8 @@ def test_ten_minutes_of_mutated_headers_raise_nothing(root: Root) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_ten_minutes_of_mutated_databases_raise_nothing(root: Root) -> None:
-    honest = honest_database(root)
-    for seed in seeds("rpm database"):
+@FORMS
+def test_ten_minutes_of_mutated_databases_raise_nothing(root: Root, make_honest: Callable[[Root], bytes]) -> None:
+    honest = make_honest(root)
+    for seed in seeds(f"rpm {root.database.name}"):
         feed_database(root, honest, seed)

@@ -22,7 +22,7 @@ from govsec.guard.integrity import Integrity
 from govsec.guard.packagefiles import DebianFiles
 from govsec.guard.rpmfiles import RpmFiles
 from govsec.host.snapshot import take
-from govsec.host.tables import Package, TableName
+from govsec.host.tables import Package, TableName, Unavailable
 from govsec.records import Severity
 from tests.guard.guarded import NOON, Machine
 from tests.guard.records import MONDAY_NS
@@ -457,6 +457,34 @@ def test_owners_versions_and_files_are_what_rpm_itself_says(machine: Machine, rp
     assert take(NOON, [TableName.PACKAGES], root=machine.root).packages == tuple(
         Package(name, "1.0-1", "noarch", "rpm", name, "1.0-1") for name in ("other", "tool")
     )
+
+
+@pytest.mark.parametrize("is_swapped", [False, True], ids=["this byte order", "the other"])
+def test_what_rpm_kept_in_berkeley_db_is_read_as_well(
+    machine: Machine, packages: Packages, tmp_path: Path, is_swapped: bool
+) -> None:
+    """As on systems whose rpm is older than 4.17: openEuler 20.03, Kylin V10, CentOS 7 and 8, Anolis 8."""
+    rpm = RpmRoot(machine.root, "/other")
+    placed = machine.root / "var/lib/rpm/Packages"
+    install = "mkdir -p %{buildroot}/opt; seq 1 400 | while read n; do echo $n >%{buildroot}/opt/file$n; done"
+    rpm.install(packages.tool["1.0"], packages.other, build_rpm(tmp_path, "many", "1.0", install, "/opt/*"))
+    rpm.copy_to_berkeley_db(placed, is_swapped=is_swapped)
+    machine.accept()
+    rpm.upgrade(packages.tool["2.0"])
+    rpm.copy_to_berkeley_db(placed, is_swapped=is_swapped)
+    (machine.root / "usr/bin/tool-setid").chmod(0o4757)
+
+    assert drifted(machine) == {"/usr/bin/tool-setid"}
+    assert "/usr/bin/tool" in updated(machine)
+    found = RpmFiles(machine.root)
+    said = rpm.says_of_berkeley_db("/var/lib/rpm", "-a", "--qf", "%{NAME} %{EVR}.%{ARCH}\n")
+    assert found.versions() == dict(line.split() for line in said)
+    assert len(found.versions()) == 3
+    assert all(found.vouches("many", str(machine.root / f"opt/file{number}")) for number in range(1, 401))
+    assert found.faults_count == 0
+    listed = take(NOON, [TableName.PACKAGES], root=machine.root).packages
+    assert not isinstance(listed, Unavailable)
+    assert {(one.name, one.version) for one in listed} == {("many", "1.0-1"), ("other", "1.0-1"), ("tool", "2.0-1")}
 
 
 def test_a_baseline_that_knows_no_versions_explains_nothing(machine: Machine, packages: Packages) -> None:

@@ -308,20 +308,21 @@ def test_packages_of_apk_are_read(machine: RecordedMachine, clock: FakeClock) ->
 def test_packages_that_nobody_reads_are_named_and_do_not_look_like_none(
     machine: RecordedMachine, clock: FakeClock
 ) -> None:
-    machine.write("/var/lib/rpm/Packages", b"\0" * 100)
+    machine.write("/var/lib/rpm/Packages.db", b"\0" * 100)
     alone = take(clock, [TableName.PACKAGES], root=machine.root).packages
     machine.write("/var/lib/dpkg/status", _STATUS)
     beside = take(clock, [TableName.PACKAGES], root=machine.root)
 
-    assert alone == Unavailable("rpm database in the form of Berkeley DB is not read")
-    assert gaps_of(beside, TableName.PACKAGES) == {"rpm database in the form of Berkeley DB is not read": 0}
+    assert alone == Unavailable("rpm database in the form ndb is not read")
+    assert gaps_of(beside, TableName.PACKAGES) == {"rpm database in the form ndb is not read": 0}
 
 
+@pytest.mark.parametrize("name", ["usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/Packages"])
 @pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_database_of_rpm_that_is_none_is_unavailable(
-    machine: RecordedMachine, clock: FakeClock, content: bytes
+    machine: RecordedMachine, clock: FakeClock, content: bytes, name: str
 ) -> None:
-    machine.write("/usr/lib/sysimage/rpm/rpmdb.sqlite", content)
+    machine.write(f"/{name}", content)
 
     assert isinstance(take(clock, [TableName.PACKAGES], root=machine.root).packages, Unavailable)
 

@@ -39,6 +39,7 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "iptables": ("/usr/sbin/iptables", "/usr/sbin/ip6tables", "unshare"),
     "tcpreplay": ("/usr/bin/tcpreplay",),
     "rpm": ("rpm", "rpmbuild"),
+    "db_load": ("db_load",),
     "postgresql": ("postgres", "psql", "initdb"),
 }
 

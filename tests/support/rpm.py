@@ -5,12 +5,16 @@ rpm goes into the root by chroot(2), so it needs root; of what lies in there it 
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support.require import require, require_root
 
 _TIMEOUT_S = 300
+_OTHER_ORDER = "big" if sys.byteorder == "little" else "little"
 _SPEC = """\
 Name: {name}
 Version: {version}
@@ -71,12 +75,46 @@ class RpmRoot:
         """Remove packages."""
         _run([*self._argv, "--nodeps", "--noscripts", "-e", *names])
 
+    def copy_to_berkeley_db(self, path: Path, *, is_swapped: bool = False) -> None:
+        """The same packages in the form that rpm had before 4.17; ``is_swapped``: from a machine of the other order."""
+        with sqlite3.connect(self.database) as opened:
+            rows = opened.execute("SELECT hnum, blob FROM Packages").fetchall()
+        opened.close()
+        write_berkeley_db(path, rows, is_swapped=is_swapped)
+
     def says(self, *arguments: str) -> list[str]:
         """The lines of a query."""
         return _run([*self._argv, "-q", *arguments]).splitlines()
 
+    def says_of_berkeley_db(self, folder: str, *arguments: str) -> list[str]:
+        """The lines of a query to a copy of the packages, through rpm's own reader of the old form."""
+        argv = ["rpm", "--root", str(self.root), "--dbpath", folder, "--define", "_db_backend bdb_ro", "-q", *arguments]
+        return _run(argv).splitlines()
 
-def _run(argv: list[str]) -> str:
-    ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=_TIMEOUT_S)
+
+def write_berkeley_db(
+    path: Path, rows: Iterable[tuple[int, bytes]], *, page_size: int = 4096, is_swapped: bool = False
+) -> None:
+    """Headers by number as Berkeley DB itself writes them, which is how rpm kept them before 4.17."""
+    require("db_load")
+    order = {"little": 1234, "big": 4321}[_OTHER_ORDER if is_swapped else sys.byteorder]
+    head = [
+        "VERSION=3",
+        "format=bytevalue",
+        "type=hash",
+        f"db_lorder={order}",
+        f"db_pagesize={page_size}",
+        "HEADER=END",
+    ]
+    # The number that rpm gives next stands under 0.
+    pairs = [(number.to_bytes(4, sys.byteorder), blob) for number, blob in [(0, b"\1\0\0\0"), *rows]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    text = "\n".join([*head, *(f" {one.hex()}" for pair in pairs for one in pair), "DATA=END", ""])
+    _run(["db_load", str(path)], text)
+
+
+def _run(argv: list[str], text: str = "") -> str:
+    ended = subprocess.run(argv, check=False, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S)
     assert ended.returncode == 0, f"{argv}: {ended.stdout}{ended.stderr}"
     return ended.stdout
