@@ -75,6 +75,15 @@ class GuardConfig(_Entry):
         description="patterns of paths that change by themselves, or are told row by row (accounts)",
     )
     files_max: int = Field(default=300_000, ge=1000, le=5_000_000, description="files of a baseline; 250 bytes each")
+    hash_size_max_mb: int = Field(
+        default=1024, ge=1, le=1_048_576, description="of larger files the metadata alone is compared"
+    )
+    pass_size_max_mb: int = Field(
+        default=8192,
+        ge=64,
+        le=16_777_216,
+        description="read of changed files in one pass; of more, the metadata alone is compared, and that is told",
+    )
     pass_every_s: int = Field(
         default=3600,
         ge=60,

@@ -42,7 +42,10 @@ class Context(Protocol):
         ...
 
     def metric(self, name: str, value: float, **labels: str) -> None:
-        """Set a metric ``govsec_<name>``; one whose name ends in ``_total`` is a counter, another a gauge."""
+        """Set a metric ``govsec_<name>``; one whose name ends in ``_total`` is a counter, another a gauge.
+
+        A gauge whose name ends in ``_left_out`` also stands in the agent's status when it is not zero.
+        """
         ...
 
     def wait(self, seconds: float) -> bool:

@@ -63,6 +63,16 @@ def _module(life: Life, now: float) -> dict[str, JsonValue]:
         "throttled_s": round(life.throttled_s, 1),
         "findings": life.counts["findings"],
         "lost": life.counts["lost"],
+        "left_out": _left_out(life),
         "restarts": dict(sorted(life.restarts.items())),
         "said": life.said,
     }
+
+
+def _left_out(life: Life) -> dict[str, JsonValue]:
+    """What the module itself says that it left out: its gauges ``…_left_out`` that are not zero, by their labels."""
+    found: dict[str, JsonValue] = {}
+    for metric in life.metrics.values():
+        if metric.name.endswith("_left_out") and metric.value:
+            found[" ".join(metric.labels.values())] = int(metric.value)
+    return dict(sorted(found.items()))

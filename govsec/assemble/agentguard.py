@@ -205,7 +205,20 @@ class _Watch:
         self._measured_at = now
         for name, count in self._stream.counters().items():
             self._context.metric("host_events_total", count, counter=name)
-        engine = self._guard.counters()["engine"]
-        for name in ("findings", "held_back", "errors"):
-            self._context.metric(f"guard_{name}_total", engine[name])
-        self._context.metric("guard_detectors_stopped", engine["detectors_stopped"])
+        measure_guard(self._guard, self._context)
+
+
+def measure_guard(guard: HostGuard, context: Context) -> None:
+    """What the guard did, left out and forgot, as metrics."""
+    from govsec.guard.shortfalls import left_out
+
+    counters = guard.counters()
+    for part, reason, count in left_out(counters):
+        context.metric("guard_left_out", count, part=part, reason=reason)
+    for part, counts in counters.items():
+        forgotten = [count for name, count in counts.items() if name.endswith("forgotten")]
+        if forgotten:
+            context.metric("guard_forgotten_total", sum(forgotten), part=part)
+    for name in ("findings", "held_back", "errors"):
+        context.metric(f"guard_{name}_total", counters["engine"][name])
+    context.metric("guard_detectors_stopped", counters["engine"]["detectors_stopped"])

@@ -144,6 +144,7 @@ def accept_baseline(
         },
         preload=preload.entries if preload is not None else (),
         packages=packages.versions() if packages is not None else {},
+        left_out=dict(scanner.counts),
     )
     signed = store.save(baseline, files, signer)
     return Accepted(signed, store.digest() or "", dict(scanner.counts))
@@ -161,7 +162,7 @@ def drift(
     store = baseline_store(config)
     baseline = store.load(trusted_keys(config))
     files = store.load_files(baseline)
-    integrity = Integrity(baseline, files, _scanner_of(baseline, config), package_files(root))
+    integrity = Integrity(baseline, files, _scanner(config, baseline.scope), package_files(root))
     site = Site(baseline=baseline, explain=integrity.explain)
     wanted = {"drift_tables", "drift_files", "authorized_keys", "preload", "root_account"}
     detectors = [one for one in build_detectors(config.guard.detectors, site) if one.name in wanted]
@@ -202,7 +203,9 @@ def build_guard(
     if store.digest() is not None or _used_number(config):
         try:
             baseline = _in_force(config, store)
-            integrity = Integrity(baseline, store.load_files(baseline), _scanner_of(baseline, config), package_files())
+            integrity = Integrity(
+                baseline, store.load_files(baseline), _scanner(config, baseline.scope), package_files()
+            )
         except IntegrityError as error:
             baseline, refused = None, str(error)
     site = Site(
@@ -231,6 +234,7 @@ def build_guard(
         modules=ModuleView(),
         intervals=Intervals(guard.look_every_s, guard.pass_every_s),
         refused=refused,
+        accepted=baseline.left_out if baseline is not None else {},
     )
 
 
@@ -298,16 +302,16 @@ def _quiet(config: Config) -> Quiet:
     return Quiet(dismissals_of(config).read(), allowances_of(config.guard.allow))
 
 
-def _scanner(config: Config) -> FileScanner:
-    own = str(config.state_dir)
-    return FileScanner(config.guard.roots, (*config.guard.exclude, own, f"{own}/*"), files_max=config.guard.files_max)
-
-
-def _scanner_of(baseline: HostBaseline, config: Config) -> FileScanner:
-    """What was accepted decides what is compared: a root that left the configuration is still guarded."""
-    own = str(config.state_dir)
+def _scanner(config: Config, scope: Scope | None = None) -> FileScanner:
+    """``scope``: what was accepted decides what is compared; a root that left the configuration is still guarded."""
+    guard, own = config.guard, str(config.state_dir)
+    roots, exclude = (guard.roots, guard.exclude) if scope is None else (scope.roots, scope.exclude)
     return FileScanner(
-        baseline.scope.roots, (*baseline.scope.exclude, own, f"{own}/*"), files_max=config.guard.files_max
+        roots,
+        (*exclude, own, f"{own}/*"),
+        files_max=guard.files_max,
+        hash_size_max=guard.hash_size_max_mb << 20,
+        pass_size_max=guard.pass_size_max_mb << 20,
     )
 
 

@@ -165,7 +165,12 @@ def _status_words(answer: dict[str, Any]) -> str:
     table = texts.table(("module", "state", "processor", "memory", "findings", "lost", "restarts"), rows)
     recent = [f"{one['time']}  {one['severity']:8}  {one['kind']}  {one['subject']}" for one in answer["recent"]]
     problems = [f"!! {problem}" for problem in answer["problems"]]
-    return "\n".join([f"agent {answer['agent']}: {answer['words']}", table.rstrip(), *problems, *recent])
+    left_out = [
+        f"{name} left out: " + ", ".join(f"{what} {count}" for what, count in module["left_out"].items())
+        for name, module in answer["modules"].items()
+        if module["left_out"]
+    ]
+    return "\n".join([f"agent {answer['agent']}: {answer['words']}", table.rstrip(), *left_out, *problems, *recent])
 
 
 def _selftest_words(report: dict[str, Any]) -> str:

@@ -73,7 +73,8 @@ class DriftFiles:
                 drifted.append(difference)
         for update, differences in updates.items():
             yield self._updated(look.time_ns, update, differences)
-        drifted.sort(key=lambda difference: (-self._severity(difference), difference.path))
+        # Known ones first: who makes files without end must not push a changed program out of what is told.
+        drifted.sort(key=lambda one: (-self._severity(one), one.before is None, one.path))
         for difference in drifted[: self._settings.told_max]:
             self._told_count += 1
             yield self._finding(look.time_ns, difference)

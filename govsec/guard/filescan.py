@@ -1,9 +1,9 @@
 """Passes over files: the metadata of everything, the contents of what changed.
 
 One idea: a pass asks the kernel for the marks of each file (one call) and compares them with those it knows; only a
-file whose marks are others is read and hashed. Links are not followed and file systems not crossed: a hung network
-mount below a root is not entered. What could not be read is counted by reason, and a file that vanishes meanwhile is no
-fault.
+file whose marks are others is read and hashed. Files that are known come first, whatever else was put beside them: who
+makes files without end hides no change. Links are not followed and file systems not crossed: a hung network mount below
+a root is not entered. What could not be read is counted by reason, and a file that vanishes meanwhile is no fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from govsec.guard.filestate import NO_DIGEST, marks_of
 
@@ -24,15 +24,23 @@ _BLOCK_SIZE = 1 << 20
 class FileScanner:
     """Goes over the files below ``roots``, but those that match a pattern of ``exclude``.
 
-    ``files_max``: more are counted, not given. ``hash_size_max``: of larger files the marks alone count.
+    ``files_max``: more are counted, not given; those that are known count among them. ``hash_size_max``: of larger
+    files the marks alone count. ``pass_size_max``: so much is read of changed files in one pass over known ones.
     """
 
     def __init__(
-        self, roots: Sequence[str], exclude: Sequence[str], *, files_max: int = 1_000_000, hash_size_max: int = 1 << 30
+        self,
+        roots: Sequence[str],
+        exclude: Sequence[str],
+        *,
+        files_max: int = 1_000_000,
+        hash_size_max: int = 1 << 30,
+        pass_size_max: int = 1 << 33,
     ) -> None:
         self.roots = tuple(roots)
         self._is_excluded = _matcher(exclude)
         self._files_max = files_max
+        self.pass_size_max = pass_size_max
         self._hash_size_max = hash_size_max
         self.counts: Counter[str] = Counter()
 
@@ -43,12 +51,11 @@ class FileScanner:
         parts = path.split("/")
         return not any(self._is_excluded("/".join(parts[:count])) for count in range(2, len(parts) + 1))
 
-    def walk(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every file and folder with its metadata, in no order; the roots themselves too."""
-        self.counts.clear()
-        given = 0
+    def walk(self, known: Collection[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
+        """Every file and folder that is not known with its metadata, in no order; the roots themselves too."""
+        given = len(known)
         for root in self.roots:
-            for found in self._below(root):
+            for found in self._below(root, known):
                 if given >= self._files_max:
                     self.counts["over_limit"] += 1
                     continue
@@ -90,13 +97,14 @@ class FileScanner:
             left -= len(block)
         return hashed.digest()
 
-    def _below(self, root: str) -> Iterator[tuple[str, os.stat_result]]:
+    def _below(self, root: str, known: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
         try:
             status = os.lstat(root)
         except OSError:
             self.counts["roots_missing"] += 1
             return
-        yield root, status
+        if root not in known:
+            yield root, status
         device, folders, is_excluded = status.st_dev, [root] if stat.S_ISDIR(status.st_mode) else [], self._is_excluded
         while folders:
             try:
@@ -105,12 +113,16 @@ class FileScanner:
                         path = entry.path
                         if is_excluded(path):
                             continue
+                        is_known = path in known
                         try:
+                            if is_known and not entry.is_dir(follow_symlinks=False):
+                                continue
                             status = entry.stat(follow_symlinks=False)
                         except OSError:
                             self.counts["vanished"] += 1
                             continue
-                        yield path, status
+                        if not is_known:
+                            yield path, status
                         if stat.S_ISDIR(status.st_mode):
                             if status.st_dev == device:
                                 folders.append(path)
@@ -126,25 +138,36 @@ class FileChecker:
     def __init__(self, scanner: FileScanner, known: Mapping[str, bytes]) -> None:
         self._scanner = scanner
         self._known = known
+        self._left_size = scanner.pass_size_max
         #: Marks of files that were hashed and are as known, or were told: not hashed again until they change.
         self._settled: dict[str, bytes] = {}
         self.files_count = 0
 
     def everything(self) -> Iterator[tuple[str, bytes | None, bytes | None]]:
         """(path, known, now) of each file whose marks are others: it may be touched only, with an equal digest."""
-        known, settled, met = self._known, self._settled, 0
-        self.files_count = 0
-        for path, status in self._scanner.walk():
-            self.files_count += 1
-            before, marks = known.get(path), marks_of(status)
-            if before is not None:
-                met += 1
-                if before.startswith(marks):
-                    continue
-            if settled.get(path) != marks:
-                yield path, before, marks + self._scanner.digest(path, status)
-        if met < len(known):
-            yield from self._missing()
+        counts = self._scanner.counts
+        counts.clear()
+        self._left_size = self._scanner.pass_size_max
+        there_count = new_count = 0
+        for path, before in self._known.items():
+            try:
+                status = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                yield path, before, None
+                continue
+            except OSError:
+                counts["unreadable"] += 1
+                continue
+            there_count += 1
+            marks = marks_of(status)
+            if not before.startswith(marks) and self._settled.get(path) != marks:
+                yield path, before, marks + self._digest(path, status)
+        for path, status in self._scanner.walk(self._known):
+            new_count += 1
+            marks = marks_of(status)
+            if self._settled.get(path) != marks:
+                yield path, None, marks + self._digest(path, status)
+        self.files_count = there_count + new_count
 
     def some(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None, bytes | None]]:
         """The same for some paths; those that the scanner does not cover are left out."""
@@ -169,14 +192,14 @@ class FileChecker:
         else:
             self._settled[path] = now[: -len(NO_DIGEST)]
 
-    def _missing(self) -> Iterator[tuple[str, bytes | None, bytes | None]]:
-        for path, before in self._known.items():
-            try:
-                os.lstat(path)
-            except FileNotFoundError:
-                yield path, before, None
-            except OSError:
-                self._scanner.counts["unreadable"] += 1
+    def _digest(self, path: str, status: os.stat_result) -> bytes:
+        """What the file holds; zeros where a pass has read enough."""
+        if stat.S_ISREG(status.st_mode):
+            if status.st_size > self._left_size:
+                self._scanner.counts["not_hashed"] += 1
+                return NO_DIGEST
+            self._left_size -= status.st_size
+        return self._scanner.digest(path, status)
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], object]:

@@ -10,6 +10,7 @@
         tables       {table: {key: {attribute: value}}, or {"unavailable": reason}}
         keys         {path: [fingerprint]} of authorized_keys;  preload [entry] of ld.so.preload
         packages     {name: version} as the package manager's own files are named
+    left_out     {reason: count} of what the pass over files left out (absent in older ones)
     files-SHA256.tsv     one line a file, sorted by path:
         path (percent-escaped) TAB packed state in hex (govsec/guard/filestate.py) TAB owning package
 
@@ -80,6 +81,7 @@ class HostBaseline(Model):
     keys: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     preload: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

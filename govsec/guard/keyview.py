@@ -58,6 +58,7 @@ class KeyView:
     def __init__(self, names: Sequence[str], root: Path = Path("/")) -> None:
         self._names = tuple(names)
         self._root = root
+        #: Files that could not be read, each time; only grows.
         self.faults_count = 0
 
     def look(self, time_ns: int, accounts: Iterable[Account]) -> list[KeyFile]:

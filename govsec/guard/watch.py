@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from govsec.errors import GovsecError
 from govsec.findings.api import SECOND_NS
@@ -24,6 +25,7 @@ from govsec.guard.loose_image import MEMORY_PREFIX
 from govsec.guard.moduleview import ModuleView
 from govsec.guard.processview import ProcessView
 from govsec.guard.sampling import Sampler
+from govsec.guard.shortfalls import Shortfalls
 from govsec.guard.successor import has_successor
 from govsec.guard.trees import actor_of
 from govsec.host.events import EventsLost, FileChange, LogCut, ProcessStarted, Record, Stage, WatchNote
@@ -63,8 +65,9 @@ class HostGuard:
         modules: ModuleView | None = None,
         intervals: Intervals = Intervals(),
         refused: str | None = None,
+        accepted: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """``refused``: why the baseline that is there is not used."""
+        """``refused``: why the baseline that is there is not used. ``accepted``: what it left out, by reason."""
         self._engine = engine
         self._sampler = sampler
         self._canaries = canaries
@@ -75,6 +78,8 @@ class HostGuard:
         self._modules = modules
         self._intervals = intervals
         self._refused = refused
+        self._shortfalls = Shortfalls(accepted)
+        self._keys_unreadable = 0
         self._is_begun = False
         self._time_ns = 0
         self._look_due = 0
@@ -105,6 +110,7 @@ class HostGuard:
         if self._time_ns >= self._look_due:
             self._look_due = self._time_ns + self._intervals.look_s * SECOND_NS
             seen.extend(self._look())
+            seen.extend(self._shortfalls.notes(self._time_ns, self._counters()))
         elif any(isinstance(record, LogCut) for record in records):
             seen.extend(self._look_at_logs())
         return self._engine.observe(Observation(self._time_ns, tuple(seen)))
@@ -136,12 +142,18 @@ class HostGuard:
 
     def counters(self) -> dict[str, Mapping[str, int]]:
         """What every part did, left out and lost."""
-        counters: dict[str, Mapping[str, int]] = {"sampler": self._sampler.state(), **self._engine.counters()}
+        return {**self._counters(), **self._engine.counters()}
+
+    def _counters(self) -> dict[str, Mapping[str, int]]:
+        """Of the looks alone."""
+        counters: dict[str, Mapping[str, int]] = {"sampler": self._sampler.state()}
         if self._integrity is not None:
             touched = {"touched_pending": len(self._touched), "touched_dropped": self._touched_dropped}
             counters["integrity"] = {**self._integrity.counters(), **touched}
         if self._logs is not None:
             counters["logs"] = self._logs.counters()
+        if self._keys is not None:
+            counters["keys"] = {"unreadable": self._keys_unreadable}
         return counters
 
     def _begin(self) -> Iterable[GuardRecord]:
@@ -202,10 +214,12 @@ class HostGuard:
             yield from self._canaries.missed(self._time_ns)
         yield from self._look_at_logs()
         if self._keys is not None:
+            faults_count = self._keys.faults_count
             for file in self._keys.look(self._time_ns, self._accounts):
                 yield replace(file, actor=self._writer(file.path))
             if (preload := self._keys.preload(self._time_ns)) is not None:
                 yield replace(preload, actor=self._writer(preload.path))
+            self._keys_unreadable = self._keys.faults_count - faults_count
         if self._processes is not None:
             yield self._processes.look(self._time_ns)
         if self._modules is not None and (look := self._modules.look(self._time_ns)) is not None:
