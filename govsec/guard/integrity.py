@@ -115,12 +115,20 @@ class Integrity:
         return self._packages is not None and bool(known) and self._packages.versions() != known
 
     def _owners(self, paths: list[str]) -> dict[str, str]:
-        """The packages of the paths: those that the baseline knows, and for the rest one pass over the database."""
-        known = {path: self._files.owners[path] for path in paths if path in self._files.owners}
+        """The packages of the paths: those that the baseline knows, and for the rest one pass over the database.
+
+        A file that is there and whose package has it no more may have gone over to another one.
+        """
+        if self._packages is None:
+            return {}
+        known = {
+            path: owner
+            for path in paths
+            if (owner := self._files.owners.get(path)) is not None
+            and (self._packages.owns(owner, path) or not os.path.lexists(path))
+        }
         rest = [path for path in paths if path not in known]
-        if rest and self._packages is not None:
-            known |= self._packages.owners(rest)
-        return known
+        return known | (self._packages.owners(rest) if rest else {})
 
     def _explain(
         self, path: str, owner: str | None, was: FileState | None, now: FileState | None

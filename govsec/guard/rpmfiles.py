@@ -30,6 +30,8 @@ from govsec.host.rpmlists import ALGORITHM_MD5, RpmFile, RpmFileList
 from govsec.localfile import read_bounded
 
 _LOCK = ".rpm.lock"
+#: How rpm calls what it brought where a configuration had been edited, and stays.
+_BESIDE_EDITED = ".rpmnew"
 #: Names of hashlib, by the number in a header.
 _ALGORITHMS = {ALGORITHM_MD5: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 #: Lists of files that are kept during a look, by the size of their headers (they take some four times as much).
@@ -70,7 +72,8 @@ class RpmFiles:
 
     def owners(self, wanted: Iterable[str]) -> dict[str, str]:
         """The package of each path that has one; of several (folders, shared documentation) the last by name."""
-        left = set(wanted)
+        wanted = set(wanted)
+        left = wanted | {path.removesuffix(_BESIDE_EDITED) for path in wanted}
         folders = {path.rpartition("/")[0] + "/" for path in left}
 
         def look(place: Path) -> tuple[dict[str, str], int]:
@@ -89,14 +92,16 @@ class RpmFiles:
                     faults += 1
             return owners, faults
 
-        return self._read(look) or {}
+        found = self._read(look) or {}
+        pairs = ((path, found.get(path) or found.get(path.removesuffix(_BESIDE_EDITED))) for path in wanted)
+        return {path: owner for path, owner in pairs if owner is not None}
 
     def versions(self) -> dict[str, str]:
         """Installed packages and their versions with architecture, by name; of several that bear it, all in a row."""
         return {name: one.version for name, one in self._instances().items()}
 
     def owns(self, name: str, path: str) -> bool:
-        """The package lists the path."""
+        """The package lists the path, or it lies beside a configuration of it that was edited."""
         return bool(self._found(name, path))
 
     def vouches(self, name: str, path: str) -> bool:
@@ -161,6 +166,13 @@ class RpmFiles:
 
     def _found(self, name: str, path: str) -> list[RpmFile]:
         """What the packages of this name say of the path."""
+        found = self._looked_up(name, path)
+        if not found and path.endswith(_BESIDE_EDITED):
+            edited = self._looked_up(name, path.removesuffix(_BESIDE_EDITED))
+            found = [file for file in edited if file.is_configuration]
+        return found
+
+    def _looked_up(self, name: str, path: str) -> list[RpmFile]:
         found = []
         for files in self._listed(name):
             for place in places(path.removeprefix(self._prefix)):

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from govsec.errors import FormatError
 from govsec.host.rpmheader import Header, Tag
 
 #: ``rpmfileState``: others are files that the package lists and did not bring.
 _STATE_NORMAL = 0
+#: ``rpmfileAttrs``: RPMFILE_CONFIG.
+_FLAG_CONFIGURATION = 1
 #: What digests were before headers named their algorithm.
 ALGORITHM_MD5 = 1
 
@@ -26,6 +28,7 @@ class RpmFile:
 
     #: With its kind, as in stat(2).
     mode: int
+    is_configuration: bool
     size_bytes: int
     #: In hex, by ``algorithm`` (RFC 4880, 9.4); empty where there is none: folders, links, files that are made
     #: later (``%ghost``).
@@ -66,9 +69,10 @@ class RpmFileList:
         position = self._positions.get(path)
         if position is None:
             return None
-        modes, sizes, digests, links, users, groups = self._columns
+        modes, flags, sizes, digests, links, users, groups = self._columns
         return RpmFile(
             modes[position],
+            bool(flags[position] & _FLAG_CONFIGURATION),
             sizes[position],
             digests[position],
             self._algorithm,
@@ -86,13 +90,12 @@ class RpmFileList:
         return {self.directories[directory] + name: position for position, directory, name in self.names()}
 
     @cached_property
-    def _columns(
-        self,
-    ) -> tuple[tuple[int, ...], tuple[int, ...], list[str], list[str], list[str], list[str]]:
+    def _columns(self) -> _Columns:
         header = self._header
         sizes = Tag.LONG_FILE_SIZES if Tag.LONG_FILE_SIZES in header else Tag.FILE_SIZES
         return (
             self._of_count(header.numbers(Tag.FILE_MODES)),
+            self._of_count(header.numbers(Tag.FILE_FLAGS)),
             self._of_count(header.numbers(sizes)),
             self._of_count(header.texts(Tag.FILE_DIGESTS)),
             self._of_count(header.texts(Tag.FILE_LINKS)),
@@ -111,4 +114,7 @@ class RpmFileList:
         return values
 
 
-_Values = TypeVar("_Values", tuple[int, ...], list[str])
+_Numbers: TypeAlias = tuple[int, ...]
+_Texts: TypeAlias = list[str]
+_Columns: TypeAlias = tuple[_Numbers, _Numbers, _Numbers, _Texts, _Texts, _Texts, _Texts]
+_Values = TypeVar("_Values", _Numbers, _Texts)

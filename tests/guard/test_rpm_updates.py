@@ -277,8 +277,32 @@ def test_a_configuration_that_was_edited_before_the_upgrade_stays_as_accepted(
     machine.accept()
     rpm.upgrade(packages.tool["2.0"])
 
-    # What the package brought lies beside it; an administrator has to look at it anyhow.
-    assert drifted(machine) == {"/etc/tool.conf.rpmnew"}
+    assert (machine.root / "etc/tool.conf").read_text() == "version = mine\n"
+    assert drifted(machine) == set()
+    # What the package brought lies beside it.
+    assert "/etc/tool.conf.rpmnew" in updated(machine)
+
+    (machine.root / "etc/tool.conf.rpmnew").write_text("version = 3.0\n")
+    shutil.copy(machine.root / "usr/bin/tool-setid", machine.root / "usr/bin/tool-setid.rpmnew")
+    (machine.root / "usr/bin/tool-setid.rpmnew").chmod(0o4755)
+    assert drifted(machine) == {"/etc/tool.conf.rpmnew", "/usr/bin/tool-setid.rpmnew"}
+
+
+def test_a_file_that_went_over_to_another_package_is_an_update(machine: Machine, tmp_path: Path) -> None:
+    def library(name: str, version: str, files: str) -> Path:
+        install = "mkdir -p %{buildroot}/usr/lib; cd %{buildroot}/usr/lib"
+        written = "".join(f"; echo {version} >{one}" for one in files)
+        return build_rpm(tmp_path, name, version, install + written, "\n".join(f"/usr/lib/{one}" for one in files))
+
+    rpm = RpmRoot(machine.root)
+    rpm.install(library("whole", "1.0", "ab"))
+    machine.accept()
+    rpm.upgrade(library("whole", "2.0", "a"), library("part", "2.0", "b"))
+
+    assert drifted(machine) == set()
+    assert {"/usr/lib/a", "/usr/lib/b"} <= updated(machine)
+    (machine.root / "usr/lib/b").write_text("2.0 c\n")
+    assert drifted(machine) == {"/usr/lib/b"}
 
 
 def change_headers(database: Path, change: Callable[[bytes], bytes]) -> None:

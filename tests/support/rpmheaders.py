@@ -44,6 +44,7 @@ def entries_of(name: str, version: str, files: Sequence[tuple[str, int, int, str
         (1030, 3, [mode for _, mode, _, _ in files]),
         (1035, STRINGS, [digest for _, _, _, digest in files]),
         (1036, STRINGS, [""] * len(files)),
+        (1037, 4, [0] * len(files)),
         (1039, STRINGS, ["root"] * len(files)),
         (1040, STRINGS, ["root"] * len(files)),
         (1116, 4, [positions[path.rpartition("/")[0] + "/"] for path, *_ in files]),
