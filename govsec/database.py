@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,17 +199,30 @@ def _statements(script: str) -> Iterator[str]:
 def make_private_file(path: Path, name: str) -> None:
     """The folder and an empty file that only this user can use, before SQLite would make one by the umask.
 
+    The file itself is never opened here: closing a descriptor takes away all locks that SQLite holds on the file for
+    this process, and the next other process to leave would remove a log that is still written to.
+    Source: sqlite.org/howtocorrupt.html, 2.2; fcntl(2), advisory record locking.
+
     Raises:
         ConfigurationError: the place cannot be used, or holds something else.
     """
     try:
         make_private_directory(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-        try:
-            status = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
+        if not os.path.lexists(path):
+            _make_empty(path)
+        status = path.lstat()
     except OSError as error:
         raise ConfigurationError(f"{name} {path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigurationError(f"{name} {path}: must be a regular file that only this user can read and write")
+
+
+def _make_empty(path: Path) -> None:
+    """An empty file of this user's, whole and closed before it has the name; somebody else's is left as it is."""
+    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        Path(made).unlink()

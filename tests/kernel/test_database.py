@@ -170,3 +170,30 @@ def test_a_file_that_another_holds_is_worth_another_try(tmp_path: Path) -> None:
         other.close()
         with shelf.transaction() as work:
             work.execute("INSERT INTO book VALUES ('later')")
+
+
+_OTHER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM book").fetchone()[0])
+connection.close()
+"""
+
+
+def test_what_is_committed_stays_when_another_process_looks_in_while_one_has_the_file_open_twice(
+    tmp_path: Path,
+) -> None:
+    # POSIX: closing any descriptor of a file takes this process's locks on it away (sqlite.org/howtocorrupt.html,
+    # 2.2). Then another process takes itself for the last one and removes the log that is still written to.
+    path = tmp_path / "shelf.db"
+
+    def count_elsewhere() -> int:
+        return int(subprocess.run([sys.executable, "-c", _OTHER, str(path)], check=True, capture_output=True).stdout)
+
+    with Database(path, FIRST) as first, Database(path, FIRST) as second:
+        for number, shelf in enumerate((first, second, first)):
+            assert count_elsewhere() == number
+            with shelf.transaction() as work:
+                work.execute("INSERT INTO book VALUES ('kept')")
+        assert count_elsewhere() == 3
+    assert list(tmp_path.iterdir()) == [path]
