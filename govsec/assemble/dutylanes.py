@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from govsec.assemble.evidence import open_evidence
-from govsec.assemble.ledger import anchor_ledger, open_ledger
+from govsec.assemble.ledger import anchor_ledger, open_ledger, unanchored_head
 from govsec.assemble.notify import build_channels, open_outbox
 from govsec.assemble.response import open_responses, waiting_notices
 from govsec.assemble.systems import Site
@@ -173,6 +173,8 @@ class _Scribe:
         self._system = system
         self._queue = queue
         self._head: Head | None = None
+        #: What was appended before: a daemon that was killed, or a program that anchors nothing, may have left some.
+        self._is_looked_at = False
         self._anchor_due = site.clock.monotonic()
 
     def sign(self) -> Signed:
@@ -196,6 +198,9 @@ class _Scribe:
             log.warning("ledger not anchored", extra={"error": str(error)})
 
     def _anchor(self) -> tuple[str, ...]:
+        if self._head is None and not self._is_looked_at:
+            self._head = unanchored_head(self._site, self._system)
+        self._is_looked_at = True
         if self._head is None:
             return ()
         self._anchor_due = self._site.clock.monotonic() + self._site.config.incident.duty.anchor_every_s

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from govsec.assemble.systems import Site
 from govsec.config import CenterConfig, LocalStoreConfig, Role, SystemConfig
-from govsec.crypto.signing import Purpose
+from govsec.crypto.signing import Purpose, TrustedKeys
 from govsec.errors import ConfigurationError, GovsecError, StoreUnavailableError
-from govsec.ledger.anchor import put_anchor
+from govsec.ledger.anchor import newest_anchors, put_anchor
 from govsec.ledger.entry import PREFIX, Head
 from govsec.ledger.ledger import Ledger
 from govsec.store.api import ObjectStore, ReadStore
@@ -87,6 +87,30 @@ def anchor_ledger(site: Site, system: SystemConfig, head: Head) -> Anchored:
         except GovsecError as error:
             missing.append(f"{name}: {error}")
     return Anchored(tuple(held), tuple(locked), tuple(missing))
+
+
+def unanchored_head(site: Site, system: SystemConfig) -> Head | None:
+    """The ledger's head, when it is newer than the newest anchor at some center that this site may write to.
+
+    Raises:
+        As :func:`open_ledger` and ``Ledger.head``.
+    """
+    head, trusted = open_ledger(site, system).head(), site.trusted()
+    if head is None:
+        return None
+    for name, center in _centers(site):
+        if _can_write(center) and not _is_anchored(head, site.store(system, name), trusted):
+            return head
+    return None
+
+
+def _is_anchored(head: Head, store: ReadStore, trusted: TrustedKeys) -> bool:
+    """True when a center has an anchor of that entry or of a later one; a center that cannot be read has none."""
+    try:
+        anchors = [one for one in newest_anchors(store, trusted) if isinstance(one, Head) and one.chain == head.chain]
+    except GovsecError:
+        return False
+    return any(anchor.number >= head.number for anchor in anchors)
 
 
 def lock_anchors(site: Site, system: SystemConfig, center: str, anchors: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from govsec.clock import Clock
 from govsec.crypto.signing import Signer, TrustedKeys
 from govsec.errors import IntegrityError, ObjectExistsError, StoreError, TryAgainError
-from govsec.ledger.entry import ENTRY_SIZE_MAX, NO_PREVIOUS, Entry, decode, encode, entry_name
+from govsec.ledger.entry import ENTRY_SIZE_MAX, NO_PREVIOUS, Entry, Head, decode, encode, entry_name
 from govsec.ledger.replicate import copy_entry, list_numbers
 from govsec.records import Evidence
 from govsec.store.api import ObjectStore
@@ -82,9 +82,24 @@ class Ledger:
                 holders.append(mirror.name)
         return replace(entry, held_by=tuple(holders))
 
+    def head(self) -> Head | None:
+        """The newest authentic entry at home or at a mirror that answers; None before the first.
+
+        Raises:
+            StoreError: the home center could not list or read. IntegrityError: its head is not authentic.
+        """
+        heads = [self._head(self._home)]
+        for mirror in self._mirrors:
+            try:
+                heads.append(self._head(mirror))
+            except (StoreError, IntegrityError) as error:
+                log.warning("ledger mirror unreadable", extra={"center": mirror.name, "reason": str(error)})
+        newest = max((entry for entry in heads if entry is not None), key=lambda entry: entry.number, default=None)
+        return None if newest is None else Head(newest.chain, newest.number, newest.digest)
+
     def _append_at_home(self, evidence: Evidence) -> Entry:
         for _ in range(ATTEMPTS_MAX):
-            head = self._head()
+            head = self._head(self._home)
             if head is not None and head.evidence == evidence:
                 return head
             number, previous = (1, NO_PREVIOUS) if head is None else (head.number + 1, head.digest)
@@ -98,14 +113,14 @@ class Ledger:
             return entry
         raise TryAgainError(f"{self._home.name}: {ATTEMPTS_MAX} other writers took the next ledger number")
 
-    def _head(self) -> Entry | None:
-        numbers = list_numbers(self._home, self.chain).get(self.chain)
+    def _head(self, store: ObjectStore) -> Entry | None:
+        numbers = list_numbers(store, self.chain).get(self.chain)
         if not numbers:
             return None
         name = entry_name(self.chain, max(numbers))
-        entry = decode(self._trusted, self._home.get(name, size_max=ENTRY_SIZE_MAX))
+        entry = decode(self._trusted, store.get(name, size_max=ENTRY_SIZE_MAX))
         if (entry.chain, entry.number) != (self.chain, max(numbers)):
-            raise IntegrityError(f"{self._home.name}: {name} holds entry {entry.number} of chain {entry.chain}")
+            raise IntegrityError(f"{store.name}: {name} holds entry {entry.number} of chain {entry.chain}")
         return entry
 
     def _repair_home(self) -> list[Evidence]:

@@ -20,8 +20,10 @@ from govsec.assemble import demo
 from govsec.assemble.centers import init_centers
 from govsec.assemble.dutyrun import DutyRun
 from govsec.assemble.dutystatus import read_status
+from govsec.assemble.evidence import open_evidence
 from govsec.assemble.incident import build_desk
 from govsec.assemble.ledger import open_ledger
+from govsec.assemble.notify import open_outbox
 from govsec.assemble.plans import plans_of
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
@@ -313,3 +315,45 @@ def test_the_program_takes_over_what_a_killed_one_left_and_ends_when_it_is_told(
         assert sorted(subjects) == sorted({*(f"/srv/{number}" for number in range(1200)), "/srv/last"})
     assert "incident.case_opened" in machine.notices.read_text()
     assert os.stat(machine.folder / "state/incidents/duty.json").st_mode & 0o077 == 0
+
+
+def _numbers(machine: ProvedMachine, prefix: str) -> list[str]:
+    """The last name under a prefix at each center."""
+    return [found[-1].name if (found := machine.objects(name, prefix)) else "" for name in CENTERS]
+
+
+def _is_quiet(machine: ProvedMachine) -> bool:
+    """True when all that was found is told, proved and signed."""
+    with open_outbox(machine.config) as outbox, open_evidence(machine.config) as evidence:
+        is_told = not outbox.counters()["waiting"] and not outbox.unrecorded()
+        return is_told and machine.behind() == 0 and evidence.waiting_count() == 0
+
+
+def test_what_a_killed_daemon_signed_and_did_not_anchor_is_anchored_by_the_next_when_nothing_new_comes(
+    tmp_path: Path,
+) -> None:
+    clock = SystemClock()
+    machine = ProvedMachine(tmp_path, clock)
+    killed = _start(machine)
+    try:
+        _wait_for(lambda: (tmp_path / "state/incidents/duty.json").exists(), clock)
+        for number in range(2):
+            before = _numbers(machine, "govsec/ledger")
+            machine.spool([finding(subject=f"/srv/{number}")])
+            _wait_for(lambda before=before: _numbers(machine, "govsec/ledger") > before and _is_quiet(machine), clock)  # type: ignore[misc]
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait(60) == -signal.SIGKILL
+    left = _numbers(machine, "govsec/ledger")
+    assert "" < _numbers(machine, ANCHORS)[0] < left[0], "the first was anchored, the rest had time"
+    program = _start(machine)
+    try:
+        _wait_for(lambda: min(_numbers(machine, ANCHORS)) >= left[0], clock)
+    finally:
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(120) == 0
+    assert machine.ledger("verify") == 0
+    for entry in [entry for name in CENTERS for entry in machine.objects(name, "govsec/ledger")]:
+        if entry.name >= left[0]:
+            entry.unlink()
+    assert machine.ledger("verify") == 6
