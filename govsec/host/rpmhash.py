@@ -68,15 +68,17 @@ class HashFile:
                 yield page_number << 16, None
                 continue
             if page[25] in _HASH_PAGES:
-                yield from self._records_of(page_number, page)
+                for number, entry in self._entries(page_number, page):
+                    yield number, self._value(entry)
 
     def record(self, number: int) -> bytes | None:
-        """The value of one record; ``None`` when it cannot be read."""
+        """The value of one record; ``None`` when it cannot be read, or is not there."""
         try:
             page = self._page(number >> 16)
         except FormatError:
             return None
-        return next((value for found, value in self._records_of(number >> 16, page) if found == number), None)
+        entry = next((entry for found, entry in self._entries(number >> 16, page) if found == number), b"")
+        return self._value(entry)
 
     def _read_meta(self) -> None:
         meta = os.pread(self._descriptor, _META_SIZE, 0)
@@ -103,7 +105,8 @@ class HashFile:
             raise FormatError(f"hash file of Berkeley DB: another page in the place of {number}")
         return page
 
-    def _records_of(self, page_number: int, page: bytes) -> Iterator[tuple[int, bytes | None]]:
+    def _entries(self, page_number: int, page: bytes) -> Iterator[tuple[int, bytes]]:
+        """Number and entry of every value of a page."""
         count = self._u16(page, 20)
         starts = [self._u16(page, at) for at in range(_HEAD_SIZE, min(_HEAD_SIZE + 2 * count, self._page_size - 1), 2)]
         ends = [self._page_size, *starts]
@@ -111,8 +114,7 @@ class HashFile:
             key = page[starts[position] : ends[position]]
             # rpm keeps the number that it gives next under the number 0.
             if key[1:] != bytes(4):
-                value = page[starts[position + 1] : ends[position + 1]]
-                yield page_number << 16 | position, self._value(value)
+                yield page_number << 16 | position, page[starts[position + 1] : ends[position + 1]]
 
     def _value(self, entry: bytes) -> bytes | None:
         if entry[:1] == bytes([_INLINE]):
