@@ -123,6 +123,13 @@ class GuardConfig(_Entry):
         max_length=20,
         description="as AuthorizedKeysFile in sshd_config: below the home, or with %h and %u",
     )
+    logs_max: int = Field(
+        default=512, ge=16, le=10_000, description="logs that are followed; their rotated files at 600 bytes each"
+    )
+    sweeps: Mapping[str, JsonValue] = Field(
+        default_factory=dict,
+        description="where the machine's files are searched: certificate_folders, privileged_skipped",
+    )
     sampling: Mapping[str, JsonValue] = Field(
         default_factory=dict, description="how much is read of what is written: per_s_max, files_max"
     )

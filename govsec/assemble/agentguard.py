@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from govsec.agent.api import Context
-from govsec.config import Config, Model, explain
+from govsec.config import Config, Model
 from govsec.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the supervisor reads this module, and needs nothing of a guard
@@ -37,6 +37,14 @@ class WebLogSettings(Model):
     methods: tuple[str, ...] = ("POST",)
     failure_statuses: tuple[int, ...] = (401, 403)
     success_statuses: tuple[int, ...] = (200, 302, 303)
+    pattern: str | None = Field(
+        default=None,
+        max_length=4_000,
+        description="of a line, with groups source and status, and user, time, method, path; default: combined format",
+    )
+    time_format: str | None = Field(
+        default=None, max_length=100, description="of strptime, for the group time; default: 22/Nov/2026:09:08:07 +0800"
+    )
 
 
 class GuardModuleSettings(Model):
@@ -52,6 +60,12 @@ class GuardModuleSettings(Model):
     )
     unwatched: tuple[_Folder, ...] = Field(default=(), max_length=100)
     folders_max: int = Field(default=100_000, ge=1_000, le=2_000_000, description="about 300 bytes each")
+    polling_every_s: float = Field(
+        default=30, ge=1, le=3_600, description="between looks at all files, where the kernel tells of no change"
+    )
+    polling_files_max: int = Field(
+        default=100_000, ge=1_000, le=2_000_000, description="in such a look; 500 bytes each"
+    )
     auth_logs: tuple[Path, ...] | None = Field(default=None, description="default: where distributions have theirs")
     web_logs: tuple[WebLogSettings, ...] = Field(default=(), max_length=20)
     snapshot_every_s: float = Field(default=120, ge=5, le=3_600, description="processes, listeners, accounts, modules")
@@ -65,17 +79,21 @@ def try_guard(config: Config, settings: GuardModuleSettings) -> None:
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    from govsec.assemble.guard import tables_for
+    from govsec.assemble.guard import sampling_of, sweeps_of, tables_for
     from govsec.guard.registry import Site, build_detectors
-    from govsec.guard.sampling import SamplingSettings
+    from govsec.host.api import SourceUnavailableError
+    from govsec.host.logins import WebReader
 
     tables_for(config, is_full=True)
     build_detectors(config.guard.detectors, Site())
+    sampling_of(config)
+    sweeps_of(config)
+    logins = stream_options(config, settings).logins
     try:
-        SamplingSettings.model_validate(dict(config.guard.sampling))
-    except ValidationError as error:
-        raise ConfigurationError(f"guard.sampling: {explain(error)}") from error
-    stream_options(config, settings)
+        for log in logins.web_logs if logins is not None else ():
+            WebReader(log)
+    except SourceUnavailableError as error:
+        raise ConfigurationError(f"agent.modules.guard.settings.web_logs: {error}") from error
 
 
 def stream_options(config: Config, settings: GuardModuleSettings, places: LogPlaces | None = None) -> StreamOptions:
@@ -90,7 +108,7 @@ def stream_options(config: Config, settings: GuardModuleSettings, places: LogPla
     wanted = [*config.guard.roots, *settings.watched, *_canary_folders(config)]
     roots = tuple(dict.fromkeys(Path(each).resolve() for each in wanted if Path(each).is_dir()))
     own = (config.state_dir.resolve(), *(Path(each) for each in settings.unwatched))
-    web_logs = tuple(WebLog(**dict(each)) for each in settings.web_logs)
+    web_logs = tuple(WebLog(**each.model_dump(exclude_none=True)) for each in settings.web_logs)
     logins = LoginOptions(web_logs=web_logs, places=places)
     if settings.auth_logs is not None:
         logins = LoginOptions(auth_logs=settings.auth_logs, web_logs=web_logs, places=places)
@@ -98,6 +116,8 @@ def stream_options(config: Config, settings: GuardModuleSettings, places: LogPla
         has_processes=settings.has_processes,
         files=WatchOptions(roots, own, settings.folders_max) if settings.has_files and roots else None,
         logins=logins if settings.has_logins else None,
+        polling_round_s=settings.polling_every_s,
+        polling_files_max=settings.polling_files_max,
     )
 
 
@@ -109,12 +129,12 @@ def _canary_folders(config: Config) -> list[str]:
 
 def run_guard(config: Config, settings: GuardModuleSettings, context: Context) -> None:
     """Watch and judge until told to end."""
-    from govsec.assemble.guard import build_guard
+    from govsec.assemble.guard import build_guard, sweeps_of
     from govsec.host.logplaces import LogPlaces
     from govsec.host.snapshot import HostReader
     from govsec.host.stream import open_stream
 
-    reader = HostReader(pause=lambda: _go_on(context))
+    reader = HostReader(sweeps=sweeps_of(config), pause=lambda: _go_on(context))
     places = LogPlaces(config.state_dir / "guard" / "log-places.json", context.clock)
     options = stream_options(config, settings, places)
     logins = options.logins

@@ -11,12 +11,13 @@ import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from govsec.assemble.monitorlearned import dismissals_of
 from govsec.clock import Clock
-from govsec.config import Config, explain
+from govsec.config import Config, Model, explain
 from govsec.crypto.signing import Purpose, Signer, TrustedKeys
 from govsec.errors import ConfigurationError, IntegrityError, LimitError, TryAgainError
 from govsec.findings.baseline import Baseline
@@ -40,6 +41,7 @@ from govsec.guard.registry import Site, build_detectors, read_settings
 from govsec.guard.rpmfiles import RpmFiles
 from govsec.guard.sampling import Sampler, SamplingSettings
 from govsec.guard.watch import DEGRADED, HostGuard, Intervals
+from govsec.host.settings import SweepSettings
 from govsec.host.snapshot import take
 from govsec.host.tables import TableName, Unavailable
 from govsec.localfile import read_bounded
@@ -50,6 +52,7 @@ from govsec.records import Finding
 #: The number of the baseline that was in force last, beside the folder that it lies in.
 _USED = "baseline-in-force"
 _USED_SIZE_MAX = 100
+_Settings = TypeVar("_Settings", bound=Model)
 
 
 def compared_tables(config: Config) -> frozenset[TableName]:
@@ -61,6 +64,23 @@ def compared_tables(config: Config) -> frozenset[TableName]:
     settings = read_settings(config.guard.detectors)["drift_tables"]
     assert isinstance(settings, DriftTablesSettings)  # the registry names its model
     return frozenset(settings.tables if settings.enabled else ()) | {TableName.ACCOUNTS}
+
+
+def sampling_of(config: Config) -> SamplingSettings:
+    """How much is read of what is written. Raises ``ConfigurationError``."""
+    return _settings(SamplingSettings, config.guard.sampling, "guard.sampling")
+
+
+def sweeps_of(config: Config) -> SweepSettings:
+    """Where the machine's files are searched. Raises ``ConfigurationError``."""
+    return _settings(SweepSettings, config.guard.sweeps, "guard.sweeps")
+
+
+def _settings(model: type[_Settings], given: Mapping[str, JsonValue], where: str) -> _Settings:
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {explain(error)}") from error
 
 
 def guard_folder(config: Config) -> Path:
@@ -121,7 +141,7 @@ def accept_baseline(
     previous = store.digest()
     # Behind any that was in force: one that is taken away and accepted again is not taken for an older one.
     number = max(store.load(trusted).number if previous is not None else 0, _used_number(config)) + 1
-    snapshot = take(clock, compared_tables(config), root=root)
+    snapshot = take(clock, compared_tables(config), root=root, sweeps=sweeps_of(config))
     scanner = _scanner(config)
     packages = package_files(root)
     files = _read_files(scanner, packages, progress)
@@ -167,7 +187,7 @@ def drift(
     wanted = {"drift_tables", "drift_files", "authorized_keys", "preload", "root_account"}
     detectors = [one for one in build_detectors(config.guard.detectors, site) if one.name in wanted]
     engine = Engine(detectors, degraded_kind=DEGRADED, quiet=_quiet(config), findings_max=10_000)
-    snapshot = take(clock, compared_tables(config), root=root)
+    snapshot = take(clock, compared_tables(config), root=root, sweeps=sweeps_of(config))
     progress(Progress("files", 0, None, 0, len(files.states), "baseline"))
     look = integrity.everything(snapshot.time_ns)
     keys = KeyView(config.guard.key_files, root)
@@ -215,19 +235,16 @@ def build_guard(
         **({"explain": integrity.explain} if integrity is not None else {}),
     )
     engine = Engine(build_detectors(guard.detectors, site), degraded_kind=DEGRADED, quiet=_quiet(config))
-    try:
-        sampling = SamplingSettings.model_validate(dict(guard.sampling))
-    except ValidationError as error:
-        raise ConfigurationError(f"guard.sampling: {explain(error)}") from error
     return HostGuard(
         engine,
-        Sampler(sampling),
+        Sampler(sampling_of(config)),
         canaries=canaries,
         integrity=integrity,
         logs=LogView(
             [*guard.logs, *(glob.escape(str(path)) for path in followed)],
             loose=guard.logs_rewritten,
             old_folders=guard.logs_old_folders,
+            logs_max=guard.logs_max,
         ),
         keys=KeyView(guard.key_files),
         processes=ProcessView(),

@@ -36,10 +36,14 @@ def register(parser: frame.Parser) -> None:
 
 def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the JSON Schema."""
+    from govsec.assemble.agentguard import GuardModuleSettings
+    from govsec.assemble.agenthost import GUARD, METRICS
+    from govsec.assemble.agentmetrics import MetricsSettings
     from govsec.config import Config
     from govsec.detect.registry import settings_schema
     from govsec.guard.registry import settings_schema as guard_schema
     from govsec.guard.sampling import SamplingSettings
+    from govsec.host.settings import SweepSettings
     from govsec.net.evidence import EvidenceOptions
     from govsec.net.live import LiveOptions
 
@@ -50,6 +54,16 @@ def run_schema(args: argparse.Namespace, io: frame.IO) -> int:
     monitor["live"], monitor["evidence"] = LiveOptions.model_json_schema(), EvidenceOptions.model_json_schema()
     guard = schema["$defs"]["GuardConfig"]["properties"]
     guard["detectors"], guard["sampling"] = guard_schema(), SamplingSettings.model_json_schema()
+    guard["sweeps"] = SweepSettings.model_json_schema()
+    # What a module of an agent takes stands with the module.
+    modules = schema["$defs"]["AgentConfig"]["properties"]["modules"]
+    modules["properties"] = {}
+    for name, model in ((GUARD, GuardModuleSettings), (METRICS, MetricsSettings)):
+        settings = model.model_json_schema()
+        schema["$defs"] |= settings.pop("$defs", {})
+        modules["properties"][name] = {
+            "allOf": [{"$ref": "#/$defs/AgentModuleConfig"}, {"properties": {"settings": settings}}]
+        }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     io.result(schema, lambda: json.dumps(schema, ensure_ascii=False, indent=2))
     return 0

@@ -59,6 +59,7 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 
 def run_host(args: argparse.Namespace, io: frame.IO) -> int:
     """Print the machine."""
+    from govsec.assemble.guard import sweeps_of
     from govsec.assemble.hostview import host_snapshot
     from govsec.errors import UsageError
     from govsec.host.record import host_record
@@ -78,7 +79,10 @@ def run_host(args: argparse.Namespace, io: frame.IO) -> int:
         read |= {*QUICK_TABLES, TableName.PACKAGES, TableName.CERTIFICATES}
     if args.data and not args.html:
         raise UsageError("--data: goes with --html (govsec monitor vulnerabilities prints what is known)")
-    snapshot = host_snapshot(read, root=args.root, clock=io.clock)
+    # Where files are searched is configured; nothing else here needs a configuration.
+    is_swept = not SWEPT_TABLES.isdisjoint(read)
+    sweeps = sweeps_of(io.config()) if is_swept and has_configuration(io) else None
+    snapshot = host_snapshot(read, root=args.root, sweeps=sweeps, clock=io.clock)
     if args.html:
         _write_page(args, io, snapshot)
     record = host_record(snapshot)

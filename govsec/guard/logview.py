@@ -20,7 +20,6 @@ from govsec.guard.logbeside import CHECKED_SIZE, Beside, Folders, Key, holder_of
 from govsec.guard.logcontents import Budget, Content
 from govsec.guard.logrotated import Rotations
 
-_LOGS_MAX = 512
 #: Of all logs together; about 600 bytes each.
 _ROTATED_MAX = 20_000
 #: Digests of blocks of all logs, about 100 bytes each; beyond it only the first and last blocks of a log are kept.
@@ -54,7 +53,7 @@ class LogView:
     """Looks at the logs that ``patterns`` name.
 
     ``loose``: names of files that are written at any place (lastlog); of those the size alone counts.
-    ``old_folders``: where else rotated files lie (``olddir`` of logrotate).
+    ``old_folders``: where else rotated files lie (``olddir`` of logrotate). ``logs_max``: more are counted.
     """
 
     def __init__(
@@ -63,10 +62,12 @@ class LogView:
         *,
         loose: Sequence[str] = (),
         old_folders: Sequence[str] = (),
+        logs_max: int = 512,
     ) -> None:
         self._patterns = tuple(patterns)
         self._loose = frozenset(loose)
         self._old_folders = tuple(old_folders)
+        self._logs_max = logs_max
         self._logs: dict[str, _Log] = {}
         self._counts = {"dropped": 0, "rotated_dropped": 0, "shallow": 0, "unreadable": 0}
 
@@ -88,13 +89,18 @@ class LogView:
         # Those that are followed come first: who makes hundreds of new ones pushes none of them out.
         new = sorted(path for path in found if path not in self._logs and not is_rotated(path, found))
         wanted = [*self._logs, *new]
-        self._counts = {"dropped": max(0, len(wanted) - _LOGS_MAX), "rotated_dropped": 0, "shallow": 0, "unreadable": 0}
+        self._counts = {
+            "dropped": max(0, len(wanted) - self._logs_max),
+            "rotated_dropped": 0,
+            "shallow": 0,
+            "unreadable": 0,
+        }
         look = _Look(
             rotated_room=_ROTATED_MAX - sum(len(log.rotations) for log in self._logs.values()),
             is_shallow=sum(log.content.blocks_count for log in self._logs.values() if log.content) > _BLOCKS_MAX,
         )
         files = []
-        for path in wanted[:_LOGS_MAX]:
+        for path in wanted[: self._logs_max]:
             log = self._logs.setdefault(path, _Log())
             try:
                 files.append(self._one(path, log, time_ns, look))

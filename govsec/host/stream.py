@@ -28,7 +28,7 @@ from govsec.host.filewatch import WatchOptions
 from govsec.host.inotify import Inotify
 from govsec.host.loginjournal import LoginJournal
 from govsec.host.logins import LoginFiles, LoginOptions
-from govsec.host.polling import Polling
+from govsec.host.polling import FILES_MAX, Polling
 from govsec.host.procconnector import ProcessConnector
 from govsec.host.processes import ProcessReader
 from govsec.host.processtree import ProcessTree
@@ -58,6 +58,8 @@ class StreamOptions:
     logins: LoginOptions | None = field(default_factory=LoginOptions)
     #: Between two looks at all files, where the kernel tells of no change.
     polling_round_s: float = 30.0
+    #: In such a look; more are told.
+    polling_files_max: int = FILES_MAX
 
 
 class _Held(NamedTuple):
@@ -312,7 +314,7 @@ def open_stream(options: StreamOptions, clock: Clock) -> EventStream:
                 Fanotify(options.files, tree, clock),
                 Fanotify(options.files, tree, clock, is_whole=False),
                 Inotify(options.files, clock),
-                Polling(options.files, clock, round_s=options.polling_round_s),
+                Polling(options.files, clock, round_s=options.polling_round_s, files_max=options.polling_files_max),
             )
         )
     if options.logins is not None:

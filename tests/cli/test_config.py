@@ -80,3 +80,63 @@ def test_an_unknown_key_is_named_in_one_line_and_is_3(tmp_path: Path, capsys: py
 
     assert main(["config", "check", "--config", str(path)]) == 3
     assert capsys.readouterr().err == f"govsec: {path}: organisation: Extra inputs are not permitted\n"
+
+
+_GUARD_LIMITS = """
+guard:
+  files_max: 500000
+  hash_size_max_mb: 2048
+  pass_size_max_mb: 16384
+  logs_max: 64
+  logs_rewritten: [lastlog]
+  logs_old_folders: [/var/log/old]
+  sweeps: {certificate_folders: [/etc/ssl, /srv/tls], privileged_skipped: [/var/lib/docker]}
+  sampling: {per_s_max: 50}
+  detectors: {log_truncated: {kept_days: 365, aged_days: 30, rotation_s: 900}}
+agent:
+  modules:
+    guard:
+      settings:
+        polling_every_s: 60
+        polling_files_max: 20000
+        web_logs:
+          - path: /srv/app/log/access.log
+            pattern: '(?P<source>[^ ]+) (?P<time>[^ ]+) (?P<status>[0-9]+)'
+            time_format: '%Y-%m-%dT%H:%M:%S%z'
+"""
+
+
+def test_the_limits_of_the_guards_sweeps_are_settings_of_the_model_and_of_the_printed_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "govsec.yaml"
+    path.write_text(f"version: 1\nstate_dir: {tmp_path}/state\n{_GUARD_LIMITS}")
+    assert main(["config", "schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+
+    jsonschema.validate(read_yaml(path), schema)
+    assert main(["config", "check", "--config", str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ("/srv/tls]", "srv/tls]", "guard.sweeps: certificate_folders"),
+        ("kept_days: 365", "kept_days: 0", "kept_days"),
+        ("polling_every_s: 60", "polling_every_s: 0", "polling_every_s"),
+        ("P<source>", "P<origin>", "names no source"),
+    ],
+)
+def test_a_wrong_limit_of_a_sweep_is_named_by_the_check_and_found_by_the_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], good: str, bad: str, said: str
+) -> None:
+    path = tmp_path / "govsec.yaml"
+    assert good in _GUARD_LIMITS
+    path.write_text(f"version: 1\nstate_dir: {tmp_path}/state\n{_GUARD_LIMITS.replace(good, bad)}")
+
+    assert main(["config", "check", "--config", str(path)]) == 3
+    assert said in capsys.readouterr().err
+    if "P<" not in bad:  # what a pattern names no schema says
+        assert main(["config", "schema"]) == 0
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(read_yaml(path), json.loads(capsys.readouterr().out))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import govsec
 from govsec.cli.main import main
 from govsec.report.catalog import Catalogue
 from govsec.report.hostwords import reason_words
+from govsec.testing.dercertificates import make_certificate
 from tests.host.machines import RecordedMachine, record
 
 
@@ -44,6 +47,22 @@ def test_the_overview_names_what_matters_in_both_languages(
     assert "file systems: network or user-space file system, not asked (2)" in english
     assert "监听（3 个，其中 2 个其他机器可达）" in chinese
     assert "文件系统：网络或用户态文件系统，未查询（2）" in chinese
+
+
+def test_certificates_are_searched_where_the_configuration_says(
+    machine: RecordedMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begins, ends = datetime(2024, 1, 1, tzinfo=UTC), datetime(2031, 5, 6, tzinfo=UTC)
+    der = make_certificate(Random(1), subject="portal", issuer="ca", not_before=begins, not_after=ends)
+    machine.write("/srv/tls/portal.cer", der)
+    config = tmp_path / "govsec.yaml"
+    config.write_text(
+        f"version: 1\nstate_dir: {tmp_path}/state\nguard: {{sweeps: {{certificate_folders: [/srv/tls]}}}}\n"
+    )
+    words = ["--root", str(machine.root), "--table", "certificates", "--json"]
+
+    assert "portal.cer" not in said(capsys, *words)
+    assert "portal.cer" in said(capsys, *words, "--config", str(config))
 
 
 def test_nothing_of_a_hostile_process_steers_the_terminal_and_no_secret_is_printed(
