@@ -289,6 +289,20 @@ def test_mutated_databases_raise_nothing(root: Root, make_honest: Callable[[Root
     assert sum(not files.is_whole for files in found) > 50
 
 
+def test_packages_of_all_sizes_are_read_from_all_pages_of_berkeley_db(root: Root) -> None:
+    """Small values lie beside their keys, larger ones on pages of their own, and keys on as many pages as they need."""
+    database = root.database.with_name("Packages")
+    names = [f"package{number}" for number in range(300)]
+    headers = [pack_header([(1000, STRING, name), (1001, STRING, "1" * (3 * at))]) for at, name in enumerate(names, 1)]
+    write_berkeley_db(database, enumerate(headers, 1), page_size=2048)
+    files = RpmFiles(root.root)
+    data = database.read_bytes()
+
+    assert files.versions() == {name: "1" * (3 * at) for at, name in enumerate(names, 1)}
+    assert files.faults_count == 0
+    assert len([at for at in range(2048, len(data), 2048) if data[at + 25] == 13]) > 4
+
+
 @pytest.mark.parametrize(
     ("at", "what"),
     [
