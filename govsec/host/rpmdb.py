@@ -94,6 +94,9 @@ def _open(path: Path) -> sqlite3.Connection:
     writer has a log, together with that log."""
     log = path.with_name(path.name + "-wal")
     try:
+        # SQLite would wait for whoever writes into a pipe.
+        if not path.is_file():
+            raise FormatError("no database that SQLite opens")
         mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
         return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_S)
     except (OSError, sqlite3.Error) as error:

@@ -289,6 +289,20 @@ def test_mutated_databases_raise_nothing(root: Root, make_honest: Callable[[Root
     assert sum(not files.is_whole for files in found) > 50
 
 
+@pytest.mark.parametrize("name", ["rpmdb.sqlite", "Packages"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_a_fault_and_nothing_waits(root: Root, name: str, make: Callable[[Path], None]) -> None:
+    root.database.parent.mkdir(parents=True)
+    make(root.database.with_name(name))
+    make(root.database.with_name(".rpm.lock"))
+    files = RpmFiles(root.root)
+
+    assert files.versions() == {}
+    assert files.owners([root.app]) == {}
+    assert not files.is_busy()
+    assert files.faults_count == 2
+
+
 def test_packages_of_all_sizes_are_read_from_all_pages_of_berkeley_db(root: Root) -> None:
     """Small values lie beside their keys, larger ones on pages of their own, and keys on as many pages as they need."""
     database = root.database.with_name("Packages")
