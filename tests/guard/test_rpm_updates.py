@@ -436,6 +436,29 @@ def test_what_rpm_is_doing_waits_until_it_is_done(machine: Machine, rpm: RpmRoot
     assert not integrity.has_waiting
 
 
+class Beginning(RpmFiles):
+    """rpm begins its transaction right after the first question whether it is at work."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._asked_count = 0
+
+    def is_busy(self) -> bool:
+        self._asked_count += 1
+        return self._asked_count > 1
+
+
+def test_what_rpm_begins_during_a_pass_waits_too(machine: Machine, rpm: RpmRoot) -> None:
+    store = baseline_store(machine.config)
+    baseline = store.load(trusted_keys(machine.config))
+    scanner = FileScanner(baseline.scope.roots, baseline.scope.exclude)
+    integrity = Integrity(baseline, store.load_files(baseline), scanner, Beginning(machine.root))
+    (machine.root / "usr/bin/tool").write_text("half of it")
+
+    assert integrity.everything(MONDAY_NS).differences == ()
+    assert integrity.has_waiting
+
+
 def test_the_database_is_found_where_rpm_keeps_it_now(machine: Machine, packages: Packages) -> None:
     old, new = RpmRoot(machine.root), RpmRoot(machine.root, "/usr/lib/sysimage/rpm")
     old.install(packages.other)
