@@ -41,7 +41,7 @@ class LogTruncatedSettings(Settings):
         default=7, ge=1, le=3660, description="older ones may go in numbers with one rotation (maxage of logrotate)"
     )
     rotation_s: int = Field(
-        default=300, ge=10, le=86_400, description="how far apart a rotation's packing, renaming and removing may be"
+        default=600, ge=10, le=86_400, description="how far apart a rotation's packing, renaming and removing may be"
     )
 
 

@@ -20,6 +20,8 @@ from govsec.errors import FormatError
 from govsec.guard.logcontents import BLOCK_SIZE, Budget, Content
 from govsec.guard.logpacks import OTHER_PACKS, PACKS, is_packed, unpacked
 
+#: Names that begin as a log's own does; of more, the rest is not there, and what was followed there is told as gone.
+_NAMES_MAX = 10_000
 #: Files beside a log that are asked whether they hold what it held.
 ASKED_MAX = 512
 #: Read again of one file in one look.
@@ -108,11 +110,12 @@ class Folders:
         found = []
         for folder in dict.fromkeys((own or "/", *folders)):
             names = self._in(folder)
-            for number in range(bisect_left(names, stem), len(names)):
-                if not names[number].startswith(stem):
+            first = bisect_left(names, stem)
+            for name in names[first : first + _NAMES_MAX]:
+                if not name.startswith(stem):
                     break
-                place = f"{folder.rstrip('/')}/{names[number]}"
-                rank = rank_of(names[number], log_name)
+                place = f"{folder.rstrip('/')}/{name}"
+                rank = rank_of(name, log_name)
                 if place != path and (is_any or rank is not None) and (one := beside(place, rank)) is not None:
                     found.append(one)
         return found

@@ -39,6 +39,9 @@ class Budget:
 class Content:
     """What one file held at the last look. ``is_sparse``: of its whole blocks the first and the last alone."""
 
+    # There are as many as rotated files.
+    __slots__ = ("_blocks", "_is_complete", "_is_sparse", "_mark", "_next", "_stamp", "_tail", "_unread_count", "size")
+
     def __init__(self, *, is_sparse: bool = False) -> None:
         self.size = 0
         self._is_sparse = is_sparse

@@ -7,7 +7,6 @@ when he has seen enough; what claims to be a pack and is none is an error like a
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,12 @@ _READ_SIZE = 64 << 10
 #: ``xz -9`` and ``zstd -19`` need 65 MiB and 8 MiB; a header may ask for gigabytes.
 _MEMORY_MAX = 96 << 20
 _WINDOW_MAX = 64 << 20
+#: zlib: a header and trailer of gzip, and its largest window.
+_GZIP_BITS = 31
+#: A packer in parallel makes one for each 900 kB.
+_MEMBERS_MAX = 4096
+#: So much may be read that gives nothing: what is packed is hardly larger than what it was.
+_IDLE_SIZE_MAX = 4 << 20
 #: Packers that nothing here unpacks.
 OTHER_PACKS = (".lz4", ".lzo", ".lzma", ".Z", ".7z", ".zip")
 
@@ -29,25 +34,92 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class _Xz:
-    """As :class:`lzma.LZMAFile`, with a limit of memory."""
+class _Decompressor(Protocol):
+    """What :mod:`bz2` and :mod:`lzma` have in common."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Deflate:
+    """:mod:`zlib` with the manners of the others, for the format of gzip."""
+
+    def __init__(self) -> None:
+        self._object = zlib.decompressobj(_GZIP_BITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._object.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._object.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return self._object.decompress(self._object.unconsumed_tail + data, max_length)
+
+
+class _Members:
+    """The members of a pack one after the other, as parallel packers write them.
+
+    The standard library's own readers go on for as long as a pack says nothing: a name of a gigabyte in a header,
+    millions of empty members.
+    """
+
+    def __init__(self, file: BinaryIO, make: Callable[[], _Decompressor]) -> None:
         self._file = file
-        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_MAX)
+        self._make = make
+        self._decompressor = make()
+        self._rest = b""
+        self._members_count = 1
+        self._read_size = self._given_size = 0
 
     def read(self, size: int, /) -> bytes:
-        while not self._decompressor.eof:
-            packed = self._file.read(_READ_SIZE) if self._decompressor.needs_input else b""
-            if not packed and self._decompressor.needs_input:
-                raise EOFError("the end is missing")
-            if data := self._decompressor.decompress(packed, size):
+        while not self._decompressor.eof or self._begin_next():
+            packed = self._packed() if self._decompressor.needs_input else b""
+            data = self._decompressor.decompress(packed, size)
+            self._given_size += len(data)
+            if data:
                 return data
+            if not packed and not self._decompressor.eof and self._decompressor.needs_input:
+                raise EOFError("the end is missing")
         return b""
+
+    def _packed(self) -> bytes:
+        packed, self._rest = self._rest or self._file.read(_READ_SIZE), b""
+        self._read_size += len(packed)
+        if self._read_size > 2 * self._given_size + _IDLE_SIZE_MAX:
+            raise EOFError("it holds less than it is large")
+        return packed
+
+    def _begin_next(self) -> bool:
+        self._rest = (self._decompressor.unused_data or self._file.read(_READ_SIZE)).lstrip(b"\0")
+        if not self._rest or self._members_count >= _MEMBERS_MAX:
+            return False
+        self._members_count += 1
+        self._decompressor = self._make()
+        return True
 
 
 def _gzip(file: BinaryIO) -> _Readable:
-    return gzip.GzipFile(fileobj=file, mode="rb")
+    return _Members(file, _Deflate)
+
+
+def _bzip2(file: BinaryIO) -> _Readable:
+    return _Members(file, bz2.BZ2Decompressor)
+
+
+def _xz(file: BinaryIO) -> _Readable:
+    return _Members(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_MAX))
 
 
 def _zstd(file: BinaryIO) -> _Readable:
@@ -56,8 +128,8 @@ def _zstd(file: BinaryIO) -> _Readable:
 
 _PACKS: Mapping[str, Callable[[BinaryIO], _Readable]] = {
     ".gz": _gzip,
-    ".bz2": bz2.BZ2File,
-    ".xz": _Xz,
+    ".bz2": _bzip2,
+    ".xz": _xz,
     ".zst": _zstd,
 }
 PACKS = (*_PACKS, *OTHER_PACKS)

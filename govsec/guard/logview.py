@@ -87,7 +87,9 @@ class LogView:
         """All of them, also those that were there at the last look and are gone."""
         found = {path for pattern in self._patterns for path in glob.glob(pattern)}  # noqa: PTH207  # absolute patterns
         # Those that are followed come first: who makes hundreds of new ones pushes none of them out.
-        new = sorted(path for path in found if path not in self._logs and not is_rotated(path, found))
+        new = sorted(
+            path for path in found if path not in self._logs and not is_rotated(path, found | self._logs.keys())
+        )
         wanted = [*self._logs, *new]
         self._counts = {
             "dropped": max(0, len(wanted) - self._logs_max),
@@ -116,8 +118,10 @@ class LogView:
             is_kept = known is None or (file is not None and _is_kept(log, known, *file))
             held = None
             if known is not None and not is_kept:
-                around = look.folders.beside(path, self._old_folders, is_any=True)
-                held = holder_of(known, log.key, log.rotations.asked(around), look.unpacked)
+                around = log.rotations.asked(look.folders.beside(path, self._old_folders, is_any=True))
+                if self._is_loose(path):  # nothing is known of its contents
+                    around = [one for one in around if one.key == log.key]
+                held = holder_of(known, log.key, around, look.unpacked)
             followed_bytes = known.end if known is not None and not is_kept and known.end > known.size else 0
             was_empty = known is not None and not known.end
             went, came_count = self._rotated(path, log, held, time_ns, look)
@@ -146,6 +150,9 @@ class LogView:
         self._counts["rotated_dropped"] += log.rotations.dropped_count
         return step
 
+    def _is_loose(self, path: str) -> bool:
+        return Path(path).name in self._loose
+
     def _learned(
         self, path: str, known: Content | None, file: tuple[int, os.stat_result] | None, look: _Look
     ) -> tuple[Key | None, Content | None, tuple[str, ...]]:
@@ -157,7 +164,7 @@ class LogView:
             self._counts["shallow"] += 1
         content = known if known is not None else Content(is_sparse=look.is_shallow)
         content.forget_mark()
-        if Path(path).name in self._loose:
+        if self._is_loose(path):
             content.size = status.st_size
         else:
             content.learn(descriptor, status.st_size, look.learned)

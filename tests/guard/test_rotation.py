@@ -8,9 +8,11 @@ import lzma
 import os
 import shutil
 import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,11 @@ from govsec.guardentry import GuardConfig
 from govsec.host.logins import LoginFiles, LoginOptions
 from govsec.testing.clock import FakeClock
 from tests.guard.logs import LINE, LOG, LogRotate, Logs
-from tests.guard.records import DAY, MONDAY_NS, SECOND, kinds
+from tests.guard.records import DAY, MONDAY_NS, SECOND, Judge, kinds
 
 _DAY_S = DAY // SECOND
 #: Longer than a rotation may take.
-_LATER = 15
+_LATER = 25
 
 
 def numbered(first: int, count: int) -> str:
@@ -208,6 +210,33 @@ def test_who_renames_a_log_and_then_removes_it_is_told_within_minutes(tmp_path: 
     assert (finding.kind, finding.facts["how"]) == (LOG, "rotated")
 
 
+def test_a_log_that_is_put_aside_under_any_name_is_followed_there(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    shutil.copyfile(logs.log, tmp_path / "auth.log.bak")
+    os.truncate(logs.log, 0)
+    assert logs.look(2) == []
+
+    (tmp_path / "auth.log.bak").unlink()
+
+    assert [finding.facts["how"] for finding in logs.look(_LATER)] == ["rotated"]
+
+
+def test_a_log_that_is_written_at_any_place_is_explained_by_its_own_inode_alone(tmp_path: Path) -> None:
+    log = tmp_path / "lastlog"
+    log.write_bytes(bytes(29_200))
+    view, judge = LogView([str(log)], loose=("lastlog",)), Judge("log_truncated")
+    assert judge.each(view.look(MONDAY_NS)) == []
+    with log.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"pts/0")
+    assert judge.each(view.look(MONDAY_NS + 30 * SECOND)) == []
+
+    (tmp_path / "lastlog.9").write_bytes(bytes(40_000))
+    os.truncate(log, 0)
+
+    assert kinds(judge.each(view.look(MONDAY_NS + 60 * SECOND))) == [LOG]
+
+
 def test_a_younger_file_that_goes_with_a_rotation_is_told_within_two_looks(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     rotated(logs)
@@ -284,7 +313,7 @@ def test_a_log_that_was_copied_and_cut_between_two_looks_is_silent(tmp_path: Pat
     assert followed.step() == []
     os.truncate(tmp_path / "auth.log.1", 100)
     found: list[str] = []
-    for _ in range(400):
+    for _ in range(700):
         found += followed.step()
     assert found == [LOG]
 
@@ -320,16 +349,10 @@ _FORMS: dict[str, tuple[str, ...]] = {
 
 def age_names(folder: Path, day: int) -> None:
     """A day goes by: what was rotated today has the name of another day."""
-    for path in folder.glob("auth*"):
-        for form in ("%Y%m%d", "%Y-%m-%d"):
-            today = subprocess.run(["date", f"+{form}"], capture_output=True, text=True, check=True, timeout=60)
-            then = (
-                f"2026{1 + day // 28:02}{1 + day % 28:02}"
-                if form == "%Y%m%d"
-                else f"2026-{1 + day // 28:02}-{1 + day % 28:02}"
-            )
-            if today.stdout.strip() in path.name:
-                path.rename(path.with_name(path.name.replace(today.stdout.strip(), then)))
+    for form in ("%Y%m%d", "%Y-%m-%d"):
+        today, then = time.strftime(form), (date(2026, 1, 1) + timedelta(days=day)).strftime(form)
+        for path in folder.glob(f"auth*{today}*"):
+            path.rename(path.with_name(path.name.replace(today, then)))
 
 
 @pytest.mark.parametrize("form", _FORMS)
@@ -482,6 +505,37 @@ def test_a_log_that_was_packed_before_the_next_look_is_held_to_its_last_line(
         logs.log.write_text("")
 
         assert kinds(logs.look(2)) == ([] if is_whole else [LOG])
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_a_pack_of_several_members_is_read_to_its_end(
+    tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """As packers in parallel write it."""
+    logs = Logs(tmp_path, lines_count=2000)
+    data = logs.log.read_bytes()
+    members = [pack(data[at : at + 50_000]) for at in range(0, len(data), 50_000)]
+    (tmp_path / f"auth.log.1{ending}").write_bytes(b"".join(members))
+    logs.log.write_text("")
+
+    assert logs.look(_LATER) == []
+
+
+@pytest.mark.parametrize("idle", ["members", "a name", "blocks"])
+def test_a_pack_that_says_nothing_for_long_is_left(tmp_path: Path, idle: str) -> None:
+    """Every part is as RFC 1952 and RFC 1951 (3.2.4) have it; what the log held comes behind, and is not waited for."""
+    logs = Logs(tmp_path)
+    packed = gzip.compress(logs.log.read_bytes())
+    head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
+    before = {
+        "members": gzip.compress(b"") * 20_000,
+        "a name": b"\x1f\x8b\x08\x08" + head[4:] + b"x" * (8 << 20) + b"\0" + packed[10:],
+        "blocks": head + b"\x00\x00\x00\xff\xff" * (2 << 20) + packed[10:],
+    }[idle]
+    (tmp_path / "auth.log.1.gz").write_bytes(before + packed)
+    logs.log.write_text("")
+
+    assert kinds(logs.look()) == [LOG]
 
 
 def test_a_pack_that_asks_for_much_memory_is_refused(tmp_path: Path) -> None:
