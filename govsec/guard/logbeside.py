@@ -32,6 +32,7 @@ _DISK_BLOCK_SIZE, _INLINE_SIZE = 512, 4096
 #: ``.1``, ``.2026-11-22``, ``-20261122``, ``-20261122-1700000000``, ``_2026112207``.
 _SUFFIX = re.compile(r"[._-]\d[\d._:T-]*")
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+_SEPARATORS = (".", "-", "_")
 _DATE_DIGITS, _RANK_DIGITS = 6, 24
 #: A log that has the name of a rotated one.
 _ROTATED_LOG = re.compile(r"(.*?)[._-]\d[\d._:T-]*\.log")
@@ -77,8 +78,10 @@ def opened(path: str) -> Iterator[tuple[int, os.stat_result] | None]:
 
 def rank_of(name: str, log_name: str) -> Rank | None:
     """Where a rotated file of the log stands in the order of age, by its name; ``None`` when it is none of its."""
-    plain = _unpacked_name(name)
     stem = log_name.removesuffix(".log")
+    if name[len(stem) : len(stem) + 1] not in _SEPARATORS:  # of another log; most are
+        return None
+    plain = _unpacked_name(name)
     if plain.startswith(log_name):
         suffix = plain[len(log_name) :]
     elif stem != log_name and plain.startswith(stem) and plain.endswith(".log"):
@@ -94,7 +97,7 @@ def rank_of(name: str, log_name: str) -> Rank | None:
 
 
 def _unpacked_name(name: str) -> str:
-    return next((name.removesuffix(pack) for pack in PACKS if name.endswith(pack)), name)
+    return name.rpartition(".")[0] if name.endswith(PACKS) else name
 
 
 class Folders:
