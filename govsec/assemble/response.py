@@ -132,7 +132,7 @@ def _notice(deed: Deed, what: str, key: str, now: datetime, **facts: JsonValue) 
         "case": deed.order.case,
         "approvals_needed": deed.approvals_needed,
         "approve_until": format_time(deed.order.expires),
-        "hits": " ".join(f"{name}={value}" for name, value in list(deed.facts.items())[:8]),
+        "hits": dict(deed.facts),
     }
     return Notice(
         key=f"response#{key}",

@@ -165,6 +165,7 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
     """Plan; 1 when a finding makes no playbook propose anything."""
     from govsec.assemble.response import open_responses
     from govsec.report.response import run_words
+    from govsec.report.responsewords import why_words
     from govsec.response.record import run_record
 
     if (args.finding is None) == (args.verb is None):
@@ -173,7 +174,7 @@ def run_plan(args: argparse.Namespace, io: frame.IO) -> int:
         if args.finding is not None:
             made = engine.absorb(_finding(args.finding), args.case)
             for why in engine.unfit:
-                io.warn(why)
+                io.warn(why_words(why, _tongue(io)))
         else:
             arguments, by = _arguments(args.argument), args.by or getpass.getuser()
             made = [engine.plan(args.verb, arguments, by=by, case=args.case)]

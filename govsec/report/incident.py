@@ -12,6 +12,7 @@ from typing import Any
 
 from govsec.clock import parse_time
 from govsec.report.catalog import Catalogue, Lang, plain
+from govsec.report.responsewords import why_words
 from govsec.report.width import table
 
 _HOURS = 8
@@ -268,6 +269,9 @@ def _entry(words: Catalogue, entry: Mapping[str, Any]) -> str:
         facts["holds"] = words.text("holds.true_" if entry["holds"] else "holds.false_")
     elif kind == "action":
         facts["outcome"] = words.text(f"outcome.{entry['outcome']}")
+        why = entry.get("facts", {}).get("error")
+        if isinstance(why, str) and why:
+            facts["outcome"] = words.text("because", {"outcome": facts["outcome"], "why": why_words(why, words.lang)})
     elif kind == "report_made":
         facts["report"] = words.text(f"report.{entry['report']}")
     elif kind == "handling_ended":

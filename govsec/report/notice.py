@@ -8,9 +8,11 @@ from typing import Any
 from govsec.clock import parse_time
 from govsec.records import Notice
 from govsec.report.catalog import Catalogue, Lang
+from govsec.report.responsewords import hit_words, why_words
 
 _HOURS = 8
 _LISTED_MAX = 10
+_HITS_MAX = 8
 #: Facts that are moments; people read them on their own clocks.
 _MOMENTS = ("approve_until",)
 
@@ -30,6 +32,7 @@ def notice_words(notice: Notice, lang: Lang) -> tuple[str, tuple[str, ...]]:
         facts["level"] = words.text(f"level.{facts['level']}")
     facts |= {name: _moment(facts[name], words) for name in _MOMENTS if name in facts}
     facts |= _case_facts(notice.facts, words)
+    facts |= _deed_facts(notice, lang)
     key, detail = f"title.{notice.kind}", f"detail.{notice.kind}"
     title = words.text(key if words.has(key) else "other", facts)
     lines = [
@@ -66,6 +69,17 @@ def _case_facts(facts: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
         "exercise": words.text("exercise") if facts.get("is_exercise") else "",
         "settled": words.text("settled" if facts.get("is_confirmed") else "suggested"),
         "possible": "" if facts.get("is_certain", True) else words.text("possible"),
+    }
+
+
+def _deed_facts(notice: Notice, lang: Lang) -> dict[str, Any]:
+    """What a deed would hit, and why one could not be done."""
+    if not notice.kind.startswith("response."):
+        return {}
+    hits, why = notice.facts.get("hits"), notice.facts.get("error")
+    return {
+        **({"hits": hit_words(hits, lang, _HITS_MAX)} if isinstance(hits, Mapping) else {}),
+        **({"error": why_words(why, lang)} if isinstance(why, str) else {}),
     }
 
 

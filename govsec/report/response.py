@@ -1,6 +1,7 @@
 """Responses as text for a terminal: runs, one deed with all that happened to it, playbooks.
 
-Works on the records of ``govsec.response.record``. What findings and helpers said stays on its line.
+Works on the records of ``govsec.response.record``. What findings and helpers said stays on its line. Arguments stay as
+they are written on a command line.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from govsec.clock import parse_time
 from govsec.report.catalog import Catalogue, Lang, plain
+from govsec.report.responsewords import hit_words, why_words
 from govsec.report.width import table
 
 _HOURS = 8
@@ -38,7 +40,7 @@ def run_words(run: Mapping[str, Any], lang: Lang) -> str:
     words = Catalogue("response", lang)
     head = {"id": run["id"], "playbook": run["playbook"] or words.text("by_hand"), "subject": run["subject"]}
     parts = [_line(words.text("run", head))]
-    parts += [_line("  " + words.text("left_out", {"why": why})) for why in run["left_out"]]
+    parts += [_line("  " + words.text("left_out", {"why": why_words(why, lang)})) for why in run["left_out"]]
     if run["deeds"]:
         rows = [list(words.lines("deeds"))]
         for deed in run["deeds"]:
@@ -58,10 +60,10 @@ def deed_words(deed: Mapping[str, Any], lang: Lang) -> str:
         words.text("arguments", {"arguments": _pairs(deed["arguments"])}),
         words.text("status", {"state": _state(words, deed)}),
         words.text("approvals", {"names": names, "count": deed["approvals_needed"]}),
-        words.text("hits", {"facts": _pairs(deed["facts"])}),
+        words.text("hits", {"facts": hit_words(deed["facts"], lang, _SHOWN)}),
     ]
     if deed["error"]:
-        parts.append(words.text("error", {"error": deed["error"]}))
+        parts.append(words.text("error", {"error": why_words(deed["error"], lang)}))
     if deed["ends"]:
         parts.append(words.text("ends", {"moment": _moment(words, deed["ends"])}))
     elif deed["state"] == "proposed":
@@ -93,7 +95,7 @@ def stepped_words(stepped: Mapping[str, Any], lang: Lang) -> str:
     """What one call moved."""
     words = Catalogue("response", lang)
     parts = [words.text("done", {"moved": stepped["moved"], "told": stepped["told"]})]
-    parts += [_line(words.text("problem", {"problem": problem})) for problem in stepped["problems"]]
+    parts += [_line(words.text("problem", {"problem": why_words(problem, lang)})) for problem in stepped["problems"]]
     return "\n".join(parts)
 
 

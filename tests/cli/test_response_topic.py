@@ -161,9 +161,9 @@ def test_people_are_told_what_waits_for_them_and_of_nothing_else(site: Site, ans
         (notice,) = waiting_notices(engine, clock.now())
 
         assert waiting_notices(engine, clock.now())[0].key == notice.key
-        for lang, word in (("zh", "待批准"), ("en", "waits for approval")):
+        for lang, word, hit in (("zh", "待批准", "会断开的会话 3"), ("en", "waits for approval", "sessions cut 3")):
             title, lines = notice_words(notice, lang)  # type: ignore[arg-type]  # one of both
-            assert word in title and "192.0.2.66" in title and "sessions=3" in lines[0]
+            assert word in title and "192.0.2.66" in title and hit in lines[0]
 
 
 def test_two_persons_approve_on_their_own_machines(site: Site, answer: Any, tmp_path: Path) -> None:
