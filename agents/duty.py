@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from govsec.assemble.dutyrun import run_duty
+from govsec.cli.logs import log_as_service
 from govsec.clock import SystemClock
 from govsec.config import load_config
 from govsec.errors import GovsecError
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, default=Path("/etc/govsec/govsec.yaml"), help="configuration file")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_as_service()
     try:
         return run_duty(load_config(args.config), SystemClock(), talk=logging.getLogger("duty").warning)
     except GovsecError as error:

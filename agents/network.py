@@ -15,6 +15,7 @@ from pathlib import Path
 
 from govsec.agent.program import run_agent
 from govsec.assemble.agent import plans_of
+from govsec.cli.logs import log_as_service
 from govsec.clock import SystemClock
 from govsec.errors import GovsecError
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, default=Path("/etc/govsec/govsec.yaml"), help="configuration file")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_as_service()
     try:
         return run_agent(plans_of("network", args.config), SystemClock(), talk=logging.getLogger("agent").warning)
     except GovsecError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from govsec.assemble.shipping import all_tasks, run_loop
 from govsec.assemble.systems import Site
+from govsec.cli.logs import log_as_service
 from govsec.clock import SystemClock
 from govsec.config import load_config
 from govsec.errors import GovsecError
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("/etc/govsec/govsec.yaml"), help="configuration file")
     parser.add_argument("--interval", type=float, default=10.0, metavar="SECONDS", help="between rounds (10)")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_as_service(logging.INFO)
     try:
         site = Site(load_config(args.config), SystemClock())
         return run_loop(site, all_tasks(site), interval_s=max(1.0, args.interval), talk=logging.getLogger("ship").info)

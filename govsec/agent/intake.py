@@ -96,7 +96,9 @@ class Intake:
     def say(self, finding: Finding | None) -> None:
         """A finding of the agent itself, unless it is held back."""
         if finding is not None:
-            log.warning("agent finding", extra={"kind": finding.kind, "summary": finding.summary})
+            log.warning(
+                "agent finding", extra={"kind": finding.kind, "subject": finding.subject, "summary": finding.summary}
+            )
             self.take("", finding)
 
     def lose(self, priority: Priority, reason: str, count: int) -> None:

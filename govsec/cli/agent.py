@@ -64,13 +64,12 @@ def register(parser: frame.Parser) -> None:
 
 def run_run(args: argparse.Namespace, io: frame.IO) -> int:
     """Run until told to end."""
-    import logging
-
     from govsec.agent.program import run_agent
     from govsec.assemble.agent import plans_of
+    from govsec.cli.logs import log_as_service
 
     # A service's words are its log; `-v` adds what is of interest when something is wrong.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_as_service()
     return run_agent(plans_of(args.agent, io.config_path), io.clock, talk=io.talk)
 
 

@@ -260,15 +260,10 @@ def _logging(stream: TextIO, *, is_wanted: bool) -> Iterator[None]:
         return
     import logging
 
-    standard = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    class _Fields(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            extra = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in standard)
-            return texts.printable(f"{record.levelname.lower()} {record.name}: {record.getMessage()} {extra}".rstrip())
+    from govsec.cli.logs import FieldFormatter
 
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Fields())
+    handler.setFormatter(FieldFormatter())
     logger = logging.getLogger("govsec")
     before = logger.level
     logger.addHandler(handler)

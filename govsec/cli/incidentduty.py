@@ -43,10 +43,9 @@ def run_run(args: argparse.Namespace, io: frame.IO) -> int:
     from govsec.assemble.dutyrun import DutyRun, run_duty
 
     if not args.once:
-        import logging
+        from govsec.cli.logs import log_as_service
 
-        # A service's words are its log.
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        log_as_service()
         return run_duty(io.config(), io.clock, talk=io.talk)
     with DutyRun(io.config(), io.clock) as run:
         run.settle()

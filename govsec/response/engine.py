@@ -20,8 +20,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from govsec import canonical
 from govsec.clock import Clock, format_time
+from govsec.config import explain
 from govsec.crypto.signing import TrustedKeys
 from govsec.errors import GovsecError, IntegrityError, RefusedError, TryAgainError
 from govsec.records import Evidence, Finding
@@ -121,8 +124,8 @@ class Engine:
         kind = verb_of(verb)
         try:
             checked = kind.arguments.model_validate(dict(arguments)).model_dump()
-        except ValueError as error:
-            raise RefusedError(f"{verb}: {error}") from error
+        except ValidationError as error:
+            raise RefusedError(f"{verb} takes {', '.join(kind.arguments.model_fields)}: {explain(error)}") from error
         run = self._run("", "", "response.planned", verb, case, by, {}, ())
         completed = self._completed(verb, checked)
         self.runs.begin(run.id, run, [self._deed(run, verb, completed, kind.approvals_min, within_s)])
