@@ -49,6 +49,11 @@ def register(parser: frame.Parser) -> None:
     pause.add_argument("--hours", type=_positive, default=4.0, help="how long (4; at most 336)")
     pause.add_argument("--by", required=True, help="who")
     _add(verbs, "resume", run_resume, "end the pause of a center", None)
+    ended = _add(
+        verbs, "thaw", run_thaw, "end what is frozen at a center, as its owner; written to the ledger first", None
+    )
+    ended.add_argument("--reason", required=True, help="why; the ledger keeps it")
+    ended.add_argument("--by", required=True, help="who")
     release = _add(verbs, "release", run_release, "let go at a center of what nobody needs any more", None)
     release.add_argument("--dry-run", action="store_true", help="only say what would be marked")
     lock = _add(verbs, "lock", run_lock, "extend the object locks of all that a center keeps", None)
@@ -67,6 +72,8 @@ def _add(verbs: frame.Verbs[frame.Parser], name: str, run: frame.Run, summary: s
     example = f"govsec center {name}" + (f" {center or 'same_city'}" if takes_center else "")
     if name == "pause":
         example += " --by 'Li Na' --reason 'disks are exchanged'"
+    if name == "thaw":
+        example += " --by 'Li Na' --reason 'a false alarm, case 20261122-0001'"
     parser = frame.add_verb(verbs, name, run, summary, examples=[example])
     if is_optional:
         parser.add_argument("center", metavar="CENTER", nargs="?", help="name or role (default: each that it fits)")
@@ -248,6 +255,20 @@ def run_resume(args: argparse.Namespace, io: frame.IO) -> int:
     store = owning_store(site, system, args.center)
     resume(store)
     io.result({"center": store.name, "paused": False}, f"{store.name}: not paused")
+    return 0
+
+
+def run_thaw(args: argparse.Namespace, io: frame.IO) -> int:
+    """End the freezes of a center."""
+    from govsec.assemble.thaw import thaw_center
+
+    if not 1 <= len(args.by) <= 200 or not 1 <= len(args.reason) <= 500:
+        raise UsageError("thaw: --by has 1 to 200 characters, --reason 1 to 500")
+    site, system = _site(args, io)
+    ended = thaw_center(site, system, args.center, by=args.by, reason=args.reason)
+    lines = [f"{args.center}: freeze {each.id} of {each.by} ended ({each.reason})" for each in ended]
+    lines.append("a response that is in force freezes again: govsec response undo takes it back")
+    io.result({"center": args.center, "ended": ended}, "\n".join(map(texts.printable, lines)))
     return 0
 
 

@@ -271,3 +271,35 @@ def pin_people(site: Site) -> dict[str, Path]:
         signer.save(keys[name])
         pin(site, signer, name)
     return keys
+
+
+def test_the_owner_of_a_center_ends_a_freeze_there_and_the_ledger_says_who_and_why(site: Site, answer: Any) -> None:
+    planned = answer("response", "plan", "--verb", "backup.freeze", "--argument", "system=*", "--argument", "ttl_s=600")
+    answer("response", "run")
+    thaw = ("center", "thaw", "same_city", "--by", "王五", "--reason", "误报")
+
+    (ended,) = answer(*thaw)["ended"]
+
+    rows = answer("center", "status")["systems"][0]["centers"]
+    assert {row["role"]: row["frozen_until"] is not None for row in rows} == {
+        "production": True,
+        "same_city": False,
+        "remote": True,
+    }
+    assert ended["id"] == planned["runs"][0]["deeds"][0]["deed"]
+    entries = [one for one in answer("ledger", "show")["entries"] if one["evidence"]["kind"] == "center.thawed"]
+    assert [(one["evidence"]["facts"]["by"], one["evidence"]["facts"]["reason"]) for one in entries] == [
+        ("王五", "误报")
+    ]
+    assert "nothing is frozen" in answer(*thaw, code=5)["error"]["message"]
+
+
+def test_what_cannot_be_put_on_record_stays_frozen(site: Site, answer: Any) -> None:
+    answer("response", "plan", "--verb", "backup.freeze", "--argument", "system=*", "--argument", "ttl_s=600")
+    answer("response", "run")
+    value = yaml.safe_load(site.config.read_text(encoding="utf-8"))
+    del value["signing"]["evidence_key_file"]
+    site.config.write_text(yaml.safe_dump(value), encoding="utf-8")
+
+    assert "evidence" in answer("center", "thaw", "same_city", "--by", "x", "--reason", "y", code=3)["error"]["message"]
+    assert all(row["frozen_until"] for row in answer("center", "status")["systems"][0]["centers"])
