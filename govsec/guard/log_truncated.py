@@ -24,7 +24,8 @@ from govsec.host.events import FileChange
 from govsec.records import Finding, Severity
 
 KIND = "host.tamper.log_truncated"
-_DAY_NS = 86_400 * SECOND_NS
+_HOUR_NS = 3600 * SECOND_NS
+_DAY_NS = 24 * _HOUR_NS
 #: Rotations, and files that went, that are remembered of one log.
 _REMEMBERED_MAX = 1000
 
@@ -40,17 +41,25 @@ class LogTruncatedSettings(Settings):
     aged_days: int = Field(
         default=7, ge=1, le=3660, description="older ones may go in numbers with one rotation (maxage of logrotate)"
     )
+    pushed_ratio: float = Field(
+        default=8,
+        gt=1,
+        le=1000,
+        description="told when rotation removes a file so many times younger than those before; a busy day does less",
+    )
     rotation_s: int = Field(
         default=600, ge=10, le=86_400, description="how far apart a rotation's packing, renaming and removing may be"
     )
 
 
 class _Log:
-    __slots__ = ("last", "pending", "rotations", "writer")
+    __slots__ = ("kept_ns", "last", "let_go_ns", "pending", "rotations", "writer")
 
     def __init__(self) -> None:
         self.last: LogFile | None = None
         self.writer: Actor | None = None
+        #: How old its rotated files became lately, until rotation let them go; and when that was.
+        self.kept_ns = self.let_go_ns = 0
         #: When it was rotated, and whether that explains no file's going yet; what went, and when that was seen.
         self.rotations: deque[tuple[int, bool]] = deque(maxlen=_REMEMBERED_MAX)
         self.pending: deque[tuple[int, RotatedLog]] = deque(maxlen=_REMEMBERED_MAX)
@@ -112,9 +121,11 @@ class LogTruncated:
         log, window_ns = self._logs.at(path), self._settings.rotation_s * SECOND_NS
         while log.rotations and not -window_ns <= now - log.rotations[0][0] <= window_ns:
             log.rotations.popleft()
-        waiting, taken = [], []
+        waiting, taken, pushed = [], [], []
         for since, one in log.pending:
             if self._may_go(one, log, now):
+                if self._is_early(one, log, now):
+                    pushed.append(one)
                 continue
             if one.older_count or not 0 <= now - since < window_ns:
                 taken.append(one)
@@ -125,6 +136,16 @@ class LogTruncated:
             self._waiting.discard(path)
         if taken:
             yield self._taken(now, path, taken, log.writer)
+        if pushed:
+            yield self._pushed(now, path, pushed, log)
+            log.kept_ns = 0  # a site that keeps less from now on is told once
+
+    def _is_early(self, one: RotatedLog, log: _Log, now: int) -> bool:
+        """Rotation lets it go much younger than others lately; what is usual is learned from each that goes."""
+        age_ns, passed_ns = now - one.since_ns, now - log.let_go_ns
+        usual_ns = max(0, log.kept_ns - passed_ns) if passed_ns >= 0 else 0  # a clock that was wrong is no history
+        log.kept_ns, log.let_go_ns = max(usual_ns, age_ns), now
+        return usual_ns >= _DAY_NS and age_ns < usual_ns / self._settings.pushed_ratio
 
     def _may_go(self, one: RotatedLog, log: _Log, now: int) -> bool:
         age_ns = now - one.since_ns
@@ -159,6 +180,30 @@ class LogTruncated:
             actor=writer,
             paths=(one.path for one in taken),
             facts={"how": "rotated", "path": path, "culprit": culprit(writer)},
+        )
+
+    def _pushed(self, now: int, path: str, pushed: list[RotatedLog], log: _Log) -> Finding:
+        lost = sum(one.size_bytes for one in pushed)
+        age_h, kept_h = ((now - pushed[-1].since_ns) // _HOUR_NS, log.kept_ns // _HOUR_NS)
+        return tell(
+            kind=KIND,
+            detector=self.name,
+            severity=Severity.MEDIUM,
+            time_ns=now,
+            subject=path,
+            summary=f"Rotation removed {len(pushed)} files of {text(path)} with {lost} bytes after {age_h} h; "
+            f"until now they became {kept_h} h old.",
+            pattern=(path, "pushed"),
+            attack=("T1070.002",),
+            measured={
+                "lost": Measure(lost, self._settings.lost_min, "bytes"),
+                "kept_h": Measure(age_h, kept_h / self._settings.pushed_ratio, "h"),
+            },
+            actor=log.writer,
+            before={"kept_h": kept_h},
+            after={"kept_h": age_h},
+            paths=(one.path for one in pushed),
+            facts={"how": "pushed", "path": path, "culprit": culprit(log.writer)},
         )
 
     def _finding(self, before: LogFile, after: LogFile, writer: Actor | None, *, how: str, had: int) -> Finding:

@@ -39,7 +39,8 @@ _ROTATED_LOG = re.compile(r"(.*?)[._-]\d[\d._:T-]*\.log")
 Key = tuple[int, int]
 #: Larger ones are younger: those with dates, by date; then those with other endings; then those with numbers.
 Rank = tuple[int, int]
-OTHER: Rank = (1, 0)
+NUMBERED, OTHER_KIND, DATED = range(3)
+OTHER: Rank = (OTHER_KIND, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ def rank_of(name: str, log_name: str) -> Rank | None:
         return None
     digits = re.sub(r"\D", "", suffix)
     if len(digits) < _DATE_DIGITS:
-        return 0, -int(digits)
-    return 2, int(digits[:_RANK_DIGITS].ljust(_RANK_DIGITS, "0"))
+        return NUMBERED, -int(digits)
+    return DATED, int(digits[:_RANK_DIGITS].ljust(_RANK_DIGITS, "0"))
 
 
 def _unpacked_name(name: str) -> str:

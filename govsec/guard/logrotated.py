@@ -14,13 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from govsec.guard.api import RotatedLog
-from govsec.guard.logbeside import ASKED_MAX, CHECKED_SIZE, OTHER, Beside, Key, Rank, beside, is_held, opened
+from govsec.guard.logbeside import ASKED_MAX, CHECKED_SIZE, NUMBERED, OTHER, Beside, Key, Rank, beside, is_held, opened
 from govsec.guard.logcontents import Budget, Content
 from govsec.guard.logpacks import PACKS, is_packed
 
 #: Of one log: a year of days.
 _ROTATED_MAX = 400
 _MISSES_MAX = 2
+#: Times the usual distance of two.
+_GAP_RATIO = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +104,8 @@ class Rotations:
         for one in missing:
             one.misses_count += 1
             if one.misses_count == 1:
-                present = [other for other in self._files if not other.misses_count]
-                one.older_count = sum(before[id(other)] < one.rank for other in present)
+                present = [(before[id(other)], other.since_ns) for other in self._files if not other.misses_count]
+                one.older_count = _older_count(one, [place for place in present if place[0][0] == one.rank[0]])
             if one.misses_count >= _MISSES_MAX:
                 self._files.remove(one)
                 went.append(RotatedLog(one.path, one.content.size, one.since_ns, one.older_count))
@@ -131,6 +133,28 @@ class Rotations:
             rank = one.rank or OTHER
             self._files.append(_Rotated(one.key, one.path, one.status.st_mtime_ns, content, since_ns, rank))
         return came_count if self._is_begun else 0
+
+
+def _older_count(one: _Rotated, present: Sequence[tuple[Rank, int]]) -> int:
+    """Files of its way of naming, older than it and next to it without a gap.
+
+    What lies behind a gap rotation has left for ever: a site kept more once, or named them in another way.
+    """
+    count = 0
+    if one.rank[0] == NUMBERED:
+        numbers = {rank[1] for rank, _ in present}
+        while one.rank[1] - count - 1 in numbers:
+            count += 1
+        return count
+    younger = [since_ns for rank, since_ns in present if rank > one.rank]
+    older = sorted((since_ns for rank, since_ns in present if rank < one.rank), reverse=True)
+    gap_ns = _GAP_RATIO * max(max(younger) - one.since_ns, 0) // len(younger) if younger else None
+    last_ns = one.since_ns
+    for since_ns in older:
+        if gap_ns is not None and last_ns - since_ns > gap_ns:
+            break
+        count, last_ns = count + 1, since_ns
+    return count
 
 
 def _nearest(one: _Rotated, found: Sequence[Beside], budget: Budget) -> Beside | None:

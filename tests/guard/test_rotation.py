@@ -26,6 +26,7 @@ from govsec.guard.sampling import Sampler, SamplingSettings
 from govsec.guard.watch import DEGRADED, HostGuard, Intervals
 from govsec.guardentry import GuardConfig
 from govsec.host.logins import LoginFiles, LoginOptions
+from govsec.records import Severity
 from govsec.testing.clock import FakeClock
 from tests.guard.logs import LINE, LOG, LogRotate, Logs
 from tests.guard.records import DAY, MONDAY_NS, SECOND, Judge, kinds
@@ -208,6 +209,75 @@ def test_who_renames_a_log_and_then_removes_it_is_told_within_minutes(tmp_path: 
 
     (finding,) = logs.look(_LATER)
     assert (finding.kind, finding.facts["how"]) == (LOG, "rotated")
+
+
+def with_weeks(logs: Logs) -> None:
+    """Four weeks, as Debian keeps them."""
+    for week in range(4):
+        logs.wait(7 * _DAY_S)
+        assert logs.look() == []
+        for number in range(week, 0, -1):
+            (logs.folder / f"auth.log.{number}").rename(logs.folder / f"auth.log.{number + 1}")
+        logs.log.rename(logs.folder / "auth.log.1")
+        logs.log.write_text(numbered(week * 100, 100))
+        assert logs.look(2) == []
+    logs.wait(7 * _DAY_S)
+    assert logs.look() == []
+
+
+def test_who_rotates_until_weeks_of_a_log_are_gone_is_told_and_who_rotates_twice_is_not(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    with_weeks(logs)
+    logrotate = LogRotate(logs, "rotate 4", "create")
+    for turn in range(2):
+        logs.grow(numbered(turn * 1000, 10))
+        logrotate.run()
+    assert logs.look(_LATER) == []
+
+    for turn in range(4):
+        logs.grow(numbered(turn * 1000, 10))
+        assert logs.look() == []
+        logrotate.run()
+
+    found = logs.look(_LATER)
+    assert [(finding.facts["how"], finding.severity) for finding in found] == [("pushed", Severity.MEDIUM)]
+    # A site that keeps less from now on is told once.
+    for turn in range(3):
+        logs.grow(numbered(turn * 1000, 10))
+        assert logs.look() == []
+        logrotate.run()
+        assert logs.look(_LATER) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "form"),
+    [
+        (("auth.log.9.gz", "auth.log.8.gz"), "rename"),
+        (("auth.log.9", "auth.log.8"), "dateext"),
+        (("auth.log-20240101.gz", "auth.log-20240108.gz"), "dateext"),
+        (("auth.log-20240101.gz", "auth.log-20240108.gz"), "rename"),
+    ],
+)
+def test_what_an_earlier_configuration_left_for_ever_makes_no_rotation_odd(
+    tmp_path: Path, names: tuple[str, ...], form: str
+) -> None:
+    for number, name in enumerate(names):
+        left = tmp_path / name
+        left.write_bytes(gzip.compress(numbered(number, 10).encode()))
+        then = MONDAY_NS // SECOND - (700 - 7 * number) * _DAY_S
+        os.utime(left, (then, then))
+    logs = Logs(tmp_path)
+    # It counts by name, and only what has its own ending.
+    logrotate = LogRotate(logs, *_FORMS[form], "rotate 4")
+
+    for day in range(12):
+        logs.grow(numbered(day * 1000, 10))
+        assert logs.look() == []
+        logs.wait(_DAY_S)
+        logrotate.run()
+        assert logs.look(2) == []
+        age_names(tmp_path, day)
+    assert logs.look(_LATER) == []
 
 
 def test_a_log_that_is_put_aside_under_any_name_is_followed_there(tmp_path: Path) -> None:

@@ -64,6 +64,11 @@ def findings() -> list[Finding]:
         LogFile(at, log.path, 7, 6000, went=(RotatedLog("/var/log/auth.log.1", 700, at, 1),)),
     ):
         found += Judge("log_truncated").each([log, after])
+    ages = ((28 * DAY, at), (HOUR, at + HOUR))
+    went = [(then, RotatedLog("/var/log/auth.log.4", 700, then - age, 0)) for age, then in ages]
+    found += Judge("log_truncated").each(
+        LogFile(then, log.path, 7, 10, rotations_count=1, went=(one,)) for then, one in went
+    )
     for how in ("unlisted", "unreadable", "covered"):
         look = ProcessLook(at, (HiddenProcess(66, how, ()),), 1, 99)
         found += Judge("hidden_process").each([look, look])
