@@ -21,7 +21,7 @@ from govsec.errors import GovsecError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM; the exit code of the error tree when it cannot begin."""
+    """Run until SIGTERM, and read the configuration again at SIGHUP; the exit code, of the error tree when it fails."""
     parser = argparse.ArgumentParser(
         prog="govsec-duty", description="Take findings, tell people, keep cases, deadlines and evidence."
     )
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     log_as_service()
     try:
-        return run_duty(load_config(args.config), SystemClock(), talk=logging.getLogger("duty").warning)
+        talk = logging.getLogger("duty").warning
+        return run_duty(load_config(args.config), SystemClock(), talk=talk, reread=lambda: load_config(args.config))
     except GovsecError as error:
         sys.stderr.write(f"govsec-duty: {error}\n")
         return error.exit_code

@@ -99,6 +99,11 @@ class Duty:
         """Give all files back; what was acknowledged is on the disk."""
         self._stack.close()
 
+    def carry_on(self, before: Duty) -> None:
+        """Go on for one that was closed: its counts, and the findings that playbooks were not asked about yet."""
+        self.counts = before.counts
+        self._unanswered = before._unanswered
+
     def step(self, wait_s: float = 0.0) -> bool:
         """One turn: what lies in the spools becomes notices and cases. Waits up to ``wait_s`` for something to do.
 

@@ -71,6 +71,11 @@ class Work(Generic[T]):
         """True when a piece of work ended that :meth:`step` has not given yet."""
         return self._running is not None and self._running.done()
 
+    @property
+    def is_running(self) -> bool:
+        """True while a piece of work has not ended."""
+        return self._running is not None and not self._running.done()
+
     def wait(self, timeout_s: float) -> None:
         """Wait for what runs."""
         if self._running is not None:

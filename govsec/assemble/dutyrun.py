@@ -1,10 +1,17 @@
-"""The duty daemon as a program: one of it on a state directory, its lanes, systemd's watchdog, how it is in numbers."""
+"""The duty daemon as a program: one of it on a state directory, its lanes, systemd's watchdog, how it is in numbers.
+
+At a reload everything that works by the configuration is closed and opened anew, as at a start, because all that
+matters is on the disk at any moment. A configuration that cannot be followed changes nothing; what needs a restart
+stays as it was, and is named.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Self
@@ -16,12 +23,15 @@ from govsec.assemble.dutydrills import drilling
 from govsec.assemble.dutyevidence import ledger_system, record_notices
 from govsec.assemble.dutylanes import Signed, Work, responding, sending, signing
 from govsec.assemble.dutystatus import write_status
-from govsec.assemble.escalation import escalate, open_escalation
+from govsec.assemble.escalation import escalate, open_escalation, workdays_of
+from govsec.assemble.notify import build_channels
+from govsec.assemble.response import load_playbooks
 from govsec.clock import Clock, format_time, to_ns
 from govsec.config import Config
-from govsec.errors import GovsecError
+from govsec.errors import GovsecError, TryAgainError
 from govsec.incident.intake import Taken
 from govsec.lockfile import held_lock
+from govsec.response.verbs import check_live
 from govsec.runtime.ticks import Stop, notify
 
 log = logging.getLogger(__name__)
@@ -38,8 +48,19 @@ _TOLD_KEPT_NS = 400 * 86_400 * 10**9
 _NO_LEDGER = "evidence is not signed: the configuration names no roots, no center, or not whose ledger it is"
 
 
-def run_duty(config: Config, clock: Clock, *, talk: Callable[[str], None], stop: Stop | None = None) -> int:
-    """Run until SIGTERM or SIGINT; gives the exit code.
+#: What a reload leaves as it was: where state lies, and whose ledger has the evidence, in which centers.
+_FOR_A_RESTART = ("state_dir", "signing", "centers", "systems")
+
+
+def run_duty(
+    config: Config,
+    clock: Clock,
+    *,
+    talk: Callable[[str], None],
+    stop: Stop | None = None,
+    reread: Callable[[], Config] | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT; gives the exit code. ``reread`` gives the configuration as it is at a SIGHUP.
 
     Raises:
         LockedError: a duty daemon runs on this state directory already.
@@ -48,7 +69,7 @@ def run_duty(config: Config, clock: Clock, *, talk: Callable[[str], None], stop:
     if stop is None:
         stop = Stop()
         stop.on_signals()
-    with DutyRun(config, clock) as run:
+    with DutyRun(config, clock) as run, _hangups(reread is not None) as is_hung_up:
         watchdog_s = _watchdog_s()
         notify("READY=1")
         talk(f"duty: {len(run.duty.sources)} sources")
@@ -58,6 +79,11 @@ def run_duty(config: Config, clock: Clock, *, talk: Callable[[str], None], stop:
             if clock.monotonic() >= due:
                 due = clock.monotonic() + watchdog_s
                 notify(f"WATCHDOG=1\nSTATUS={run.words()}")
+            if reread is not None and is_hung_up.is_set():
+                is_hung_up.clear()
+                notify("RELOADING=1")
+                talk(run.reload(reread))
+                notify("READY=1")
             is_busy = run.turn(0.0 if is_busy else _TURN_S)
         notify("STOPPING=1")
     return 0
@@ -68,27 +94,36 @@ class DutyRun:
 
     def __init__(self, config: Config, clock: Clock) -> None:
         """Raises as :func:`run_duty`."""
-        self._config = config
         self._clock = clock
         self._folder = config.state_dir / "incidents"
+        self._loaded_at = clock.now()
+        #: Why the configuration that was read last is not followed, and what of it waits for a restart.
+        self._rejected, self._for_a_restart = "", tuple[str, ...]()
         self._due: dict[str, float] = {}
         self._signed_count = 0
         self._last_signed = Signed(0, None, ())
         self._calls = {"waiting": 0, "unreached": 0}
         self._response_problems: tuple[str, ...] = ()
-        ledger = ledger_system(config)
         with ExitStack() as stack:
             busy = f"a duty daemon runs already on {self._folder}"
             stack.enter_context(held_lock(self._folder / "duty.lock", busy=busy))
-            self.duty = stack.enter_context(Duty(config, clock, has_ledger=ledger is not None))
-            self._escalation = stack.enter_context(open_escalation(config))
+            self._open(config)
+            self._stack = stack.pop_all()
+
+    def _open(self, config: Config) -> None:
+        """Everything that works by the configuration. Raises as :func:`run_duty`; then nothing is open."""
+        ledger, clock = ledger_system(config), self._clock
+        with ExitStack() as stack:
+            duty = stack.enter_context(Duty(config, clock, has_ledger=ledger is not None))
+            escalation = stack.enter_context(open_escalation(config))
+            self._config, self.duty, self._escalation = config, duty, escalation
             self._send = sending(config, clock)
             self._sign = None if ledger is None else signing(config, clock, ledger)
             self._drill = drilling(config, clock)
             self._respond = responding(config, clock) if has_responses(config) else None
             for lane in self._lanes():
                 stack.callback(lane.close, _END_S)
-            self._stack = stack.pop_all()
+            self._parts = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +131,56 @@ class DutyRun:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(GovsecError):
             self._tell_status()
+        self._parts.close()
         self._stack.close()
+
+    def reload(self, reread: Callable[[], Config]) -> str:
+        """Follow the configuration as it is now, if it is good; gives in words what came of it.
+
+        Raises:
+            As :func:`run_duty`: neither the new one nor the one before can be followed any more.
+        """
+        try:
+            fresh = reread()
+            kept = {name: getattr(self._config, name) for name in _FOR_A_RESTART}
+            self._for_a_restart = tuple(name for name, value in kept.items() if getattr(fresh, name) != value)
+            fresh = fresh.model_copy(update=kept)
+            self._try_out(fresh)
+        except GovsecError as error:
+            return self._reject(error)
+        before, duty = self._config, self.duty
+        self._parts.close()
+        try:
+            self._open(fresh)
+        except GovsecError as error:
+            self._open(before)
+            self.duty.carry_on(duty)
+            return self._reject(error)
+        self.duty.carry_on(duty)
+        self._rejected, self._loaded_at = "", self._clock.now()
+        log.warning("configuration read again", extra={"for_a_restart": list(self._for_a_restart)})
+        left = "".join(f"; {name}: restart" for name in self._for_a_restart)
+        return f"duty: the configuration was read again, {len(self.duty.sources)} sources{left}"
+
+    def _reject(self, error: GovsecError) -> str:
+        self._rejected = str(error)
+        log.error("configuration not taken", extra={"error": str(error)})
+        return f"duty: the configuration was not taken, the one before is followed on: {error}"
+
+    def _try_out(self, fresh: Config) -> None:
+        """What can be built beside what runs. Raises as :func:`run_duty`."""
+        build_channels(fresh, self._clock)
+        workdays_of(fresh.notify)
+        ledger_system(fresh)
+        if has_responses(fresh):
+            check_live(fresh.response.live)
+            load_playbooks(fresh)
+        end = self._clock.monotonic() + _END_S
+        for lane in self._lanes():
+            # Two of a lane at once would each believe that it alone signs, and sends, what is next.
+            lane.wait(max(0.0, end - self._clock.monotonic()))
+            if lane.is_running:
+                raise TryAgainError(f"lane {lane.name} has work that does not end; reload again")
 
     def turn(self, wait_s: float) -> bool:
         """Findings first, then what else is due; True when there was something to do. Raises nothing of ours."""
@@ -157,6 +241,11 @@ class DutyRun:
         head = self._last_signed.head
         return {
             "time": format_time(self._clock.now()),
+            "configuration": {
+                "loaded_at": format_time(self._loaded_at),
+                "rejected": self._rejected or None,
+                "for_a_restart": [*self._for_a_restart],
+            },
             "sources": sources,
             "counters": {**self.duty.counters()},
             "outbox": outbox,
@@ -181,6 +270,9 @@ class DutyRun:
         )
 
     def _problems(self) -> Iterator[str]:
+        if self._rejected:
+            yield f"configuration not taken, the one before is followed on: {self._rejected}"
+        yield from (f"{name}: changed in the configuration, restart" for name in self._for_a_restart)
         yield from (f"{part}: {why}" for part, why in self.duty.troubles.items())
         yield from (lane.trouble for lane in self._lanes() if lane.trouble)
         yield from (f"case {case}: {why}" for case, why in self.duty.cases.unreadable.items())
@@ -229,6 +321,20 @@ class DutyRun:
             return False
         self._due[name] = now + every_s
         return True
+
+
+@contextlib.contextmanager
+def _hangups(is_wanted: bool) -> Iterator[threading.Event]:
+    """Set by SIGHUP while the block runs, where that is wanted."""
+    event = threading.Event()
+    if not is_wanted:
+        yield event
+        return
+    before = signal.signal(signal.SIGHUP, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _watchdog_s() -> float:

@@ -41,12 +41,13 @@ def register(verbs: frame.Verbs[frame.Parser]) -> None:
 def run_run(args: argparse.Namespace, io: frame.IO) -> int:
     """Run the daemon, or one round of it."""
     from govsec.assemble.dutyrun import DutyRun, run_duty
+    from govsec.config import load_config
 
     if not args.once:
         from govsec.cli.logs import log_as_service
 
         log_as_service()
-        return run_duty(io.config(), io.clock, talk=io.talk)
+        return run_duty(io.config(), io.clock, talk=io.talk, reread=lambda: load_config(io.config_path))
     with DutyRun(io.config(), io.clock) as run:
         run.settle()
         status = dict(run.status())

@@ -28,6 +28,7 @@ from govsec.assemble.plans import plans_of
 from govsec.assemble.systems import Site
 from govsec.cli.main import main
 from govsec.clock import SystemClock, format_time
+from govsec.config import load_config
 from govsec.drill.result import parse_result
 from govsec.errors import HostUnreachableError, LockedError
 from govsec.incident.api import Query
@@ -357,3 +358,75 @@ def test_what_a_killed_daemon_signed_and_did_not_anchor_is_anchored_by_the_next_
         if entry.name >= left[0]:
             entry.unlink()
     assert machine.ledger("verify") == 6
+
+
+def test_a_reload_changes_who_is_told_and_loses_nothing_on_the_way(machine: Machine) -> None:
+    second = machine.folder / "second.jsonl"
+    with DutyRun(machine.config, machine.clock) as run:
+        machine.spool([finding()])
+        run.settle()
+        before = run.status()
+        channel = {"kind": "file", "path": str(second)}
+        machine.write({}, notify={"channels": {"other": channel}, "routes": [{"channels": ["other"]}]})
+        machine.spool([finding(subject="/srv/other")])
+        said = run.reload(lambda: machine.config)
+        run.settle()
+        after = run.status()
+
+    assert "read again" in said
+    assert "/srv/share" in machine.notices.read_text() and "/srv/other" not in machine.notices.read_text()
+    assert "/srv/other" in second.read_text()
+    assert after["problems"] == []
+    assert after["counters"]["findings"] == before["counters"]["findings"] + 1  # type: ignore[call-overload, index, operator]
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"notify": {"channels": {}, "routes": [{"channels": ["nobody"]}]}}, "nobody"),
+        ({"response": {"live": ["format.disk"]}, "signing": {"roots_file": "/nowhere/roots.yaml"}}, None),
+        ({"incident": {"duty": {"ledger_system": "nobody"}}}, "nobody"),
+        ({"incident": {"duty": {"services": {"www": {"facts": {"no_fact": "1"}}}}}}, "no_fact"),
+    ],
+    ids=["what cannot be read", "what waits for a restart", "whose ledger", "what fails when it is opened"],
+)
+def test_a_configuration_that_cannot_be_followed_changes_nothing_and_is_told(
+    broken: dict[str, Any], why: str | None, machine: Machine
+) -> None:
+    good = machine.path.read_text()
+    with DutyRun(machine.config, machine.clock) as run:
+        machine.path.write_text(json.dumps({**json.loads(good), **broken}))
+        said = run.reload(lambda: load_config(machine.path))
+        machine.spool([finding()])
+        run.settle()
+        status = run.status()
+        machine.path.write_text(good)
+        run.reload(lambda: load_config(machine.path))
+        whole = run.status()
+
+    if why is None:
+        assert "signing: restart" in said and status["configuration"]["for_a_restart"] == ["signing"]  # type: ignore[call-overload, index]
+    else:
+        assert "not taken" in said and why in str(status["configuration"])
+    assert any("restart" in str(one) or "not taken" in str(one) for one in status["problems"])  # type: ignore[union-attr]
+    assert "/srv/share" in machine.notices.read_text()
+    assert whole["problems"] == []
+
+
+def test_the_program_reads_its_configuration_again_at_a_hangup(tmp_path: Path) -> None:
+    clock = SystemClock()
+    machine, second = Machine(tmp_path, clock), tmp_path / "second.jsonl"
+    status = tmp_path / "state/incidents/duty.json"
+    program = _start(machine)
+    try:
+        _wait_for(status.exists, clock)
+        before = json.loads(status.read_text())["configuration"]["loaded_at"]
+        channel = {"kind": "file", "path": str(second)}
+        machine.write({}, notify={"channels": {"other": channel}, "routes": [{"channels": ["other"]}]})
+        program.send_signal(signal.SIGHUP)
+        _wait_for(lambda: json.loads(status.read_text())["configuration"]["loaded_at"] > before, clock)
+        machine.spool([finding()])
+        _wait_for(second.exists, clock)
+    finally:
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(120) == 0
