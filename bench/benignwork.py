@@ -12,6 +12,7 @@ the last line says so.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
 import json
 import os
@@ -85,7 +86,12 @@ class Machine:
         sums = [_run("md5sum", str(path.relative_to(tree)), cwd=tree) for path in (program, settings)]
         (tree / "DEBIAN/md5sums").write_text("".join(sums))
         _run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(self.folder / "hello.deb"))
-        _run("dpkg", "--force-confnew", "-i", str(self.folder / "hello.deb"))
+        # As apt does it: one lock around all, and dpkg called twice.
+        with Path("/var/lib/dpkg/lock-frontend").open("r+b") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            _run("dpkg", "--force-confnew", "--unpack", str(self.folder / "hello.deb"))
+            time.sleep(self.rng.uniform(0, 5))
+            _run("dpkg", "--force-confnew", "--configure", _PACKAGE)
 
     def log_in(self) -> None:
         """A morning at the log: people who come in with their keys, and sudo."""

@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat
 import struct
+from collections import defaultdict
 from collections.abc import Iterable
 from fcntl import F_GETLK, F_WRLCK, fcntl
 from pathlib import Path
@@ -25,6 +26,12 @@ from govsec.errors import LimitError
 from govsec.localfile import read_bounded
 
 _FILE_SIZE_MAX = 64 << 20
+#: What dpkg holds while it works, and apt around all its calls of dpkg. Source: dpkg(1).
+_LOCKS = ("lock", "lock-frontend")
+#: How dpkg calls what it brought where a configuration had been edited, and stays. Source: dpkg(1), --force-confold.
+_BESIDE_EDITED = ".dpkg-dist"
+#: States in which all files of the version are there. Source: dpkg(1), "Package states".
+_UNPACKED = frozenset(("installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending"))
 #: Since folders were merged (usrmerge), packages list /bin/x where /usr/bin/x lies.
 _MERGED = ("/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
 #: Larger files are not hashed, and nobody vouches for them.
@@ -97,24 +104,26 @@ class DebianFiles:
 
     def owners(self, wanted: Iterable[str]) -> dict[str, str]:
         """The package of each path that has one; of several (folders, diversions) the last by name."""
-        left = set(wanted)
+        left: dict[str, list[str]] = defaultdict(list)
+        for path in wanted:
+            left[_without_suffix(path)].append(path)
         owners: dict[str, str] = {}
         for name in self.versions():
             # Not kept: the lists of all packages are many megabytes.
             for path in self._listed(name):
                 for place in places(path):
-                    if self._prefix + place in left:
-                        owners[self._prefix + place] = name
+                    for each in left.get(self._prefix + place, ()):
+                        owners[each] = name
         return owners
 
     def versions(self) -> dict[str, str]:
-        """Installed packages and their versions, by name (``name:arch`` where files of the database are named so)."""
+        """Packages whose files are all there and their versions, by name (``name:arch`` where it is so there)."""
         if self._versions is None:
             self._versions = {}
             for stanza in self._text(self._folder / "status", is_needed=True).split("\n\n"):
                 fields = _fields(stanza)
                 name = fields.get("Package", "")
-                if name and fields.get("Status", "").endswith(" installed"):
+                if name and fields.get("Status", "").rpartition(" ")[2] in _UNPACKED:
                     architecture = fields.get("Architecture", "")
                     if fields.get("Multi-Arch") == "same" and architecture:
                         name = f"{name}:{architecture}"
@@ -152,14 +161,14 @@ class DebianFiles:
     def is_busy(self) -> bool:
         """A package manager is at work: what lies there now may be half of an update."""
         try:
-            return is_write_locked(self._folder / "lock")
+            return any(is_write_locked(self._folder / name) for name in _LOCKS)
         except OSError:
             self._count_fault()
             return False
 
     def _written(self, path: str) -> tuple[str, ...]:
         """How the database may write the path."""
-        return places(path.removeprefix(self._prefix))
+        return places(_without_suffix(path).removeprefix(self._prefix))
 
     def _listed(self, name: str) -> list[str]:
         text = self._text(self._folder / "info" / f"{name}.list", is_needed=True)
@@ -190,6 +199,10 @@ class DebianFiles:
     def _count_fault(self) -> None:
         self.faults_count += 1
         self.is_whole = False
+
+
+def _without_suffix(path: str) -> str:
+    return path.removesuffix(_BESIDE_EDITED)
 
 
 def places(path: str) -> tuple[str, ...]:

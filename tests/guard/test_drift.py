@@ -217,8 +217,8 @@ def test_without_a_key_nothing_is_accepted_and_without_a_baseline_nothing_passes
 
 
 @pytest.fixture
-def dpkg(machine: Machine, tmp_path: Path) -> Callable[[str, str], None]:
-    """Builds a version of a package and installs it into the scratch root, with dpkg itself."""
+def dpkg(machine: Machine, tmp_path: Path) -> Callable[..., None]:
+    """Builds a version of a package and installs it into the scratch root, or only unpacks it, with dpkg itself."""
     if not Path("/usr/bin/dpkg-deb").exists():
         missing("dpkg", "it is not installed")
     for name in ("status", "available"):
@@ -226,7 +226,7 @@ def dpkg(machine: Machine, tmp_path: Path) -> Callable[[str, str], None]:
     for name in ("updates", "triggers"):
         (machine.root / "var/lib/dpkg" / name).mkdir()
 
-    def install(version: str, said: str) -> None:
+    def install(version: str, said: str, step: str = "--install") -> None:
         build = tmp_path / f"build-{version}"
         (build / "DEBIAN").mkdir(parents=True)
         (build / "usr/bin").mkdir(parents=True)
@@ -253,8 +253,13 @@ def dpkg(machine: Machine, tmp_path: Path) -> Callable[[str, str], None]:
         package = tmp_path / f"tool_{version}.deb"
         quiet = {"check": True, "capture_output": True, "timeout": 200}
         subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(build), str(package)], **quiet)  # type: ignore[call-overload]  # options
-        argv = ["dpkg", f"--root={machine.root}", "--force-not-root,script-chrootless,bad-path", "--no-triggers"]
-        log = ["--log=/dev/null", "--install", str(package)]
+        argv = [
+            "dpkg",
+            f"--root={machine.root}",
+            "--force-not-root,script-chrootless,bad-path,confold",
+            "--no-triggers",
+        ]
+        log = ["--log=/dev/null", step, str(package)]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run([*argv, *log], env=environment, **quiet)  # type: ignore[call-overload]  # options
 
@@ -277,6 +282,42 @@ def test_a_package_that_is_upgraded_is_an_update_and_no_drift(
     assert files.facts["after"] == {"version": "2.0-1"}
     names = {Path(str(path)).name for path in files.facts["paths"]}  # type: ignore[union-attr]  # a list
     assert names == {"tool", "old-tool", "new-tool", "tool.conf"}
+
+
+def test_a_package_that_is_new_is_none_either_also_before_it_is_configured(
+    machine: Machine, dpkg: Callable[..., None]
+) -> None:
+    """Between unpacking and configuring apt lets go of dpkg's lock; and where a script fails, a package stays there."""
+    status = machine.root / "var/lib/dpkg/status"
+    status.write_text("Package: other\nStatus: install ok installed\nArchitecture: all\nVersion: 2\nDescription: x\n")
+    machine.accept()
+
+    dpkg("2.0-1", "two", "--unpack")
+    files = [one for one in machine.drift() if one.facts.get("table") != "packages"]
+    files = [
+        one for one in files if not one.subject.endswith("/etc/tool.conf.dpkg-new")
+    ]  # nobody vouches for half of it
+
+    assert [one.severity for one in files] == [Severity.INFO], [one.summary for one in files]
+    assert {Path(str(path)).name for path in files[0].facts["paths"]} >= {"tool", "new-tool"}  # type: ignore[union-attr]
+
+
+def test_an_edited_configuration_is_kept_by_an_upgrade_and_what_lies_beside_it_is_none(
+    machine: Machine, dpkg: Callable[..., None]
+) -> None:
+    dpkg("1.0-1", "one")
+    settings = machine.root / "etc/tool.conf"
+    settings.write_text("ours\n")
+    machine.accept()
+
+    dpkg("2.0-1", "two")
+    (found,) = [one for one in machine.drift() if one.facts["table"] == "files"]
+    assert found.severity is Severity.INFO
+    assert str(settings) + ".dpkg-dist" in found.facts["paths"]  # type: ignore[operator]  # a list
+
+    Path(f"{settings}.dpkg-dist").write_text("somebody's\n")
+    worse = [one.subject for one in machine.drift() if one.severity > Severity.INFO]
+    assert worse == [f"{settings}.dpkg-dist"]
 
 
 def test_a_program_that_is_changed_after_an_upgrade_is_drift(
@@ -332,10 +373,11 @@ def test_a_program_of_a_package_that_was_not_upgraded_is_drift_whatever_the_data
     assert [finding.subject for finding in files] == [str(tool)]
 
 
+@pytest.mark.parametrize("name", ["lock", "lock-frontend"])
 def test_what_a_package_manager_is_doing_waits_until_it_is_done(
-    machine: Machine, dpkg: Callable[[str, str], None]
+    machine: Machine, dpkg: Callable[[str, str], None], name: str
 ) -> None:
-    """While its lock is held, files of packages are not judged; afterwards they are."""
+    """While its lock is held, or apt's around it, files of packages are not judged; afterwards they are."""
     dpkg("1.0-1", "one")
     machine.accept()
     store = baseline_store(machine.config)
@@ -344,7 +386,7 @@ def test_what_a_package_manager_is_doing_waits_until_it_is_done(
     integrity = Integrity(baseline, store.load_files(baseline), scanner, DebianFiles(machine.root))
     tool = machine.root / "usr/bin/tool"
     tool.write_text("half of it")
-    lock = machine.root / "var/lib/dpkg/lock"
+    lock = machine.root / "var/lib/dpkg" / name
     lock.touch()
     holder = (
         f"import fcntl, sys; f = open({str(lock)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); "
