@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What tests compare with and run against, from Debian; `make servers` installs what is missing of it.
 SERVERS := restic borgbackup ceph-mon ceph-osd ceph-common radosgw attr acl python3 chromium \
   openssh-server sudo busybox-static nginx-light redis-server postgresql mariadb-server lynis iproute2 tcpreplay tshark logrotate bzip2 xz-utils zstd gnupg \
-  mariadb-backup pgbackrest rsyslog rsyslog-openssl nftables iptables systemd man-db groff-base rpm db-util
+  mariadb-backup pgbackrest rsyslog rsyslog-openssl nftables iptables systemd man-db groff-base rpm db-util procps
 
 # The long one last; each also runs alone: .venv/bin/python -m bench.backup --help
 BENCHES := seal packets dissect live falsealarms host hostevents integrity incident duty collect judging assess index_memory shipping \

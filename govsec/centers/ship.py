@@ -161,7 +161,10 @@ def _ship(
     if pending and is_whole:
         head = read_log(target, trusted, repository=repository).head
     following.done(source.name, _last_of(source_log, target, trusted, head), is_whole=is_whole)
-    log.info("shipped", extra={"target": target.name, "commits": round_.commits_count, "bytes": meter.bytes_count})
+    # A service looks every few seconds; its log is of what there was.
+    level = logging.INFO if round_.commits_count else logging.DEBUG
+    said = {"target": target.name, "commits": round_.commits_count, "bytes": meter.bytes_count}
+    log.log(level, "shipped", extra=said)
     return ShipReport(
         source=source.name,
         target=target.name,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.machine import Machine, booted
+from tests.support.machine import ROOT, Machine, booted
 
 AGENT = """
 version: 1
@@ -53,6 +53,24 @@ ExecStart=findmnt --noheadings --output OPTIONS /
 ExecStart=/opt/govsec/bin/govsec monitor baseline drift --json --config /etc/govsec/agent.yaml
 """
 AS_AGENT, AS_DUTY = "--config /etc/govsec/agent.yaml", "--config /etc/govsec/duty.yaml"
+SITE = """
+version: 1
+state_dir: /var/lib/govsec
+centers:
+  main: {role: production, store: {kind: local, path: /srv/backup}}
+  near: {role: same_city, store: {kind: local, path: /mnt/near}}
+  far: {role: remote, store: {kind: local, path: /mnt/far}}
+signing:
+  commit_key_file: ${CREDENTIALS_DIRECTORY}/commit.key
+  evidence_key_file: ${CREDENTIALS_DIRECTORY}/evidence.key
+  roots_file: /etc/govsec/roots.yaml
+systems:
+  - name: office
+    password_file: ${CREDENTIALS_DIRECTORY}/office.password
+    backups: [{name: files, source: {kind: files, paths: [/srv/office]}, watch: {}}]
+    plans: [plans/office.yaml]
+"""
+GUIDE = ROOT / "docs/guides/first-day.md"
 BOTH = ("host", "network")
 ALL = (*BOTH, "duty", "helper")
 
@@ -161,6 +179,31 @@ def test_a_response_under_its_unit_is_done_and_undone(machine: Machine) -> None:
     machine.run(f"govsec response undo {deed} --by zhang {AS_DUTY}")
     machine.wait_for(f"govsec response run {AS_DUTY} && grep -q 'State:.S' /proc/{pid}/status")
     assert machine.run(f"ls /var/lib/govsec-helper/forensics/{deed}.json")
+
+
+def test_backup_watch_shipping_verification_and_a_drill_run_under_their_units(machine: Machine) -> None:
+    """With centers that are directories, let in as the guide says; credentials come from systemd."""
+    (let_in,) = re.findall(r"^```ini\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    machine.write("/etc/govsec/govsec.yaml", SITE)
+    for unit in ("govsec-ship", "govsec-verify@", "govsec-drill@"):
+        machine.write(f"/etc/systemd/system/{unit}.service.d/directories.conf", let_in)
+    machine.run(
+        "umask 077 && mkdir -p /etc/govsec/plans /etc/govsec/credentials /srv/backup /mnt/near /mnt/far /srv/office"
+        " && cp /opt/source/agents/config/plans/office.yaml /etc/govsec/plans && echo first > /srv/office/letter"
+        " && cd /etc/govsec/credentials && touch main-write near-write near-read far-write far-owner far-read"
+        " && head -c 30 /dev/urandom | base64 > office.password && CREDENTIALS_DIRECTORY=. govsec center init"
+        " && systemctl daemon-reload && systemctl start govsec-backup@office && systemctl start govsec-watch@office"
+    )
+    listed = "CREDENTIALS_DIRECTORY=/etc/govsec/credentials govsec backup list --json"
+    machine.wait_for(f"date > /srv/office/answer && sleep 1 && {listed} | grep -q continuous")
+    machine.run("systemctl start govsec-ship")
+    machine.wait_for("find /mnt/far -path '*snapshots*' -type f | grep -q .")
+
+    machine.run("systemctl start govsec-verify@office && systemctl start govsec-drill@office")
+    assert "office" in machine.run("ls /var/lib/govsec-drill/reports")
+    machine.run("systemctl stop govsec-watch@office govsec-ship")
+    assert _shown(machine, "govsec-watch@office", "Result") == "success"
+    assert _shown(machine, "govsec-ship", "Result") == "success"
 
 
 def test_a_bad_configuration_is_refused_and_the_one_before_goes_on(machine: Machine) -> None:

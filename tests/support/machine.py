@@ -76,11 +76,22 @@ printf '[Unit]\nRequires=systemd-journald.service\nAfter=systemd-journald.servic
 shift 4
 for unit in "$@"; do ln -sf /dev/null "$UNITS/$unit"; done
 ip link set lo up
+mkdir "$R/run/old"
+cd "$R"
+pivot_root . run/old
+umount -l /run/old
+mount --make-rshared / # as a machine has it; systemd hands credentials to units by it
 # The groups of what this process becomes begin where it is now.
 exec unshare --cgroup sh -c '
-  mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup"
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
   exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    chroot "$1" /lib/systemd/systemd --system --unit=govsec-test.target --log-target=null' sh "$R"
+    /lib/systemd/systemd --system --unit=govsec-test.target --log-target=null'
+"""
+
+_REMOVE_GROUPS = """
+mount -t cgroup2 cgroup2 "$1"
+cd "$1"
+until find "$2" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.2; done
 """
 
 
@@ -151,8 +162,9 @@ def booted(folder: Path) -> Iterator[Machine]:
         process.send_signal(signal.SIGKILL)  # --kill-child: process 1 goes with it, and with that one all others
         process.wait(60)
         # Of what is left of a process that was killed, the kernel keeps the group until it is gone.
-        remove = 'mount -t cgroup2 c "$1"; cd "$1"; until find "$2" -depth -type d -exec rmdir {} +; do sleep 1; done'
-        subprocess.run(["unshare", "--mount", "/bin/sh", "-c", remove, "sh", str(base), group], check=True, timeout=60)
+        subprocess.run(
+            ["unshare", "--mount", "/bin/sh", "-c", _REMOVE_GROUPS, "sh", str(base), group], check=True, timeout=60
+        )
 
 
 def _first_process(unshare: subprocess.Popen[bytes], log: Path) -> int:
