@@ -342,7 +342,8 @@ def _findings(config: Path) -> list[dict[str, object]]:
 
 
 def _run(*command: str, cwd: Path | None = None, codes: tuple[int, ...] = (0,)) -> str:
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    # The second says that whoever calls dpkg holds its frontend lock. Source: dpkg(1).
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DPKG_FRONTEND_LOCKED": "true"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in codes:
         raise RuntimeError(f"{command}: {done.returncode}\n{done.stderr[-2000:]}")
