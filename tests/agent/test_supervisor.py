@@ -221,7 +221,7 @@ def test_when_the_machine_stood_still_no_module_is_blamed(tmp_path: Path) -> Non
 
         assert (life.state, life.reason) == (State.RUNNING, "")
         life.heard_at -= 3_600  # and without standing still it would have been
-        supervisor._looked_at -= 1
+        supervisor._looked_at = supervisor._clock.monotonic() - 1  # whatever the machine did since
         supervisor.step(0)
         assert life.reason == "hang"
 
