@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ PROC = Path("/proc")
 _KERNEL_THREADS = 2
 _PROCESSES_MAX = 100_000
 _STOPPED = ("T", "t")
+#: How long a deed waits to see that the process stands: two seconds.
+_STOPPING_LOOKS, _STOPPING_LOOK_S = 200, 0.01
 _DELETED = " (deleted)"
 #: Ours: the agent, the duty daemon and this helper run there, as a python that others run too.
 _OWN_UNITS = "govsec-"
@@ -62,6 +65,11 @@ class Suspend:
     def act(self, arguments: Arguments, before: Before, ttl_s: int, nonce: str) -> None:
         if not _send(arguments, signal.SIGSTOP):
             raise RefusedError(f"process {arguments['pid']}: gone")
+        # It stops when it next runs, on its own processor; one that waits for a disk stops later, and is seen then.
+        for _ in range(_STOPPING_LOOKS):
+            if self.holds(arguments, before):
+                break
+            select.select((), (), (), _STOPPING_LOOK_S)
 
     def holds(self, arguments: Arguments, before: Before) -> bool:
         status = _status(arguments)
