@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Self
@@ -69,7 +68,7 @@ def run_duty(
     if stop is None:
         stop = Stop()
         stop.on_signals()
-    with DutyRun(config, clock) as run, _hangups(reread is not None) as is_hung_up:
+    with DutyRun(config, clock) as run, _hangups(reread is not None) as hangups:
         watchdog_s = _watchdog_s()
         notify("READY=1")
         talk(f"duty: {len(run.duty.sources)} sources")
@@ -79,8 +78,8 @@ def run_duty(
             if clock.monotonic() >= due:
                 due = clock.monotonic() + watchdog_s
                 notify(f"WATCHDOG=1\nSTATUS={run.words()}")
-            if reread is not None and is_hung_up.is_set():
-                is_hung_up.clear()
+            if reread is not None and hangups.came:
+                hangups.came = False
                 notify("RELOADING=1")
                 talk(run.reload(reread))
                 notify("READY=1")
@@ -117,6 +116,10 @@ class DutyRun:
             duty = stack.enter_context(Duty(config, clock, has_ledger=ledger is not None))
             escalation = stack.enter_context(open_escalation(config))
             self._config, self.duty, self._escalation = config, duty, escalation
+            # What lanes said that may not be there any more.
+            self._response_problems = ()
+            if ledger is None:
+                self._last_signed = Signed(0, None, ())
             self._send = sending(config, clock)
             self._sign = None if ledger is None else signing(config, clock, ledger)
             self._drill = drilling(config, clock)
@@ -323,16 +326,26 @@ class DutyRun:
         return True
 
 
+class _Hangups:
+    """Whether one came. Without a lock: the handler runs between two steps of whoever would hold it."""
+
+    came = False
+
+    def note(self, *_: object) -> None:
+        """The handler."""
+        self.came = True
+
+
 @contextlib.contextmanager
-def _hangups(is_wanted: bool) -> Iterator[threading.Event]:
-    """Set by SIGHUP while the block runs, where that is wanted."""
-    event = threading.Event()
+def _hangups(is_wanted: bool) -> Iterator[_Hangups]:
+    """Told by SIGHUP while the block runs, where that is wanted."""
+    hangups = _Hangups()
     if not is_wanted:
-        yield event
+        yield hangups
         return
-    before = signal.signal(signal.SIGHUP, lambda *_: event.set())
+    before = signal.signal(signal.SIGHUP, hangups.note)
     try:
-        yield event
+        yield hangups
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -107,6 +107,8 @@ class Integrity:
             for path, before, now in drifted
         )
         self._refresh()
+        if not self._waiting:
+            self._busy_since = None  # nothing waits for this work; the next one has its own time
         return FileLook(time_ns, differences, more_count)
 
     def _may_explain(self) -> bool:

@@ -23,7 +23,10 @@ from govsec.guard.logpacks import OTHER_PACKS, PACKS, is_packed, unpacked
 #: Names that begin as a log's own does; of more, the rest is not there, and what was followed there is told as gone.
 _NAMES_MAX = 10_000
 #: Files beside a log that are asked whether they hold what it held.
-ASKED_MAX = 512
+_ASKED_MAX = 512
+#: Of them such as are unpacked; what of one is not, its size must answer for; and what is unpacked of wrong ones.
+_PACKS_ASKED_MAX = 32
+_UNPACKED_SIZE, _IN_VAIN_MAX = 64 << 20, 256 << 20
 #: Read again of one file in one look.
 CHECKED_SIZE = 1 << 20
 #: Logs get smaller by 10 to 100 when they are packed.
@@ -31,11 +34,15 @@ _PACKED_RATIO_MAX = 1000
 _DISK_BLOCK_SIZE, _INLINE_SIZE = 512, 4096
 #: ``.1``, ``.2026-11-22``, ``-20261122``, ``-20261122-1700000000``, ``_2026112207``.
 _SUFFIX = re.compile(r"[._-]\d[\d._:T-]*")
+#: Before the ending a number follows a dot (``extension`` of logrotate), and only a date follows others: what follows
+#: them otherwise is a port, an address or a worker, and the file a log of its own.
+_BEFORE_ENDING = r"\.\d{1,3}|[._-](?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?:[-_.T:]?\d+)*"
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _SEPARATORS = (".", "-", "_")
 _DATE_DIGITS, _RANK_DIGITS = 6, 24
+_SUFFIX_BEFORE_ENDING = re.compile(_BEFORE_ENDING)
 #: A log that has the name of a rotated one.
-_ROTATED_LOG = re.compile(r"(.*?)[._-]\d[\d._:T-]*\.log")
+_ROTATED_LOG = re.compile(rf"(.*?)({_BEFORE_ENDING})\.log")
 Key = tuple[int, int]
 #: Larger ones are younger: those with dates, by date; then those with other endings; then those with numbers.
 Rank = tuple[int, int]
@@ -84,12 +91,12 @@ def rank_of(name: str, log_name: str) -> Rank | None:
         return None
     plain = _unpacked_name(name)
     if plain.startswith(log_name):
-        suffix = plain[len(log_name) :]
+        suffix, form = plain[len(log_name) :], _SUFFIX
     elif stem != log_name and plain.startswith(stem) and plain.endswith(".log"):
-        suffix = plain[len(stem) : -len(".log")]
+        suffix, form = plain[len(stem) : -len(".log")], _SUFFIX_BEFORE_ENDING
     else:
         return None
-    if _SUFFIX.fullmatch(suffix) is None:
+    if form.fullmatch(suffix) is None:
         return None
     digits = re.sub(r"\D", "", suffix)
     if len(digits) < _DATE_DIGITS:
@@ -183,5 +190,29 @@ def _is_packed_in(content: Content, packed: BinaryIO, one: Beside, budget: Budge
 
 def holder_of(content: Content, key: Key | None, found: Sequence[Beside], budget: Budget) -> Beside | None:
     """The file that holds what a log held; ``key``: of the log, which may have been renamed."""
-    newest = sorted(found, key=lambda one: (one.key == key, one.status.st_mtime_ns), reverse=True)
-    return next((one for one in newest[:ASKED_MAX] if is_held(content, one, budget)), None)
+    own_first = sorted(
+        found, key=lambda one: (one.key == key, one.rank is not None, one.status.st_mtime_ns), reverse=True
+    )
+    return first_that_holds(content, own_first, budget)
+
+
+def first_that_holds(content: Content, ordered: Iterable[Beside], budget: Budget) -> Beside | None:
+    """The first of the files that holds what ``content`` says.
+
+    A file is asked once, however many names it has. So many packs are unpacked, and so much of them in vain; whoever
+    lays out more of them hides the holder, and what is not found is told.
+    """
+    asked: set[Key] = set()
+    packs_left, in_vain = _PACKS_ASKED_MAX, 0
+    for one in ordered:
+        if one.key in asked or ((is_pack := is_packed(one.path)) and not packs_left):
+            continue
+        if len(asked) >= _ASKED_MAX or in_vain > _IN_VAIN_MAX:
+            break
+        asked.add(one.key)
+        packs_left -= is_pack
+        own = Budget(_UNPACKED_SIZE, budget)
+        if is_held(content, one, own):
+            return one
+        in_vain += own.taken
+    return None

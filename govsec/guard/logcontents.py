@@ -23,16 +23,19 @@ _NO_STAMP = (0, 0, 0, 0)
 
 
 class Budget:
-    """Bytes that may still be read, of all logs in one look."""
+    """Bytes that may still be read; ``within`` another budget, what is taken is taken of both."""
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, within: Budget | None = None) -> None:
         self._left = size_bytes
+        self._within = within
+        self.taken = 0
 
     def take(self, size_bytes: int) -> bool:
         """Whether so much more may be read; it is counted when it may."""
-        if size_bytes > self._left:
+        if size_bytes > self._left or (self._within is not None and not self._within.take(size_bytes)):
             return False
         self._left -= size_bytes
+        self.taken += size_bytes
         return True
 
 

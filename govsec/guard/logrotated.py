@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from govsec.guard.api import RotatedLog
-from govsec.guard.logbeside import ASKED_MAX, CHECKED_SIZE, NUMBERED, OTHER, Beside, Key, Rank, beside, is_held, opened
+from govsec.guard.logbeside import CHECKED_SIZE, NUMBERED, OTHER, Beside, Key, Rank, beside, first_that_holds, opened
 from govsec.guard.logcontents import Budget, Content
 from govsec.guard.logpacks import PACKS, is_packed
 
@@ -159,8 +159,8 @@ def _older_count(one: _Rotated, present: Sequence[tuple[Rank, int]]) -> int:
 
 def _nearest(one: _Rotated, found: Sequence[Beside], budget: Budget) -> Beside | None:
     """The file that holds what a rotated one held; packers keep the time of the last change, so that is asked first."""
-    near = sorted(found, key=lambda other: abs(other.status.st_mtime_ns - one.modified_ns))[:ASKED_MAX]
-    return next((other for other in near if is_held(one.content, other, budget)), None)
+    near = sorted(found, key=lambda other: abs(other.status.st_mtime_ns - one.modified_ns))
+    return first_that_holds(one.content, near, budget)
 
 
 def _stands(one: _Rotated, place: Beside | None) -> bool:

@@ -24,8 +24,8 @@ from govsec.guard.logrotated import Rotations
 _ROTATED_MAX = 20_000
 #: Digests of blocks of all logs, about 100 bytes each; beyond it only the first and last blocks of a log are kept.
 _BLOCKS_MAX = 100_000
-#: Read in one look: of all logs for the first time, and out of packs.
-_LEARNED_SIZE, _UNPACKED_SIZE = 32 << 20, 64 << 20
+#: Read in one look: of all logs for the first time, and out of packs (of one log's wrong packs far less).
+_LEARNED_SIZE, _UNPACKED_SIZE = 32 << 20, 1 << 30
 _LINES_SIZE = 4096
 _LINES_KEPT = 3
 _LINE_MAX = 300

@@ -28,6 +28,7 @@ _REASONS: Mapping[tuple[str, str], _Reason] = {
     ("integrity", "over_limit"): _Reason("files beyond guard.files_max were not looked at", is_lost=True),
     ("integrity", "unreadable"): _Reason("files or folders below guard.roots could not be read"),
     ("integrity", "not_hashed"): _Reason("files were too large, or too many changed at once, for their contents"),
+    ("integrity", "other_file_systems"): _Reason("folders below guard.roots are other file systems, not looked into"),
     ("integrity", "roots_missing"): _Reason("of guard.roots were not there"),
     ("integrity", "touched_dropped"): _Reason("changes came faster than files are looked at; all were looked at then"),
     ("integrity", "package_faults"): _Reason("times the package database could not be read"),

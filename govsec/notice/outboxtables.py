@@ -32,7 +32,8 @@ LAYOUT = Layout(
 #: What may be sent, the most severe first.
 DUE = """
     SELECT id, key, channel, body, tries, part FROM items
-    WHERE state = 'waiting' AND channel = ? AND next_ns <= ? ORDER BY severity DESC, id LIMIT ?"""
+    WHERE state = 'waiting' AND channel = ? AND next_ns <= ?
+    ORDER BY severity DESC, tries > 0, id LIMIT ?"""
 #: Where a notice stands, on each channel and with all of its parts, by the keys that ``outbox`` gives them.
 STATES = "SELECT DISTINCT state FROM items WHERE key = ? OR (key >= ? AND key < ?)"
 #: Its parts on a channel that are due; one that somebody sends now is due when that lease runs out.

@@ -72,6 +72,17 @@ def beside_a_copy_without_one_line(logs: Logs) -> None:
     os.truncate(logs.log, 0)
 
 
+def beside_a_pack_under_many_names(logs: Logs) -> None:
+    """One file that begins as the log did for megabytes, and as many names of it as days are kept."""
+    logs.grow(numbered(0, 40_000))
+    logs.look(_LATER)
+    held = logs.log.read_bytes()
+    (logs.folder / "auth.log.2.gz").write_bytes(gzip.compress(held[:-100_000] + b"x" * 100_000, 1))
+    for number in range(3, 60):
+        (logs.folder / f"auth.log.{number}.gz").hardlink_to(logs.folder / "auth.log.2.gz")
+    os.truncate(logs.log, 0)
+
+
 def in_its_middle(logs: Logs) -> None:
     """Neither the first nor the last 4 KiB, and the time of the last change is put back."""
     status = logs.log.stat()
@@ -92,6 +103,7 @@ def in_its_middle(logs: Logs) -> None:
         beside_a_sparse_file,
         beside_a_pack_of_its_beginning,
         beside_a_copy_without_one_line,
+        beside_a_pack_under_many_names,
         in_its_middle,
     ],
 )
@@ -328,6 +340,30 @@ def test_hundreds_of_new_logs_push_none_out_that_is_followed(tmp_path: Path) -> 
     os.truncate(logs.log, 0)
 
     assert kinds(logs.look()) == [LOG]
+
+
+@pytest.mark.parametrize("name", ["auth-8080.log", "auth-10.0.0.1.log", "auth_2.log", "auth-web.log"])
+def test_a_log_whose_name_ends_in_a_number_is_a_log_of_its_own(tmp_path: Path, name: str) -> None:
+    """Ports, addresses, workers: its rotations are no files of the log beside it, and what is cut of it is told."""
+    logs = Logs(tmp_path)
+    other = tmp_path / name
+    other.write_text(f"{name}\n" * 500)
+    assert logs.look(2) == []
+    for day in range(6):
+        for path in (logs.log, other):
+            for number in (3, 2, 1):
+                old = path.with_name(f"{path.name}.{number}")
+                if old.exists():
+                    old.replace(path.with_name(f"{path.name}.{number + 1}"))
+            path.with_name(f"{path.name}.4").unlink(missing_ok=True)
+            path.rename(path.with_name(f"{path.name}.1"))
+            path.write_text(f"{path.name} of day {day}\n" * 100)
+        assert logs.look(_LATER) == [], f"day {day}"
+        logs.wait(_DAY_S - 30 * _LATER)
+
+    os.truncate(other, 0)
+
+    assert [one.subject for one in logs.look(_LATER)] == [str(other)]
 
 
 # What a follower read between two looks.

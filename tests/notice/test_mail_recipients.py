@@ -240,3 +240,20 @@ def test_one_full_mailbox_keeps_no_other_notice_waiting(
         post.refused = {CHIEF: FULL}
         sent = Sender(outbox, {"mail": site.mail(port)}, site.clock).step()
     assert (sent.delivered, sent.failed, len(post.mails)) == (8, 4, 4)
+
+
+def test_what_is_new_does_not_wait_behind_what_was_refused(
+    outbox: Outbox, authority: Authority, context: ssl.SSLContext
+) -> None:
+    site = _Site(outbox, authority, ALL)
+    site.put_more(20)
+    with post_office(context) as (post, port):
+        post.refused = {CHIEF: FULL}
+        sender = Sender(outbox, {"mail": site.mail(port)}, site.clock)
+        sender.step(limit=100)
+        site.clock.advance(3600)  # all of the full mailbox's are due again
+        post.mails.clear()
+        site.put_more(22)
+        sender.step(limit=1)
+        # The one that is tried is the new one, and all but the full mailbox have it.
+        assert [sorted(mail.rcpt_tos) for mail in post.mails] == [sorted({DUTY, BUREAU})]
