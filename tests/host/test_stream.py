@@ -446,7 +446,9 @@ def test_a_program_that_changes_a_file_is_told_before_the_change_with_everything
         counters = stream.counters()
 
     kinds = [kind for each in found if (kind := _kind(each, child.pid)) in ("start", "file", "end")]
-    assert kinds == ["start", "file", "file", "end"]
+    assert sorted(kinds) == ["end", "file", "file", "start"]
+    # What came later than the stream waits for (the machine stood still) is out of order, and counted as that.
+    assert kinds == ["start", "file", "file", "end"] or counters["stream.late"] > 0
     written = next(each for each in found if _kind(each, child.pid) == "file")
     assert isinstance(written, FileChange) and written.process is not None
     assert written.process.key.pid == child.pid and written.ancestors[0].key.pid == os.getpid()
