@@ -1,6 +1,6 @@
 """The shipped units on a machine of their own: systemd starts, confines, reloads and restarts what they name.
 
-One machine for the file, and one story: what a later test finds is what the ones before it left.
+One machine and one story in one test, so that whoever spreads tests over workers keeps it whole.
 """
 
 from __future__ import annotations
@@ -102,8 +102,7 @@ def _findings(machine: Machine, agent: str = "host") -> list[dict[str, Any]]:
     return [record["finding"] for record in json.loads(said)["records"]]
 
 
-@pytest.mark.parametrize("agent", BOTH)
-def test_an_agent_under_its_unit_runs_all_its_modules_and_nothing_is_forbidden_that_it_needs(
+def _an_agent_under_its_unit_runs_all_its_modules_and_nothing_is_forbidden_that_it_needs(
     machine: Machine, agent: str
 ) -> None:
     machine.wait_for(f"govsec agent status {agent} {AS_AGENT}")
@@ -114,8 +113,7 @@ def test_an_agent_under_its_unit_runs_all_its_modules_and_nothing_is_forbidden_t
     assert "agent.module" not in {finding["kind"].rpartition(".")[0] for finding in _findings(machine, agent)}
 
 
-@pytest.mark.parametrize(("unit", "users"), [("host", {"0"}), ("network", {"0", "65534"})])
-def test_no_process_of_a_unit_has_more_than_the_unit_names(machine: Machine, unit: str, users: set[str]) -> None:
+def _no_process_of_a_unit_has_more_than_the_unit_names(machine: Machine, unit: str, users: set[str]) -> None:
     bound = int(machine.run(f"grep CapBnd /proc/{_shown(machine, f'govsec-{unit}', 'MainPID')}/status").split()[1], 16)
     pids = machine.run(f"cat /sys/fs/cgroup/system.slice/govsec-{unit}.service/cgroup.procs").split()
     seen = set()
@@ -131,7 +129,7 @@ def test_no_process_of_a_unit_has_more_than_the_unit_names(machine: Machine, uni
     assert seen == users
 
 
-def test_what_was_there_at_the_baseline_is_not_told_because_the_unit_may_not_use_it(machine: Machine) -> None:
+def _what_was_there_at_the_baseline_is_not_told_because_the_unit_may_not_use_it(machine: Machine) -> None:
     """The sandbox mounts everything ``nosuid``; the set-id programs of the machine are no less there."""
     machine.write("/etc/systemd/system/sandbox.service", SANDBOX)
     machine.run("systemctl daemon-reload && systemctl start sandbox")
@@ -142,7 +140,7 @@ def test_what_was_there_at_the_baseline_is_not_told_because_the_unit_may_not_use
     assert json.loads(seen.partition("\n")[2])["baseline"]["number"] == 1, seen
 
 
-def test_an_attack_on_the_machine_is_found_and_told_by_units_alone(machine: Machine) -> None:
+def _an_attack_on_the_machine_is_found_and_told_by_units_alone(machine: Machine) -> None:
     machine.run(
         # Who is gone before anybody asks is named by the process connector, which this machine does not have.
         'python3 -c \'import shutil, time; shutil.copy("/bin/true", "/usr/local/bin/implant"); time.sleep(10)\''
@@ -160,7 +158,7 @@ def test_an_attack_on_the_machine_is_found_and_told_by_units_alone(machine: Mach
     assert found["host.tamper.root_account"]["subject"] == "evil"
 
 
-def test_a_response_under_its_unit_is_done_and_undone(machine: Machine) -> None:
+def _a_response_under_its_unit_is_done_and_undone(machine: Machine) -> None:
     machine.run("systemctl start govsec-helper.socket")
     started = machine.run(
         "setsid setpriv --reuid=65534 --clear-groups sleep 3000 </dev/null >/dev/null 2>&1 & sleep 1;"
@@ -181,7 +179,7 @@ def test_a_response_under_its_unit_is_done_and_undone(machine: Machine) -> None:
     assert machine.run(f"ls /var/lib/govsec-helper/forensics/{deed}.json")
 
 
-def test_backup_watch_shipping_verification_and_a_drill_run_under_their_units(machine: Machine) -> None:
+def _backup_watch_shipping_verification_and_a_drill_run_under_their_units(machine: Machine) -> None:
     """With centers that are directories, let in as the guide says; credentials come from systemd."""
     (let_in,) = re.findall(r"^```ini\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
     machine.write("/etc/govsec/govsec.yaml", SITE)
@@ -206,7 +204,7 @@ def test_backup_watch_shipping_verification_and_a_drill_run_under_their_units(ma
     assert _shown(machine, "govsec-ship", "Result") == "success"
 
 
-def test_a_bad_configuration_is_refused_and_the_one_before_goes_on(machine: Machine) -> None:
+def _a_bad_configuration_is_refused_and_the_one_before_goes_on(machine: Machine) -> None:
     machine.write("/etc/govsec/agent.yaml", AGENT.replace("version: 1", "version: 1\nnonsense: 2"))
     machine.run("systemctl reload govsec-host")
     machine.wait_for("systemctl show --value -p StatusText govsec-host | grep -q modules")
@@ -217,8 +215,9 @@ def test_a_bad_configuration_is_refused_and_the_one_before_goes_on(machine: Mach
     assert "modules run" in _shown(machine, "govsec-host", "StatusText")
 
 
-def test_who_is_killed_is_started_again_and_leaves_nobody_behind(machine: Machine) -> None:
+def _who_is_killed_is_started_again_and_leaves_nobody_behind(machine: Machine) -> None:
     before = {unit: _shown(machine, f"govsec-{unit}", "MainPID") for unit in ALL}
+    assert "0" not in before.values(), before
     machine.run(f"kill -9 {' '.join(before.values())}")
     for unit, pid in before.items():
         is_new = f"test $(systemctl show --value -p MainPID govsec-{unit}) -gt {pid}"
@@ -229,8 +228,22 @@ def test_who_is_killed_is_started_again_and_leaves_nobody_behind(machine: Machin
         machine.wait_for(f"govsec agent status {agent} {AS_AGENT}")
 
 
-def test_units_end_when_they_are_told_to(machine: Machine) -> None:
+def _units_end_when_they_are_told_to(machine: Machine) -> None:
     machine.run("systemctl stop govsec-host govsec-network govsec-duty govsec-helper.socket govsec-helper")
 
     for unit in ALL:
         assert _shown(machine, f"govsec-{unit}", "Result") == "success", unit
+
+
+def test_the_shipped_units_do_their_work_under_systemd(machine: Machine) -> None:
+    for agent in BOTH:
+        _an_agent_under_its_unit_runs_all_its_modules_and_nothing_is_forbidden_that_it_needs(machine, agent)
+    _no_process_of_a_unit_has_more_than_the_unit_names(machine, "host", {"0"})
+    _no_process_of_a_unit_has_more_than_the_unit_names(machine, "network", {"0", "65534"})
+    _what_was_there_at_the_baseline_is_not_told_because_the_unit_may_not_use_it(machine)
+    _an_attack_on_the_machine_is_found_and_told_by_units_alone(machine)
+    _a_response_under_its_unit_is_done_and_undone(machine)
+    _backup_watch_shipping_verification_and_a_drill_run_under_their_units(machine)
+    _a_bad_configuration_is_refused_and_the_one_before_goes_on(machine)
+    _who_is_killed_is_started_again_and_leaves_nobody_behind(machine)
+    _units_end_when_they_are_told_to(machine)

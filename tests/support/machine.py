@@ -114,6 +114,7 @@ class Machine:
             text=True,
             check=False,
             timeout=timeout_s,
+            start_new_session=True,  # a signal to its group is none of ours
         )
         assert done.returncode in codes, f"{script}: {done.returncode}\n{done.stdout[-4000:]}"
         return done.stdout
